@@ -1,0 +1,614 @@
+#!/usr/bin/env python3
+"""The course's launcher: sets up what is missing, then starts it. Needs nothing but Python 3.11 or later.
+
+python3 course.py lab [NAME]      set up, check data and weights, open JupyterLab (NAME: a lesson, such as 04)
+python3 course.py test            set up, then run everything that CI runs
+python3 course.py doctor          say what is there, what is wrong and how to mend it
+python3 course.py sync            bring notebooks, their text twins and the code they show in step (--check, --execute)
+python3 course.py COMMAND ...     anything else goes to `python -m course_lib`: train, sample, evaluate, verify
+
+lab takes --no-browser, --port N and --host H; what it doesn't know goes to JupyterLab.
+test takes --only NAME,NAME; what it doesn't know goes to pytest.
+--cpu (lab, test): on Linux, take the build of torch without CUDA, 0.2 GB instead of 3.
+MARBLE_VENV=FOLDER in the environment puts the virtual environment there instead of in .venv.
+"""
+
+# The syntax here stays readable to Python 3.8, so that an old Python gets a sentence and not a SyntaxError.
+import contextlib
+import difflib
+import errno
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+OLDEST = (3, 11)
+FIRST = "00_start_here.ipynb"
+SETS = {
+    "lab": ["requirements.txt", "constraints.txt"],
+    "test": ["requirements.txt", "constraints.txt", "requirements-test.txt"],
+}
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's builds for processors, without CUDA
+NEED_GB = 3.0  # the environment takes 1.9 GB without CUDA, and pip unpacks beside it
+NEED_CUDA_GB = 12.0  # with CUDA's libraries: about 6.5 GB, and 3 GB of downloads beside it
+OWN = ("lab", "test", "doctor", "sync", "help")
+PHASES = ("verify", "ruff", "format", "sync", "pytest", "notebooks")
+
+
+class Trouble(Exception):
+    """Something the reader can mend: one sentence on what is wrong, one on the mend."""
+
+
+# ---------------------------------------------------------------- the virtual environment
+
+
+def venv_dir():
+    """The folder of the virtual environment."""
+    return Path(os.environ.get("MARBLE_VENV") or ROOT / ".venv").expanduser().absolute()
+
+
+def venv_python(venv, windows=os.name == "nt"):
+    """The path of the environment's Python, which lies elsewhere on Windows."""
+    return venv / "Scripts" / "python.exe" if windows else venv / "bin" / "python"
+
+
+def check_python(version=None):
+    """Refuse a Python that is too old, naming a newer one where the PATH has it."""
+    version = tuple(version or sys.version_info[:3])
+    if version[:2] >= OLDEST:
+        return
+    found = [name for name in ("python3.13", "python3.12", "python3.11") if runs(shutil.which(name))]
+    mend = "Run it with {}, which is here.".format(found[0]) if found else "Install a newer one from python.org."
+    raise Trouble("This is Python {}, and the course needs 3.11 or later. {}".format(".".join(map(str, version)), mend))
+
+
+def runs(python):
+    """Whether this path is a Python that starts."""
+    try:
+        return (
+            bool(python)
+            and subprocess.call([python, "-V"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=20) == 0
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def probe(python):
+    """What an environment's Python says of itself: version and site-packages; None if it's broken or has no pip."""
+    code = (
+        "import json, sys, sysconfig, importlib.util as u;"
+        "print(json.dumps([sys.version.split()[0], sysconfig.get_path('purelib'), u.find_spec('pip') is not None]))"
+    )
+    try:
+        done = subprocess.run([str(python), "-I", "-c", code], capture_output=True, text=True, timeout=60)
+        version, site, pip = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return {"version": version, "site": Path(site)} if pip else None
+
+
+def wanted(which, version):
+    """The hash of all that decides what an install puts into the environment."""
+    digest = hashlib.sha256(version.encode())
+    for name in SETS[which]:
+        digest.update(b"\0" + name.encode() + b"\0" + (ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+def stamp_of(venv, which):
+    return venv / "marble-{}.stamp".format(which)
+
+
+def is_ready(venv, which, facts):
+    """Whether a finished install of these very requirements is there."""
+    try:
+        return bool(facts) and stamp_of(venv, which).read_text() == wanted(which, facts["version"])
+    except OSError:
+        return False
+
+
+def write_stamps(venv, which, facts):
+    """Say that an install has finished; `test` holds all of `lab`."""
+    for name in ("lab", "test") if which == "test" else ("lab",):
+        fresh = venv / "stamp.tmp"
+        fresh.write_text(wanted(name, facts["version"]))
+        os.replace(fresh, stamp_of(venv, name))  # so that a stamp is whole or isn't there
+
+
+def make_venv(venv):
+    """Make the virtual environment, over the remains of one that is broken or was never finished."""
+    missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Trouble(
+            "This Python comes without {}, so it can't make a virtual environment. On Debian and Ubuntu "
+            "`sudo apt install python3-venv` brings it; then run the same command again.".format(missing[0])
+        )
+    unfinished = venv / "marble-unfinished"
+    if venv.exists():
+        if venv != ROOT / ".venv" and not unfinished.exists() and any(venv.iterdir()):
+            raise Trouble(
+                "MARBLE_VENV names {}, which holds something else than a working virtual environment. "
+                "Name a folder that is empty or doesn't exist.".format(venv)
+            )
+        shutil.rmtree(venv)
+    venv.mkdir(parents=True)
+    unfinished.touch()
+    say("Making the virtual environment in {}".format(venv))
+    done = subprocess.run([sys.executable, "-m", "venv", str(venv)], capture_output=True, text=True)
+    if done.returncode:
+        raise diagnose(done.stdout + done.stderr, done.returncode, venv, "Making the virtual environment")
+    unfinished.unlink()
+
+
+def set_up(which, cpu=False):
+    """Bring the virtual environment to what `which` needs and return its Python; takes a moment when it's there."""
+    check_python()
+    venv = venv_dir()
+    python = venv_python(venv)
+    facts = probe(python) if not (venv / "marble-unfinished").exists() else None
+    if not is_ready(venv, which, facts):
+        venv.parent.mkdir(parents=True, exist_ok=True)
+        with lock(venv.parent / (venv.name + ".lock")) as held:
+            facts = probe(python) if not (venv / "marble-unfinished").exists() else None
+            if not is_ready(venv, which, facts):
+                facts = install(venv, which, facts, cpu, held)
+    link(facts["site"])
+    return python
+
+
+def install(venv, which, facts, cpu, held=None):
+    """Install the requirements into the environment, which is made first if it must be."""
+    check_disk(venv, cpu)
+    if facts is None:
+        make_venv(venv)
+        facts = probe(venv_python(venv))
+        if facts is None:
+            raise Trouble("The virtual environment in {} doesn't start. Delete that folder and try again.".format(venv))
+    for stamp in SETS:
+        with contextlib.suppress(FileNotFoundError):
+            stamp_of(venv, stamp).unlink()
+    sweep(venv, facts["site"])
+    requirements = "requirements-test.txt" if which == "test" else "requirements.txt"
+    run_pip(venv, ["-r", str(ROOT / requirements)] + (["--extra-index-url", CPU_INDEX] if cpu else []), held)
+    shutil.rmtree(venv / "tmp", ignore_errors=True)
+    write_stamps(venv, which, facts)
+    return facts
+
+
+def sweep(venv, site):
+    """Clear what an install that was cut off has left, so that pip lays those packages anew."""
+    shutil.rmtree(venv / "tmp", ignore_errors=True)
+    for info in site.glob("*.dist-info"):
+        if not (info / "INSTALLER").exists():  # pip writes it last; without it the package may lack files
+            shutil.rmtree(info, ignore_errors=True)
+
+
+def link(site):
+    """Let the environment's Python import `course_lib` from wherever this checkout lies now."""
+    path = site / "marble_course.pth"
+    with contextlib.suppress(OSError):  # a shared environment may be read-only: PYTHONPATH does it there
+        if not path.exists() or path.read_text(encoding="utf-8") != str(ROOT) + "\n":
+            path.write_text(str(ROOT) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def lock(path):
+    """Hold the set-up's lock, waiting for another start; the system frees it when its holder ends, however it ends."""
+    with open(path, "a+b") as file:
+        said = False
+        while not try_lock(file):
+            if not said:
+                say("Another start is setting up the environment; waiting for it.")
+            said = True
+            time.sleep(0.5)
+        yield file.fileno()
+
+
+def try_lock(file):
+    """Take the lock on an open file if it is free."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # some network folders know no locks: go on without one
+        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True
+
+
+# ---------------------------------------------------------------- pip, and what can go wrong with it
+
+
+def run_pip(venv, arguments, held=None, every=0.2):
+    """Run pip with its output in install.log and one line of progress on the terminal."""
+    log = venv / "install.log"
+    command = [str(venv_python(venv)), "-m", "pip", "install", "--no-input", "--progress-bar", "off"] + arguments
+    env = dict(os.environ, PYTHONUNBUFFERED="1")
+    if os.name != "nt" and "TMPDIR" not in env:  # beside the environment: /tmp may be small, and remains are found
+        (venv / "tmp").mkdir(exist_ok=True)
+        env["TMPDIR"] = str(venv / "tmp")
+    if sys.platform == "linux" and CPU_INDEX not in " ".join(arguments + list(env.values())):
+        if not shutil.which("nvidia-smi"):
+            say("No NVIDIA GPU is seen here: with --cpu, this would take the small build of torch.")
+    say("Installing; pip's own words go to {}".format(log))
+    start = time.monotonic()
+    with open(log, "wb") as out:
+        # pip keeps the lock too, so that a next start waits for a pip that outlived its launcher
+        keep = {"pass_fds": (held,)} if held is not None and os.name != "nt" else {}
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=env, **keep)
+        try:
+            watch(process, log, start, every)
+        except BaseException:
+            stop(process)
+            raise
+    if process.returncode:
+        raise diagnose(log.read_text(encoding="utf-8", errors="replace"), process.returncode, venv, "The install")
+    say("Installed in {:.0f} s.".format(time.monotonic() - start))
+
+
+def watch(process, log, start, every):
+    """Show what pip is at, until it ends: one line that moves on a terminal, a line each half minute elsewhere."""
+    shown = 0.0
+    live = sys.stdout.isatty()
+    while process.poll() is None:
+        time.sleep(every)
+        now = time.monotonic() - start
+        if now - shown >= (1 if live else 30):
+            shown = now
+            line = "{:5.0f} s  {}".format(now, activity(log))
+            width = shutil.get_terminal_size().columns - 1
+            print("\r" + line[:width].ljust(width) if live else line, end="" if live else "\n", flush=True)
+    if live and shown:
+        print("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r", end="", flush=True)
+
+
+def activity(log):
+    """The last thing that pip's log says it does, in a few words."""
+    with open(log, "rb") as file:
+        file.seek(max(0, log.stat().st_size - 4000))
+        text = file.read().decode("utf-8", "replace")
+    if "Installing collected packages" in text:
+        return "unpacking and installing the packages"
+    found = re.findall(r"^\s*(Collecting|Downloading|Using cached|Processing) (\S+)(.*)$", text, re.M)
+    if not found:
+        return "starting pip"
+    verb, name, rest = found[-1]
+    size = re.search(r"\(([\d.]+ [kMG]B)\)", rest)
+    name = name.split("/")[-1]
+    return "{} {}{}".format(verb.lower(), name.split("-")[0], " ({})".format(size.group(1)) if size else "")
+
+
+def stop(process):
+    """End a child and wait for it."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+NO_NETWORK = (
+    "Failed to establish a new connection|Name or service not known|Temporary failure in name resolution"
+    "|nodename nor servname|getaddrinfo failed|NewConnectionError|NameResolutionError|ConnectTimeout"
+    "|ReadTimeout|Read timed out|Network is unreachable|No route to host|ProxyError|Connection refused"
+    "|Connection aborted|Connection reset|RemoteDisconnected"
+)
+
+
+def diagnose(text, code, venv, what):
+    """The trouble behind a failed command's output, with its mend."""
+    again = "then run the same command again"
+    if re.search(r"No space left on device|Errno 28\b|WinError 112|Disk quota exceeded|Errno 122\b", text):
+        return disk_full(venv)
+    if "ensurepip is not available" in text or "No module named ensurepip" in text:
+        return Trouble(
+            "{} failed: this Python comes without ensurepip. On Debian and Ubuntu `sudo apt install python3-venv` "
+            "brings it; {}.".format(what, again)
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in text or "SSLError" in text:
+        return Trouble(
+            "{} failed: the package index's certificate isn't trusted here, as behind a company's proxy. Set PIP_CERT "
+            "to your network's certificate file; {}.".format(what, again)
+        )
+    if re.search(NO_NETWORK, text):
+        return Trouble(
+            "{} failed: no network, or the package index can't be reached. Connect (or set PIP_INDEX_URL or "
+            "HTTPS_PROXY to what your network uses); {}: it goes on from what is there.".format(what, again)
+        )
+    found = re.search(r"No matching distribution found for (\S+)", text)
+    if found:
+        return Trouble(
+            "{} failed: there is no build of {} for Python {} on this system ({}). Use a 64-bit Python 3.11, 3.12 or "
+            "3.13; {}.".format(what, found.group(1), sys.version.split()[0], sys.platform, again)
+        )
+    if "Permission denied" in text or "Errno 13" in text or "Read-only file system" in text:
+        return no_writing(venv)
+    if code in (-9, 137):
+        return Trouble("{} was killed, as when memory runs out. Close other programs; {}.".format(what, again))
+    errors = [line.strip() for line in text.splitlines() if re.match(r"\s*(ERROR|error|\w*Error):", line)]
+    last = errors[-1] if errors else (text.strip().splitlines() or ["nothing was said"])[-1]
+    return Trouble(
+        "{} failed: {} The rest is in {}; if trying again doesn't help, delete {}.".format(
+            what, last, venv / "install.log", venv
+        )
+    )
+
+
+def disk_full(venv):
+    return Trouble(
+        "The disk is full: the environment in {} needs {:g} GB, {:g} GB with CUDA. Make room, or set MARBLE_VENV to a "
+        "folder on another disk; then run the same command again.".format(venv, NEED_GB, NEED_CUDA_GB)
+    )
+
+
+def no_writing(place):
+    return Trouble(
+        "{} can't be written to. Change its owner or rights, or set MARBLE_VENV to a folder of your own.".format(place)
+    )
+
+
+def free_gb(path):
+    """Gigabytes free on the disk that this path lies on or would lie on."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free / 1e9
+
+
+def check_disk(venv, cpu):
+    """Refuse an install that can't fit; warn of one that may not."""
+    free = free_gb(venv)
+    if (venv / "install.log").exists():
+        return  # taken up again: part of it is there, so the space it still needs isn't known
+    if free < NEED_GB:
+        raise Trouble(
+            "Only {:.1f} GB are free where {} would be, and the set-up needs {:g} GB. Make room, or set MARBLE_VENV to "
+            "a folder on another disk.".format(free, venv, NEED_GB)
+        )
+    if sys.platform == "linux" and not cpu and free < NEED_CUDA_GB:
+        say(
+            "{:.1f} GB are free; torch with CUDA can need {:g}. If it fails, make room or use --cpu.".format(
+                free, NEED_CUDA_GB
+            )
+        )
+
+
+# ---------------------------------------------------------------- the commands
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def child_env():
+    """The environment of what is started: this checkout's `course_lib` comes first."""
+    before = os.environ.get("PYTHONPATH")
+    return dict(os.environ, PYTHONPATH=str(ROOT) + (os.pathsep + before if before else ""))
+
+
+def call(python, *arguments, **options):
+    """Run the environment's Python to its end and return its exit code."""
+    return subprocess.call([str(python)] + [str(a) for a in arguments], env=child_env(), **options)
+
+
+def become(python, *arguments):
+    """Hand over to the environment's Python: signals and the exit code are its own from here on."""
+    command = [str(python)] + [str(a) for a in arguments]
+    if os.name != "nt":
+        sys.stdout.flush()
+        os.execve(command[0], command, child_env())
+    process = subprocess.Popen(command, env=child_env())
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the child has it too and decides
+            continue
+
+
+def take(arguments, flag):
+    """Whether a flag is among the arguments, and the arguments without it."""
+    return flag in arguments, [a for a in arguments if a != flag]
+
+
+def notebook_of(arguments):
+    """The notebook to open (relative to the checkout, with slashes) and the other arguments."""
+    folder = ROOT / "notebooks"
+    for index, argument in enumerate(arguments):
+        before = arguments[index - 1] if index else ""
+        if argument.startswith("-") or (before.startswith("-") and before not in ("--no-browser", "--allow-root")):
+            continue  # an option, or an option's value
+        path = Path(argument)
+        given = path.suffix == ".ipynb" and path.exists()
+        hits = [path.resolve()] if given else sorted(folder.glob(argument + "*.ipynb"))
+        if hits and ROOT in hits[0].parents:
+            return hits[0].relative_to(ROOT).as_posix(), arguments[:index] + arguments[index + 1 :]
+    return ("notebooks/" + FIRST if (folder / FIRST).exists() else None), arguments
+
+
+def lab_arguments(arguments, root_user=False):
+    """JupyterLab's own command line for ours."""
+    notebook, rest = notebook_of(arguments)
+    rest = [re.sub(r"^--host(?=$|=)", "--ip", a) for a in rest]
+    fixed = [
+        "--ServerApp.root_dir={}".format(ROOT),
+        # nothing is fetched while the course runs: no news, no look for updates, no list of extensions
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.news_url=None",
+        "--LabApp.extension_manager=readonly",
+    ]
+    if notebook:
+        fixed.append("--LabApp.default_url=/lab/tree/{}".format(notebook))
+    if root_user and "--allow-root" not in rest:
+        fixed.append("--allow-root")
+    return ["-m", "jupyterlab"] + fixed + rest
+
+
+def lab(arguments):
+    """Set up, verify data and weights, open JupyterLab."""
+    cpu, arguments = take(arguments, "--cpu")
+    python = set_up("lab", cpu)
+    if call(python, "-m", "course_lib", "verify"):
+        raise Trouble(
+            "Data or weights are not what they should be (see above). `git checkout -- assets weights` brings the "
+            "shipped files back."
+        )
+    return become(python, *lab_arguments(arguments, hasattr(os, "geteuid") and os.geteuid() == 0))
+
+
+def doctor(arguments):
+    """Say what is there; before the environment is, say what would stop it."""
+    venv = venv_dir()
+    python = venv_python(venv)
+    facts = probe(python)
+    if is_ready(venv, "lab", facts):
+        link(facts["site"])
+        return become(python, "-m", "course_lib", "doctor", *arguments)
+    lines = before_set_up(venv)
+    for good, name, value, mend in lines:
+        say("{}  {:<12}{}{}".format("ok  " if good else "MEND", name, value, "" if good else "\n      -> " + mend))
+    return 0 if all(line[0] for line in lines[:-1]) else 1
+
+
+def before_set_up(venv):
+    """What the set-up itself needs: (good, name, value, mend) a line; the last is the environment to come."""
+    lines = []
+    try:
+        check_python()
+        lines.append((True, "Python", "{} ({})".format(sys.version.split()[0], sys.executable), ""))
+    except Trouble as trouble:
+        lines.append((False, "Python", sys.version.split()[0], str(trouble)))
+    pip = all(importlib.util.find_spec(name) for name in ("venv", "ensurepip"))
+    lines.append((pip, "venv", "can be made" if pip else "ensurepip is missing", "sudo apt install python3-venv"))
+    free = free_gb(venv)
+    room = free >= NEED_GB or (venv / "install.log").exists()
+    lines.append((room, "disk", "{:.1f} GB free".format(free), "make {:g} GB free, or set MARBLE_VENV".format(NEED_GB)))
+    begun = "begun and not finished" if venv.exists() else "not made yet"
+    lines.append((False, "environment", begun, "python3 course.py lab"))
+    return lines
+
+
+def sync(arguments):
+    """Bring notebooks, twins and shown code in step."""
+    return become(set_up("lab"), ROOT / "tools" / "sync_notebooks.py", *arguments)
+
+
+def passed_on(command, arguments):
+    """Run one of `course_lib`'s own commands."""
+    close = difflib.get_close_matches(command, OWN, 1, 0.75)
+    if close:
+        raise Trouble("There is no command {}. Did you mean `python3 course.py {}`?".format(command, close[0]))
+    return become(set_up("lab"), "-m", "course_lib", command, *arguments)
+
+
+# ---------------------------------------------------------------- test: what CI runs
+
+
+def test_arguments(arguments):
+    """The phases to run, whether to take the build without CUDA, and what goes to pytest."""
+    cpu, arguments = take(arguments, "--cpu")
+    phases = list(PHASES)
+    for index, argument in enumerate(arguments):
+        if argument == "--only" or argument.startswith("--only="):
+            given = argument[7:] if "=" in argument else "".join(arguments[index + 1 : index + 2])
+            phases = [name for name in PHASES if name in given.split(",")]
+            if not phases:
+                raise Trouble("--only takes some of {}, with commas between.".format(", ".join(PHASES)))
+            arguments = arguments[:index] + arguments[index + (1 if "=" in argument else 2) :]
+            break
+    return phases, cpu, arguments
+
+
+def commands(extra, notebooks, browser):
+    """What each phase runs, as arguments to the environment's Python."""
+    nbval = ["-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=180", "--durations=5"]
+    if (ROOT / "notebooks" / "nbval.cfg").exists():
+        nbval += ["--nbval-sanitize-with", "notebooks/nbval.cfg"]
+    return {
+        "verify": ["-m", "course_lib", "verify"],
+        "ruff": ["-m", "ruff", "check", "."],
+        "format": ["-m", "ruff", "format", "--check", "."],
+        "sync": ["tools/sync_notebooks.py", "--check"],
+        "pytest": ["-m", "pytest", "--durations=5"] + ([] if browser else ["-m", "not browser"]) + extra,
+        "notebooks": nbval + notebooks if notebooks else [],
+    }
+
+
+def has_browser():
+    """Whether Chromium is here; without it the browser's tests are left out, but never in CI."""
+    if shutil.which("chromium"):
+        return True
+    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        raise Trouble("CI needs Chromium for the browser's tests. On Debian: `apt-get install chromium`.")
+    say("Chromium isn't here, so the browser's tests are left out. On Debian: `sudo apt install chromium`.")
+    return False
+
+
+def test(arguments):
+    """Set up, run every phase, and end with the table of their seconds."""
+    phases, cpu, extra = test_arguments(arguments)
+    browser = "pytest" not in phases or has_browser()
+    start = time.monotonic()
+    python = set_up("test", cpu)
+    rows = [("set-up", time.monotonic() - start, "ok")]
+    notebooks = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    todo = commands(extra, notebooks, browser)
+    for name in phases:
+        say("\n=== {}".format(name))
+        start = time.monotonic()
+        if todo[name]:
+            code = call(python, *todo[name], cwd=str(ROOT))
+        else:
+            say("There are no notebooks yet.")
+            code = 0
+        rows.append((name, time.monotonic() - start, "ok" if code == 0 else "FAILED ({})".format(code)))
+    say("\nphase       seconds  result")
+    for name, seconds, result in rows:
+        say("{:<10}{:>9.1f}  {}".format(name, seconds, result))
+    return int(any(result != "ok" for _, _, result in rows))
+
+
+def main(arguments):
+    """Run one command; return the exit code."""
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("help", [])
+    if command in ("help", "-h", "--help"):
+        print(__doc__.strip())
+        return 0
+    own = {"lab": lab, "test": test, "doctor": doctor, "sync": sync}
+    try:
+        return own[command](rest) if command in own else passed_on(command, rest)
+    except Trouble as trouble:
+        print("\n{}".format(trouble), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. The same command takes it up again.", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print("\n{}".format(explain(error)), file=sys.stderr)
+        return 1
+
+
+def explain(error):
+    """A sentence for the errors of a disk; anything else is a fault of this file and is raised as it is."""
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", -1)) or getattr(error, "winerror", None) == 112:
+        return disk_full(venv_dir())
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return no_writing(error.filename or venv_dir())
+    raise error
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

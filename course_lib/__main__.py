@@ -1,0 +1,117 @@
+"""The command line: python -m course_lib train | sample | evaluate | verify | doctor."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+
+def _add_sampling_options(parser: argparse.ArgumentParser):
+    parser.add_argument("name", help="a shipped model, for example ddpm-fashion")
+    parser.add_argument("--n", type=int, default=64, help="how many images")
+    parser.add_argument("--calls", type=int, default=20, help="network calls an image")
+    parser.add_argument("--sampler", default="ddim", help="ddim, ddpm, heun or dpmpp_2m")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m course_lib", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("train", help="make a shipped model's weights again, or go on where a run was cut")
+    command.add_argument("name", help="a recipe, for example ddpm-fashion")
+    command.add_argument("--steps", type=int, help="by default the recipe's own")
+    command.add_argument("--folder", type=Path, help="where checkpoints and the log go; by default the user's cache")
+    command.add_argument("--out", type=Path, help="where the weights go; by default weights/")
+    command = commands.add_parser("sample", help="make images: a grid as .png, or all of them as .npz")
+    _add_sampling_options(command)
+    command.add_argument("--label", type=int, help="one class for all images; by default each in turn")
+    command.add_argument("--guidance", type=float, default=1.0, help="1 is plain; other values double the calls")
+    command.add_argument("--out", type=Path, default=Path("samples.png"))
+    command = commands.add_parser("evaluate", help="the Fréchet distance of a shipped model")
+    _add_sampling_options(command)
+    command.set_defaults(n=2048)
+    command.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    commands.add_parser("verify", help="check the data and every weights file against their hashes")
+    commands.add_parser("doctor", help="what this machine has, and the mend for what is wrong")
+    return parser
+
+
+def _train(args):
+    from course_lib.recipes import recipe
+
+    chosen = {key: value for key, value in vars(args).items() if key in ("steps", "folder", "out") and value is not None}
+    recipe(args.name).run(**chosen)
+
+
+def _sample(args):
+    from course_lib.recipes import ddpm_fashion as ddpm
+
+    import numpy as np
+
+    from course_lib.data import to_uint8
+
+    labels = None if args.label is None else [args.label] * args.n
+    images, labels = ddpm.generate(
+        args.name, args.n, args.calls, sampler=args.sampler, seed=args.seed, labels=labels, guidance=args.guidance
+    )
+    images = to_uint8(images).numpy()
+    if args.out.suffix == ".npz":
+        np.savez_compressed(args.out, images=images, labels=labels.numpy())
+    else:
+        from course_lib.widgets.sheet import grid
+
+        grid(images).save(args.out)
+    print(f"{args.out}: {args.n} images in {args.calls} calls")
+
+
+def _evaluate(args):
+    from course_lib.recipes import ddpm_fashion as ddpm
+
+    figures = ddpm.evaluate(args.name, args.n, args.calls, sampler=args.sampler, seed=args.seed)
+    if not args.json:
+        print(
+            f"{args.name}: distance {figures['fd']:.3f} in {args.calls} calls, n = {args.n}; "
+            f"real training images {figures['fd_floor']:.3f}, {figures['fd'] / figures['fd_floor']:.2f} times as far"
+        )
+    else:
+        print(json.dumps(figures))
+
+
+def _verify(args):
+    from course_lib.data import verify_data
+    from course_lib.weights import shipped, verify
+
+    began = time.perf_counter()
+    verify_data()
+    for name in shipped():
+        verify(name)
+    print(f"data and {len(shipped())} weights files are whole ({time.perf_counter() - began:.1f} s)")
+
+
+def _doctor(args):
+    from course_lib import doctor
+
+    return doctor.main()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code. What a user can mend is said in one sentence."""
+    args = _parser().parse_args(argv)
+    commands = {"train": _train, "sample": _sample, "evaluate": _evaluate, "verify": _verify, "doctor": _doctor}
+    try:
+        return commands[args.command](args) or 0
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("course_lib", "builtins"):
+            raise
+        if not isinstance(error, ValueError | OSError) and type(error).__module__ == "builtins":
+            raise
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

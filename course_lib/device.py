@@ -1,0 +1,85 @@
+"""The only place that picks a device or a precision."""
+
+import contextlib
+import functools
+import sys
+import time
+
+import torch
+from torch import Tensor, nn
+
+
+def default_device() -> torch.device:
+    """The best device here: cuda, then mps, then cpu."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def _seconds_for_conv(dtype: torch.dtype) -> float:
+    """Median seconds of one small channels-last convolution in `dtype` on the CPU."""
+    x = torch.randn(16, 64, 14, 14).to(dtype).to(memory_format=torch.channels_last)
+    weight = torch.randn(64, 64, 3, 3).to(dtype).to(memory_format=torch.channels_last)
+    seconds = []
+    for _ in range(7):
+        start = time.perf_counter()
+        torch.nn.functional.conv2d(x, weight, padding=1)
+        seconds.append(time.perf_counter() - start)
+    return sorted(seconds)[len(seconds) // 2]
+
+
+@functools.cache
+def _cpu_precision() -> torch.dtype:
+    """bfloat16 where a probe of some milliseconds finds it a fifth faster than float32."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        faster = _seconds_for_conv(torch.float32) > 1.2 * _seconds_for_conv(torch.bfloat16)
+    return torch.bfloat16 if faster else torch.float32
+
+
+@functools.cache
+def _precision(kind: str) -> torch.dtype:
+    if kind == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return _cpu_precision() if kind == "cpu" else torch.float32
+
+
+def precision(device: torch.device | str | None = None) -> torch.dtype:
+    """The dtype for autocast on `device`: bfloat16 where it is faster, else float32."""
+    return _precision(torch.device(device or default_device()).type)
+
+
+def autocast(device: torch.device | str | None = None, dtype: torch.dtype | None = None):
+    """A context in which networks compute in `dtype`, by default `precision(device)`."""
+    device = torch.device(device or default_device())
+    dtype = dtype or precision(device)
+    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+
+
+def place(module: nn.Module, device: torch.device | str | None = None) -> nn.Module:
+    """Move `module` to `device`, channels-last; on CUDA compile it in place, or say once that it runs uncompiled."""
+    device = torch.device(device or default_device())
+    module = module.to(device)
+    # 5 to 20 % faster convolutions on the CPU, more on CUDA; only 4-D weights change their layout
+    module = module.to(memory_format=torch.channels_last)
+    if device.type == "cuda":
+        try:
+            import triton  # noqa: F401  the compiler's back end; absent on Windows
+
+            module.compile(dynamic=False)
+        except Exception as error:
+            print(f"torch.compile is not to be had here ({type(error).__name__}); running uncompiled.", file=sys.stderr)
+    return module
+
+
+def to_device(batch, device: torch.device):
+    """Every tensor of a tuple, list or dict on `device`; images (4-D) channels-last."""
+    if isinstance(batch, Tensor):
+        layout = torch.channels_last if batch.ndim == 4 else torch.preserve_format
+        return batch.to(device, non_blocking=True, memory_format=layout)
+    if isinstance(batch, dict):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple | list):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch

@@ -1,0 +1,38 @@
+"""Wrappers that turn one denoiser into another."""
+
+import torch
+from torch import Tensor
+
+from course_lib.diffusion.denoiser import Denoise
+from course_lib.diffusion.schedule import Schedule
+
+
+def guided(denoise: Denoise, null_cond: int | Tensor, scale: float) -> Denoise:
+    """Classifier-free guidance (Ho & Salimans 2022, eq. 6): scale 0 is unconditional, 1 plain, above 1 stresses cond.
+
+    null_cond is the "no condition" label, or a tensor that expands to cond's shape. Their w is our scale - 1.
+    Scales 0 and 1 make one network call a step, every other scale two.
+    """
+
+    def denoise_guided(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
+        if cond is None:
+            raise ValueError("Guidance needs a condition: pass cond to the sampler, for example a class a picture.")
+        if scale == 1:
+            return denoise(x_t, t, cond)
+        uncond = denoise(x_t, t, torch.as_tensor(null_cond).to(cond).expand_as(cond))
+        if scale == 0:
+            return uncond
+        return tuple(torch.lerp(u, c, scale) for u, c in zip(uncond, denoise(x_t, t, cond), strict=True))
+
+    return denoise_guided
+
+
+def clipped(denoise: Denoise, schedule: Schedule, low: float = -1.0, high: float = 1.0) -> Denoise:
+    """Keep the predicted image inside the grey scale, and the noise consistent with it (Ho et al. 2020, their code)."""
+
+    def denoise_clipped(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
+        x0 = denoise(x_t, t, cond)[0].clamp(low, high)
+        alpha, sigma = schedule.at(t, x_t)
+        return x0, (x_t - alpha * x0) / sigma
+
+    return denoise_clipped

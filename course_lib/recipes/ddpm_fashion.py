@@ -1,0 +1,239 @@
+"""DDPM on Fashion-MNIST, class-conditional, and the early snapshots of the same run."""
+
+import json
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from course_lib.data import Batches, cache_folder, fashion_mnist
+from course_lib.data.fashion import RAW_SHA256
+from course_lib.device import autocast, default_device, place, precision, to_device
+from course_lib.diffusion import SAMPLERS, Denoiser, Schedule, clipped, final, guided
+from course_lib.metrics import fashion_features, frechet_distance
+from course_lib.metrics.fashion import fashion_floor, fashion_reference
+from course_lib.models import UNet, UNetConfig
+from course_lib.optim import Muon
+from course_lib.training import (
+    Ema,
+    Phase,
+    launched_accelerator,
+    load_state,
+    save_state,
+    train,
+    warmup_flat_decay,
+)
+from course_lib.weights import WEIGHTS, load_weights, save_weights
+
+NAME = "ddpm-fashion"
+CONFIG = UNetConfig(widths=(64, 128))  # chosen in benchmarks/choose_net.md
+SCHEDULE = "cosine"
+TARGET = "v"
+LR = 2e-3
+FLAT = 0.6  # of the run at the full learning rate; the rest comes down in a line
+BATCH_SIZE = 64
+STEPS = 40_000
+DROP = 0.1  # of the labels, so that the same net learns to work without one
+SEED = 0
+SAVE_EVERY = 180  # seconds between checkpoints
+SNAPSHOTS = {f"{NAME}-10k": 156, f"{NAME}-50k": 781, f"{NAME}-250k": 3906}  # by images seen; the step of each
+
+
+def schedule() -> Schedule:
+    """The schedule that the shipped net was trained on."""
+    return getattr(Schedule, SCHEDULE)()
+
+
+def denoiser(net: UNet) -> Denoiser:
+    """A net of this recipe, read rightly."""
+    return Denoiser(net, schedule(), TARGET)
+
+
+def sampling_denoiser(net: UNet):
+    """The same with x_0 kept inside the grey scale, as the shipped figures were measured."""
+    return clipped(denoiser(net), schedule())
+
+
+def drop_labels(labels: Tensor, null_class: int, generator: torch.Generator, shard: tuple[int, int] = (0, 1)) -> Tensor:
+    """Replace a tenth of the labels [B] by "no class" (Ho & Salimans 2022, Algorithm 1, line 3)."""
+    rank, world = shard
+    B = len(labels)
+    dropped = torch.rand(B * world, generator=generator)[rank * B : (rank + 1) * B] < DROP
+    return torch.where(dropped.to(labels.device), null_class, labels)
+
+
+def loss_on(denoise: Denoiser, null_class: int, generator: torch.Generator, shard: tuple[int, int] = (0, 1)):
+    """The loss of a training step, batch of (images, labels) -> {"loss", "per_image", "t"}, its randomness explicit."""
+
+    def loss(batch) -> dict[str, Tensor]:
+        x0, labels = batch
+        cond = drop_labels(labels, null_class, generator, shard)
+        return denoise.loss(x0, cond, generator=generator, shard=shard)
+
+    return loss
+
+
+@dataclass
+class Run:
+    """All of a run's state, ready for `train`, `save_state` and `load_state`."""
+
+    net: UNet
+    phase: Phase
+    batches: Batches
+    generator: torch.Generator
+
+    @property
+    def parts(self) -> tuple:
+        """What save_state and load_state take after their path (and step)."""
+        return self.phase, self.batches, [self.generator]
+
+
+def setup(config: UNetConfig = CONFIG, *, accelerator=None, data=None) -> Run:
+    """A run at its beginning, a process's share of it under an Accelerator.
+
+    data is (images, labels), by default Fashion-MNIST's training split.
+    """
+    torch.manual_seed(SEED)
+    shard, device, prepare = (0, 1), default_device(), lambda net: net
+    if accelerator is not None:
+        shard, device = (accelerator.process_index, accelerator.num_processes), accelerator.device
+        prepare = accelerator.prepare
+    net = place(UNet(config), device)
+    generator = torch.Generator().manual_seed(SEED)
+    loss = loss_on(denoiser(prepare(net)), config.null_class, generator, shard)
+    phase = Phase(NAME, net, loss, Muon(net, lr=LR), Ema(net), warmup_flat_decay(flat=FLAT))
+    batches = Batches(*(data or fashion_mnist("train")), BATCH_SIZE, SEED, shard=shard)
+    return Run(net, phase, batches, generator)
+
+
+def card(name: str, images: int, seconds: float, **more) -> dict:
+    """What a reader of the weights should know of the run that made them."""
+    return {
+        "name": name,
+        "what": "Class-conditional DDPM of Fashion-MNIST, target v on the cosine schedule; the EMA's weights.",
+        "command": "python -m course_lib train ddpm-fashion",
+        "data": "Fashion-MNIST, the 55,000 training images",
+        "data_sha256": RAW_SHA256,
+        "seed": SEED,
+        "batch_size": BATCH_SIZE,
+        "images_seen": images,
+        "training_seconds": round(seconds),
+        "precision": str(precision()).removeprefix("torch."),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        **more,
+    }
+
+
+def _log(folder: Path, row: dict):
+    with open(folder / "log.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def _seconds_before(folder: Path, step: int) -> float:
+    """Training time that the log has for the steps before `step`, over all the pieces that the run was cut into."""
+    path = folder / "log.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return max((row["seconds"] for row in rows if row["step"] <= step), default=0.0)
+
+
+def run(*, steps: int = STEPS, folder: str | Path | None = None, out: str | Path | None = None, log=print, **_):
+    """Train, or go on from the last checkpoint in `folder` (by default in the user's cache); write weights and cards."""
+    folder = Path(folder or (cache_folder() or Path(".")) / "runs" / NAME)
+    folder.mkdir(parents=True, exist_ok=True)
+    out, state = Path(out or WEIGHTS), folder / "state.pt"
+    accelerator = launched_accelerator()
+    leads = accelerator is None or accelerator.is_main_process  # only one process writes
+    this = setup(accelerator=accelerator)
+    start = load_state(state, *this.parts) if state.exists() else 0
+    if start:
+        log(f"going on at step {start} from {state}")
+    before, began, saved, total = _seconds_before(folder, start), time.time(), time.time(), 0.0
+    for done in train(this.phase, this.batches, steps, start=start):
+        seconds, total = before + time.time() - began, total + done.loss
+        if not leads:
+            continue
+        if done.step % 100 == 0:
+            row = {"step": done.step, "seconds": round(seconds, 1), "loss": round(total / 100, 5), "lr": done.lr}
+            _log(folder, row)
+            log(row)
+            total = 0.0
+        for name, at in SNAPSHOTS.items():
+            if done.step == at:
+                seen = at * BATCH_SIZE
+                save_weights(this.phase.ema.module, out / name, card(name, seen, seconds), dtype=torch.float16)
+        if time.time() - saved > SAVE_EVERY or done.step == steps:
+            save_state(state, done.step, *this.parts)
+            saved = time.time()
+        if done.step == round(FLAT * steps):
+            # where a longer run can go on: from here the learning rate comes down
+            save_state(folder / "flat.pt", done.step, *this.parts)
+    if leads:
+        figures = {"steps": steps, "parameters": sum(p.numel() for p in this.net.parameters())}
+        seen = card(NAME, steps * BATCH_SIZE, _seconds_before(folder, steps), **figures)
+        log(f"wrote {save_weights(this.phase.ema.module, out / NAME, seen, dtype=torch.float16)}")
+
+
+def generate(
+    name: str,
+    n: int,
+    calls: int,
+    *,
+    sampler: str = "ddim",
+    seed: int = 0,
+    labels=None,
+    guidance: float = 1.0,
+    batch_size: int = 256,
+    net: UNet | None = None,
+) -> tuple[Tensor, Tensor]:
+    """n images [n, 1, 28, 28] in [-1, 1] and their labels [n], on the CPU, in `calls` network calls each.
+
+    The noise is drawn on the CPU from `seed`, the same on every device. labels: by default 0 .. 9 in turn. guidance
+    other than 1 doubles the calls. Heun makes two calls a step, so an odd number of calls (2 n - 1) is used whole.
+    """
+    if n < 1 or calls < 1:
+        raise ValueError(f"Ask for 1 or more images in 1 or more calls, not {n} in {calls}.")
+    if sampler not in SAMPLERS:
+        raise ValueError(f"There is no sampler {sampler!r}; there are: {', '.join(SAMPLERS)}.")
+    net = net if net is not None else load_weights(name)
+    device, plan = next(net.parameters()).device, schedule()
+    labels = torch.arange(n) % CONFIG.classes if labels is None else torch.as_tensor(labels)
+    if labels.shape != (n,) or labels.min() < 0 or labels.max() > CONFIG.null_class:
+        raise ValueError(f"labels must be {n} classes from 0 to 9 (10: no class).")
+    denoise = clipped(guided(denoiser(net), CONFIG.null_class, guidance), plan)
+    times = plan.times((calls + 1) // 2 if sampler == "heun" else calls)
+    generator = torch.Generator().manual_seed(seed)
+    options = {"generator": generator} if sampler in ("ddpm", "ddim") else {}
+    noise = torch.randn(n, 1, 28, 28, generator=generator)
+    images = []
+    for x, cond in zip(noise.split(batch_size), labels.split(batch_size), strict=True):
+        x, cond = to_device((x, cond), device)
+        with autocast(device):
+            images.append(final(SAMPLERS[sampler](denoise, plan, x, times, cond, **options)).cpu())
+    return torch.cat(images), labels
+
+
+def evaluate(name: str, n: int, calls: int, *, sampler: str = "ddim", seed: int = 0, net: UNet | None = None) -> dict:
+    """The course's figures of a model: Fréchet distance of n samples, its floor, and what the samples cost.
+
+    n of 2,048 and below is compared with 2,048 test images, above with all 10,000.
+    """
+    net = net if net is not None else load_weights(name)
+    began = time.perf_counter()
+    images, _ = generate(name, n, calls, sampler=sampler, seed=seed, net=net)
+    seconds = time.perf_counter() - began
+    return {
+        "name": name,
+        "fd": round(frechet_distance(fashion_features(images), fashion_reference(n)), 4),
+        "fd_floor": round(fashion_floor(n), 4),
+        "n": n,
+        "calls": calls,
+        "seconds_per_image": round(seconds / n, 5),
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "sampler": sampler,
+        "reference": len(fashion_reference(n)),
+        "features": "fashion-classifier",
+        "seed": seed,
+    }

@@ -1,0 +1,93 @@
+"""The look of every still figure: large type, a colour-blind-safe palette, labels with units."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+# Okabe and Ito 2008: told apart with every common kind of colour vision, and in grey
+BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#767676",
+)
+PALETTE = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY)
+
+
+def use_style():
+    """Set matplotlib's defaults for this notebook: sizes that read at the back of a room."""
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update(
+        {
+            "axes.prop_cycle": plt.cycler(color=PALETTE),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlesize": 14,
+            "axes.labelsize": 13,
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 80,
+            "figure.figsize": (9, 3.6),
+            "font.size": 12,
+            "image.cmap": "gray",
+            "legend.frameon": False,
+            "lines.linewidth": 2,
+        }
+    )
+
+
+def tile(images: Tensor | np.ndarray, columns: int | None = None, pad: int = 1) -> np.ndarray:
+    """Images [B, 1, H, W] in [-1, 1] side by side as one picture [h, w] in [0, 1], white between them."""
+    images = np.asarray(images, dtype=np.float32)[:, 0]
+    B, H, W = images.shape
+    columns = columns or math.ceil(math.sqrt(B))
+    rows = math.ceil(B / columns)
+    sheet = np.ones((rows * (H + pad) + pad, columns * (W + pad) + pad), dtype=np.float32)
+    for i, image in enumerate(images):
+        y, x = divmod(i, columns)
+        y, x = pad + y * (H + pad), pad + x * (W + pad)
+        sheet[y : y + H, x : x + W] = np.clip((image + 1) / 2, 0, 1)
+    return sheet
+
+
+def show_images(groups: dict[str, Tensor] | Tensor, columns: int | None = None, size: float = 2.4, title: str = ""):
+    """Draw one grid, or several side by side under their titles: each a tensor [B, 1, H, W] in [-1, 1]."""
+    import matplotlib.pyplot as plt
+
+    groups = groups if isinstance(groups, dict) else {title: groups}
+    sheets = {name: tile(images, columns) for name, images in groups.items()}
+    widths = [sheet.shape[1] / sheet.shape[0] for sheet in sheets.values()]
+    figure, axes = plt.subplots(
+        1, len(sheets), figsize=(size * sum(widths), size + 0.35), width_ratios=widths, squeeze=False
+    )
+    for axis, (name, sheet) in zip(axes[0], sheets.items(), strict=True):
+        axis.imshow(sheet, vmin=0, vmax=1, interpolation="nearest")
+        axis.set_title(name)
+        axis.set_axis_off()
+    return figure
+
+
+def show_rows(rows: dict[str, Tensor | Sequence[Tensor]], titles: Sequence[str] = (), size: float = 1.1):
+    """Draw labelled rows of images: each value [B, 1, H, W] in [-1, 1] of one B; titles stand above the columns."""
+    import matplotlib.pyplot as plt
+
+    count = max(len(images) for images in rows.values())
+    figure, axes = plt.subplots(
+        len(rows), count, figsize=(size * (count + 1.2), size * len(rows) + 0.35), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        for axis, image in zip(line, images, strict=False):
+            axis.imshow(image[0], vmin=-1, vmax=1, interpolation="nearest")
+    for axis, title in zip(axes[0], titles, strict=False):
+        axis.set_title(title, fontsize=12)
+    return figure

@@ -1,0 +1,799 @@
+/**
+ * The scrubber: a denoising run under a slider.
+ *
+ * The frames arrive once, as sheets (PNG or WebP: row f is frame f, column i is image i). They are unpacked into
+ * bytes, and from then on every move of the slider is a copy of bytes to a canvas: no kernel, no network.
+ *
+ * One module, two surfaces. JupyterLab calls `render` with a widget model; in a saved page the last lines of this file
+ * find the state in the page and call `render` with a model that has the same four methods and no kernel behind it.
+ */
+
+/** Greys between -1 and 1; eps is shown between -3 and 3. */
+const EPS_SHOWN = 3;
+/** What eps is painted with, from -3 over 0 to 3; filmstrip.py has the same three. */
+const NOISE_RAMP = [[0, 82, 136], [242, 240, 236], [184, 74, 0]];
+const FRAMES_PER_SECOND = 8;
+const SPEEDS = [0.25, 0.5, 1, 2, 4];
+/** Milliseconds that a looping run rests on the finished images. */
+const REST = 900;
+/** Milliseconds between two messages to the kernel while the slider moves. */
+const KERNEL_PAUSE = 120;
+
+const QUANTITIES = [
+  { key: "x_t", sign: "x<sub>t</sub>", words: "what the sampler holds" },
+  { key: "x0", sign: "x&#770;<sub>0</sub>", words: "the sculpture seen so far" },
+  { key: "eps", sign: "ε&#770;", words: "the noise seen in it" },
+];
+
+const ICONS = {
+  first: "M5 4h2.5v16H5zM20 4v16L8.5 12z",
+  back: "M17 4v16L6 12z",
+  play: "M7 4v16l13-8z",
+  pause: "M6 4h4.5v16H6zM13.5 4H18v16h-4.5z",
+  on: "M7 4v16l11-8z",
+  loop: "M7 7h8.6l-1.8-1.8L15.2 3.800 19.400 8l-4.200 4.200-1.400-1.400L15.600 9H7a3 3 0 0 0 0 6h1v2H7A5 5 0 0 1 7 7zm10 10H8.400l1.800 1.800-1.400 1.400L4.600 16l4.200-4.200 1.400 1.400L8.400 15H17a3 3 0 0 0 0-6h-1V7h1a5 5 0 0 1 0 10z",
+  left: "M15.500 4 7 12l8.500 8 1.800-1.800L10.600 12l6.700-6.200z",
+  right: "M8.500 4 17 12l-8.500 8-1.800-1.800L13.400 12 6.700 5.800z",
+  grid: "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
+};
+
+const STYLE = `
+.marble { --paper: var(--jp-layout-color1, #fff); --ink: var(--jp-ui-font-color0, #1b1b1b);
+  --faint: var(--jp-ui-font-color1, #565656); --line: var(--jp-border-color1, #c4c4c4); --well: #f3f2ef;
+  --signal: #0072b2; --noise: #c24e00; --focus: #0072b2;
+  box-sizing: border-box; max-width: 1120px; padding: 14px 18px 16px; border: 1px solid var(--line);
+  border-radius: 10px; background: var(--paper); color: var(--ink); line-height: 1.35; container-type: inline-size;
+  font: 15px/1.35 var(--jp-ui-font-family, system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif); }
+.marble[data-dark=true] { --paper: var(--jp-layout-color1, #16181c); --ink: var(--jp-ui-font-color0, #f2f2f2);
+  --faint: var(--jp-ui-font-color1, #b9bcc2); --line: var(--jp-border-color1, #474b52); --well: #22252b;
+  --signal: #56b4e9; --noise: #f5a03c; --focus: #56b4e9; color-scheme: dark; }
+.marble *, .marble *::before { box-sizing: border-box; }
+.marble-run { margin: 0 0 12px; padding: 0; border: 0; }
+.marble-run h3 { margin: 0 0 6px; font-size: 18px; font-weight: 650; color: var(--ink); display: flex; gap: 14px;
+  align-items: baseline; }
+.marble-run h3 span { font-size: 15px; font-weight: 400; color: var(--faint); font-variant-numeric: tabular-nums; }
+.marble-panels { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 6px 20px; }
+.marble-panel { margin: 0; min-width: 0; }
+.marble-panel figcaption { margin: 0 0 6px; font-size: 15px; color: var(--faint); white-space: nowrap;
+  overflow: hidden; text-overflow: ellipsis; }
+.marble-panel figcaption b { font: italic 20px/1.2 "STIX Two Text", Cambria, "Times New Roman", "Liberation Serif", serif;
+  color: var(--ink); margin-right: 8px; }
+.marble-panel figcaption sub { font-size: 65%; line-height: 0; }
+.marble-sheet { position: relative; margin: 0 auto; cursor: zoom-in; }
+.marble-sheet canvas { display: block; width: 100%; }
+.marble-picked .marble-sheet { cursor: zoom-out; max-width: 340px; }
+.marble-several.marble-picked .marble-sheet { max-width: 224px; }
+.marble-mark { position: absolute; border: 2.5px solid var(--focus); border-radius: 2px; pointer-events: none;
+  box-shadow: 0 0 0 1.5px var(--paper); }
+.marble-mark[hidden] { display: none; }
+.marble-axis { position: relative; margin: 4px 0 8px; border-radius: 6px; cursor: ew-resize; touch-action: none;
+  user-select: none; -webkit-user-select: none; }
+.marble-axis svg { display: block; width: 100%; overflow: visible; }
+.marble-axis text { font: 15px var(--jp-ui-font-family, system-ui, sans-serif); fill: var(--faint); }
+.marble-axis .name { font-size: 16px; font-weight: 600; }
+.marble-bar { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; }
+.marble button, .marble select { height: 36px; font: inherit; color: var(--ink); background: transparent;
+  border: 1px solid var(--line); border-radius: 7px; cursor: pointer; }
+.marble button { min-width: 36px; padding: 0 7px; display: inline-flex; align-items: center; justify-content: center;
+  gap: 7px; }
+.marble button:hover, .marble select:hover { background: var(--well); }
+.marble button[aria-pressed=true] { color: var(--signal); border-color: var(--signal); }
+.marble button.marble-main { background: var(--signal); border-color: var(--signal); color: var(--paper);
+  padding: 0 14px 0 9px; font-weight: 600; min-width: 96px; }
+.marble button svg { width: 19px; height: 19px; fill: currentColor; }
+.marble select { padding: 0 4px; }
+.marble option { color: #111; background: #fff; }
+.marble :focus { outline: none; }
+.marble :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
+.marble-reading { margin-left: auto; display: flex; gap: 16px; font-size: 16px; font-variant-numeric: tabular-nums;
+  white-space: nowrap; }
+.marble-reading span { color: var(--faint); }
+.marble-reading b { font-weight: 600; color: var(--ink); display: inline-block; text-align: right; }
+.marble-reading .alpha b { color: var(--signal); } .marble-reading .sigma b { color: var(--noise); }
+.marble-choice { display: flex; align-items: center; gap: 8px; margin: 0 0 10px; font-size: 16px; }
+.marble-choice[hidden] { display: none; }
+.marble-choice output { min-width: 8em; text-align: center; }
+.marble-hint { margin: 8px 0 0; color: var(--faint); font-size: 15px; }
+.marble-spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+@container (max-width: 620px) { .marble-panels { gap: 6px 8px; } .marble-panel figcaption { white-space: normal; }
+  .marble-reading { margin-left: 0; } }
+@media print { .marble-bar, .marble-hint { display: none; } }
+`;
+
+// ---------------------------------------------------------------- small tools
+
+/** An element with attributes and children; `html` sets its inner HTML, which holds only text of this file. */
+function make(tag, attributes = {}, ...children) {
+  const svg = ["svg", "path", "line", "circle", "g", "text"].includes(tag);
+  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "html") node.innerHTML = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+function icon(name) {
+  return make("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, make("path", { d: ICONS[name] }));
+}
+
+function button(label, name, onClick) {
+  const node = make("button", { type: "button", "aria-label": label, title: label }, icon(name));
+  node.addEventListener("click", onClick);
+  return node;
+}
+
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+
+/** The index of the value nearest to `wanted`. */
+function nearest(values, wanted) {
+  let best = 0;
+  values.forEach((value, i) => {
+    if (Math.abs(value - wanted) < Math.abs(values[best] - wanted)) best = i;
+  });
+  return best;
+}
+
+// ---------------------------------------------------------------- frames
+
+/** The bytes of a sheet: a DataView from the kernel, base64 text from a page. */
+function sheetBytes(sheet) {
+  if (typeof sheet === "string") return Uint8Array.from(atob(sheet), (letter) => letter.charCodeAt(0));
+  return new Uint8Array(sheet.buffer, sheet.byteOffset, sheet.byteLength);
+}
+
+/** Unpack one sheet to bytes in the order [frame][image][row][column][channel]. */
+async function unpack(sheet, frames, { images, channels, height, width }) {
+  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+  const bitmap = await createImageBitmap(new Blob([sheetBytes(sheet)]), options);
+  const canvas = make("canvas", { width: bitmap.width, height: bitmap.height });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  const out = new Uint8Array(frames * images * height * width * channels);
+  let at = 0;
+  for (let f = 0; f < frames; f++) {
+    const band = context.getImageData(0, f * height, images * width, height).data;
+    for (let i = 0; i < images; i++) {
+      for (let y = 0; y < height; y++) {
+        for (let x = 0; x < width; x++) {
+          const from = 4 * (y * images * width + i * width + x);
+          for (let c = 0; c < channels; c++) out[at++] = band[from + c];
+        }
+      }
+    }
+  }
+  return out;
+}
+
+/** Bytes to values from -scale to scale. */
+function restore(bytes, scale) {
+  const values = new Float32Array(bytes.length);
+  for (let i = 0; i < bytes.length; i++) values[i] = (bytes[i] / 127.5 - 1) * scale;
+  return values;
+}
+
+/** Values to the bytes that are shown: -shown is 0, shown is 255. */
+function expose(values, shown) {
+  const bytes = new Uint8ClampedArray(values.length);
+  for (let i = 0; i < values.length; i++) bytes[i] = (values[i] / shown + 1) * 127.5;
+  return bytes;
+}
+
+/** eps may be packed as its difference to the first frame: add that again. */
+function addFirst(values, frames) {
+  const size = values.length / frames;
+  for (let i = size; i < values.length; i++) values[i] += values[i % size];
+  return values;
+}
+
+/** x_t = alpha x0 + sigma eps, where the run did not bring it along. */
+function compose(x0, eps, alpha, sigma) {
+  const size = x0.length / alpha.length;
+  const x_t = new Float32Array(x0.length);
+  for (let f = 0; f < alpha.length; f++) {
+    for (let i = f * size; i < (f + 1) * size; i++) x_t[i] = alpha[f] * x0[i] + sigma[f] * eps[i];
+  }
+  return x_t;
+}
+
+/** All that is shown of one run: {x_t, x0, eps}, bytes ready for the palette. */
+async function develop(run, sheets, spec) {
+  const frames = run.t.length;
+  const read = async (key) => {
+    const { sheet, scale, first } = run.sheets[key];
+    const values = restore(await unpack(sheets[sheet], frames, spec), scale);
+    return first ? addFirst(values, frames) : values;
+  };
+  const [x0, eps] = await Promise.all([read("x0"), read("eps")]);
+  const x_t = run.sheets.x_t ? await read("x_t") : compose(x0, eps, run.alpha, run.sigma);
+  return { x_t: expose(x_t, 1), x0: expose(x0, 1), eps: expose(eps, EPS_SHOWN) };
+}
+
+const rgba = (r, g, b) => (255 << 24) | (b << 16) | (g << 8) | r;
+
+/** 256 colours for a one-channel quantity: greys, or the ramp for noise. */
+function palette(key) {
+  const colours = new Uint32Array(256);
+  for (let i = 0; i < 256; i++) {
+    const place = i / 127.5;
+    const [low, high] = place < 1 ? [0, 1] : [1, 2];
+    const mix = (c) => Math.round(NOISE_RAMP[low][c] + (NOISE_RAMP[high][c] - NOISE_RAMP[low][c]) * (place - low));
+    colours[i] = key === "eps" ? rgba(mix(0), mix(1), mix(2)) : rgba(i, i, i);
+  }
+  return colours;
+}
+
+// ---------------------------------------------------------------- a panel: one quantity of one run
+
+class Panel {
+  /** @param {{key: string}} quantity  @param {Uint8ClampedArray} bytes  @param {object} spec  @param {string} label */
+  constructor(quantity, bytes, spec, label) {
+    Object.assign(this, { bytes, spec, colours: palette(quantity.key) });
+    this.canvas = make("canvas", { role: "img", "aria-label": label });
+    this.mark = make("div", { class: "marble-mark", hidden: "" });
+    this.node = make("div", { class: "marble-sheet" }, this.canvas, this.mark);
+    this.small = make("canvas"); // one canvas pixel a pixel of the images
+    this.arrange(null);
+  }
+
+  /** Lay out all images, or one picked image alone. */
+  arrange(picked) {
+    const { images, columns, height, width } = this.spec;
+    this.shown = picked === null ? Array.from({ length: images }, (_, i) => i) : [picked];
+    this.columns = Math.min(columns, this.shown.length);
+    this.rows = Math.ceil(this.shown.length / this.columns);
+    this.small.width = this.columns * (width + 1) - 1; // a gap of one pixel
+    this.small.height = this.rows * (height + 1) - 1;
+    this.context = this.small.getContext("2d");
+    this.picture = this.context.createImageData(this.small.width, this.small.height);
+    this.canvas.style.aspectRatio = `${this.small.width} / ${this.small.height}`;
+    this.fit();
+  }
+
+  /** As many canvas pixels as the screen has, in whole steps, so that the image's pixels stay square. */
+  fit() {
+    const wanted = (this.canvas.clientWidth || 300) * (window.devicePixelRatio || 1);
+    const zoom = clamp(Math.ceil(wanted / this.small.width), 1, 16);
+    this.canvas.width = this.small.width * zoom;
+    this.canvas.height = this.small.height * zoom;
+    this.target = this.canvas.getContext("2d");
+    this.target.imageSmoothingEnabled = false;
+  }
+
+  draw(frame) {
+    const pixels = new Uint32Array(this.picture.data.buffer);
+    this.shown.forEach((image, place) => this.#copy(frame, image, place, pixels));
+    this.context.putImageData(this.picture, 0, 0);
+    this.target.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    this.target.drawImage(this.small, 0, 0, this.canvas.width, this.canvas.height);
+  }
+
+  #copy(frame, image, place, pixels) {
+    const { images, channels, height, width } = this.spec;
+    const { bytes, colours } = this;
+    let from = (frame * images + image) * height * width * channels;
+    const left = (place % this.columns) * (width + 1);
+    const top = Math.floor(place / this.columns) * (height + 1);
+    for (let y = 0; y < height; y++) {
+      let to = (top + y) * this.small.width + left;
+      for (let x = 0; x < width; x++, to++, from += channels) {
+        pixels[to] = channels === 1 ? colours[bytes[from]] : rgba(bytes[from], bytes[from + 1], bytes[from + 2]);
+      }
+    }
+  }
+
+  /** The image under the pointer, or null. */
+  imageAt(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const column = Math.floor(((event.clientX - box.left) / box.width) * this.columns);
+    const row = Math.floor(((event.clientY - box.top) / box.height) * this.rows);
+    if (column < 0 || column >= this.columns || row < 0) return null;
+    return this.shown[row * this.columns + column] ?? null;
+  }
+
+  /** Outline one image of the grid, or none. */
+  outline(image) {
+    const place = this.shown.length > 1 && image !== null ? this.shown.indexOf(image) : -1;
+    this.mark.hidden = place < 0;
+    if (place < 0) return;
+    const { height, width } = this.spec;
+    const percent = (pixels, whole) => `${(100 * pixels) / whole}%`;
+    this.mark.style.left = percent((place % this.columns) * (width + 1), this.small.width);
+    this.mark.style.top = percent(Math.floor(place / this.columns) * (height + 1), this.small.height);
+    this.mark.style.width = percent(width, this.small.width);
+    this.mark.style.height = percent(height, this.small.height);
+  }
+}
+
+// ---------------------------------------------------------------- the time axis: the schedule's curves as a slider
+
+const AXIS = { height: 136, left: 8, right: 8, top: 26, bottom: 30 };
+
+class TimeAxis {
+  /** @param {object} spec  @param {object} leader the run whose steps the slider stops at  @param {(frame) => void} seek */
+  constructor(spec, leader, seek) {
+    Object.assign(this, { spec, leader, seek, frame: 0 });
+    this.svg = make("svg", { height: AXIS.height, "aria-hidden": "true" });
+    this.node = make("div", {
+      class: "marble-axis",
+      role: "slider",
+      tabindex: "0",
+      "aria-label": "Step of the run, from noise to image",
+      "aria-orientation": "horizontal",
+      "aria-valuemin": "0",
+      "aria-valuemax": String(leader.t.length - 1),
+    }, this.svg);
+    this.node.addEventListener("pointerdown", (event) => this.#grab(event));
+    this.node.addEventListener("pointermove", (event) => this.held && this.#follow(event));
+    for (const end of ["pointerup", "pointercancel"]) this.node.addEventListener(end, () => (this.held = false));
+  }
+
+  #grab(event) {
+    if (event.button !== 0) return;
+    event.preventDefault(); // else the page selects text
+    this.node.focus({ preventScroll: true });
+    this.node.setPointerCapture(event.pointerId);
+    this.held = true;
+    this.#follow(event);
+  }
+
+  #follow(event) {
+    const box = this.svg.getBoundingClientRect();
+    const share = (event.clientX - box.left - AXIS.left) / (box.width - AXIS.left - AXIS.right);
+    this.seek(nearest(this.leader.t, this.spec.curve.T * (1 - share)));
+  }
+
+  x(t) {
+    return AXIS.left + (this.width - AXIS.left - AXIS.right) * (1 - t / this.spec.curve.T);
+  }
+
+  y(value) {
+    return AXIS.top + (AXIS.height - AXIS.top - AXIS.bottom) * (1 - value / this.highest);
+  }
+
+  /** Draw curves, ticks and names for the width at hand. */
+  fit() {
+    this.width = this.node.clientWidth || 800;
+    const { t, alpha, sigma, T } = this.spec.curve;
+    this.highest = Math.max(1, ...sigma, ...alpha);
+    const line = (values) => "M" + t.map((time, i) => `${this.x(time).toFixed(1)} ${this.y(values[i]).toFixed(1)}`).join("L");
+    const base = this.y(0);
+    const area = `${line(alpha)}L${this.x(T)} ${base}L${this.x(0)} ${base}z`;
+    this.marker = make("line", { y1: AXIS.top - 8, y2: base + 6, stroke: "var(--ink)", "stroke-width": 2 });
+    this.dots = ["--signal", "--noise"].map((colour) => this.#dot(colour));
+    this.thumb = make("path", { d: `M0 ${base + 4}l9 12h-18z`, fill: "var(--ink)" });
+    this.hand = make("g", {}, this.marker, this.thumb, ...this.dots);
+    this.svg.replaceChildren(
+      make("path", { d: area, fill: "var(--signal)", opacity: 0.1 }),
+      make("line", { x1: this.x(T), x2: this.x(0), y1: base, y2: base, stroke: "var(--line)", "stroke-width": 1.5 }),
+      ...this.#stops(base),
+      make("path", { d: line(alpha), fill: "none", stroke: "var(--signal)", "stroke-width": 3 }),
+      make("path", { d: line(sigma), fill: "none", stroke: "var(--noise)", "stroke-width": 3, "stroke-dasharray": "9 4" }),
+      ...this.#names(base),
+      this.hand,
+    );
+    this.place(this.frame);
+  }
+
+  #dot(colour) {
+    return make("circle", { r: 6, fill: `var(${colour})`, stroke: "var(--paper)", "stroke-width": 2 });
+  }
+
+  /** A tick where each step of the leading run is. */
+  #stops(base) {
+    return this.leader.t.map((t) =>
+      make("line", { x1: this.x(t), x2: this.x(t), y1: base - 4, y2: base + 4, stroke: "var(--faint)", "stroke-width": 1.5 }),
+    );
+  }
+
+  #names(base) {
+    const { T } = this.spec.curve;
+    const text = (x, y, words, more = {}) => make("text", { x, y, ...more }, words);
+    const middle = { "text-anchor": "middle" };
+    return [
+      text(this.x(T), AXIS.top - 11, "σ, the noise", { class: "name", style: "fill: var(--noise)" }),
+      text(this.x(0), AXIS.top - 11, "α, the image", { class: "name", style: "fill: var(--signal)", "text-anchor": "end" }),
+      text(this.x(T), base + 24, `t = ${T}`),
+      ...[0.75, 0.5, 0.25].map((share) => text(this.x(share * T), base + 24, String(Math.round(share * T)), middle)),
+      text(this.x(0), base + 24, "t = 0", { "text-anchor": "end" }),
+    ];
+  }
+
+  /** Move the marker. */
+  place(frame) {
+    this.frame = frame;
+    if (!this.hand) return;
+    this.hand.setAttribute("transform", `translate(${this.x(this.leader.t[frame]).toFixed(1)} 0)`);
+    this.dots[0].setAttribute("cy", this.y(this.leader.alpha[frame]));
+    this.dots[1].setAttribute("cy", this.y(this.leader.sigma[frame]));
+  }
+
+  speak(text) {
+    this.node.setAttribute("aria-valuenow", String(this.frame));
+    this.node.setAttribute("aria-valuetext", text);
+  }
+}
+
+// ---------------------------------------------------------------- playing
+
+class Player {
+  /** @param {number} last the last frame  @param {() => number} where  @param {(frame) => void} seek  @param {() => void} changed */
+  constructor(last, where, seek, changed) {
+    Object.assign(this, { last, where, seek, changed, playing: false, looping: true, speed: 1 });
+  }
+
+  toggle() {
+    if (this.playing) return this.stop();
+    if (this.where() === this.last) this.seek(0);
+    this.playing = true;
+    this.due = performance.now() + this.#pause();
+    this.request = requestAnimationFrame((now) => this.#tick(now));
+    this.changed();
+  }
+
+  stop() {
+    if (!this.playing) return;
+    this.playing = false;
+    cancelAnimationFrame(this.request);
+    this.changed();
+  }
+
+  #pause() {
+    return 1000 / (FRAMES_PER_SECOND * this.speed);
+  }
+
+  #tick(now) {
+    if (now >= this.due) this.#advance(now);
+    if (this.playing) this.request = requestAnimationFrame((later) => this.#tick(later));
+  }
+
+  #advance(now) {
+    if (this.where() === this.last) return this.looping ? this.#show(0, now) : this.stop();
+    this.#show(this.where() + 1, now);
+  }
+
+  #show(frame, now) {
+    this.seek(frame);
+    this.due = now + (frame === this.last && this.looping ? REST : this.#pause());
+  }
+}
+
+// ---------------------------------------------------------------- the whole
+
+class View {
+  constructor(model, films) {
+    this.model = model;
+    this.spec = model.get("_spec");
+    this.leader = this.spec.runs.reduce((long, run) => (run.t.length > long.t.length ? run : long));
+    this.last = this.leader.t.length - 1;
+    this.frame = clamp(model.get("frame"), 0, this.last);
+    this.picked = model.get("picked") ?? null;
+    this.cursor = this.picked ?? 0;
+    this.root = make("div", { class: "marble", role: "group", "aria-label": this.#title(), "data-lm-suppress-shortcuts": "true" });
+    this.root.classList.toggle("marble-several", this.spec.runs.length > 1);
+    this.player = new Player(this.last, () => this.frame, (frame) => this.seek(frame), () => this.#showPlaying());
+    this.axis = new TimeAxis(this.spec, this.leader, (frame) => this.#seekByHand(frame));
+    this.spoken = make("div", { class: "marble-spoken", "aria-live": "polite" });
+    this.runs = this.spec.runs.map((run, i) => this.#buildRun(run, films[i], i));
+    const hint = "Drag along the curves, or use ← →. Space plays. Click an image, or press 1 to 9, to see it large.";
+    this.root.append(this.#buildChoice(), ...this.runs.map((run) => run.node), this.axis.node, this.#buildBar(),
+      make("p", { class: "marble-hint" }, hint), this.spoken);
+    this.root.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  #title() {
+    const names = this.spec.runs.map((run) => run.title).filter(Boolean);
+    return `Scrubber${names.length ? ": " + names.join(", ") : ""}`;
+  }
+
+  // ---- building
+
+  #buildRun(run, film, number) {
+    const count = this.spec.images;
+    const panels = QUANTITIES.map((quantity) => {
+      const label = `${quantity.words}: ${count === 1 ? "1 image" : count + " images"}, at the slider's step`;
+      return new Panel(quantity, film[quantity.key], this.spec, run.title ? `${run.title}, ${label}` : label);
+    });
+    panels.forEach((panel) => this.#listen(panel));
+    const figures = panels.map((panel, i) => {
+      const caption = make("figcaption", { html: `<b>${QUANTITIES[i].sign}</b>${QUANTITIES[i].words}` });
+      return make("figure", { class: "marble-panel" }, ...(number === 0 ? [caption] : []), panel.node);
+    });
+    const where = make("span");
+    const node = make("section", { class: "marble-run" });
+    if (run.title) node.append(make("h3", {}, run.title, ...(this.spec.runs.length > 1 ? [where] : [])));
+    node.append(make("div", { class: "marble-panels" }, ...figures));
+    return { run, panels, where, node, frame: -1 };
+  }
+
+  #listen(panel) {
+    panel.node.addEventListener("click", (event) => {
+      const image = panel.imageAt(event);
+      if (image !== null) this.pick(this.picked === null ? image : null);
+    });
+    panel.node.addEventListener("pointermove", (event) => this.#outline(panel.imageAt(event)));
+    panel.node.addEventListener("pointerleave", () => this.#outline(null));
+  }
+
+  #buildChoice() {
+    this.caption = make("output");
+    const back = button("All images (Escape)", "grid", () => this.pick(null));
+    back.append("All images");
+    const go = (by) => () => this.pick((this.picked + by + this.spec.images) % this.spec.images);
+    this.choice = make("div", { class: "marble-choice" }, back, button("Image before", "left", go(-1)), this.caption,
+      button("Image after", "right", go(1)));
+    return this.choice;
+  }
+
+  #buildBar() {
+    const step = (by) => () => this.#seekByHand(this.frame + by);
+    this.play = make("button", { type: "button", class: "marble-main", title: "Play or pause (space)" });
+    this.play.addEventListener("click", () => this.player.toggle());
+    this.loop = button("Loop", "loop", () => this.#setLoop(!this.player.looping));
+    const speed = make("select", { "aria-label": "Speed", title: "Speed" });
+    speed.append(...SPEEDS.map((value) => make("option", { value, ...(value === 1 && { selected: "" }) }, `${value}×`)));
+    speed.addEventListener("change", () => (this.player.speed = Number(speed.value)));
+    this.#setLoop(true);
+    this.#showPlaying();
+    return make("div", { class: "marble-bar" }, button("First step (Home)", "first", () => this.#seekByHand(0)),
+      button("Step back (left arrow)", "back", step(-1)), this.play, button("Step on (right arrow)", "on", step(1)),
+      this.loop, speed, this.#buildReading());
+  }
+
+  #buildReading() {
+    this.reading = {};
+    const entry = (name, words, width) => {
+      this.reading[name] = make("b", { style: `min-width: ${width}` });
+      return make("span", { class: name }, words, " ", this.reading[name]);
+    };
+    const digits = String(this.leader.steps - 1).length;
+    return make("div", { class: "marble-reading", "aria-hidden": "true" }, entry("step", "step", `${digits * 2 + 2}ch`),
+      entry("t", "t", `${String(this.spec.curve.T).length}ch`), entry("alpha", "α", "5ch"), entry("sigma", "σ", "5ch"));
+  }
+
+  // ---- doing
+
+  /** Show a frame of the leading run, and of every other run the frame nearest in time. */
+  seek(frame) {
+    frame = clamp(frame, 0, this.last);
+    if (frame === this.frame) return;
+    this.frame = frame;
+    this.draw();
+    this.#tell("frame", frame);
+  }
+
+  #seekByHand(frame) {
+    this.player.stop();
+    this.seek(frame);
+  }
+
+  /** Show one image large, or all with null. */
+  pick(image) {
+    if (image === this.picked) return;
+    this.picked = image;
+    if (image !== null) this.cursor = image;
+    this.#outline(null);
+    this.arrange();
+    this.#say(image === null ? `All ${this.spec.images} images` : `${this.#name(image)}, large`);
+    this.#tell("picked", image);
+  }
+
+  #name(image) {
+    const title = this.spec.titles[image];
+    return `Image ${image + 1} of ${this.spec.images}${title ? ": " + title : ""}`;
+  }
+
+  #outline(image) {
+    for (const { panels } of this.runs) panels.forEach((panel) => panel.outline(image));
+  }
+
+  #setLoop(on) {
+    this.player.looping = on;
+    this.loop.setAttribute("aria-pressed", String(on));
+  }
+
+  #showPlaying() {
+    if (!this.play) return;
+    const { playing } = this.player;
+    this.play.replaceChildren(icon(playing ? "pause" : "play"), playing ? "Pause" : "Play");
+    if (this.started || playing) this.#say(playing ? "Playing" : `Paused at ${this.#place()}`);
+    this.started = true;
+  }
+
+  /** Only what the eye sees and the slider doesn't say: a screen reader hears each step from the slider itself. */
+  #say(text) {
+    this.spoken.textContent = text;
+  }
+
+  #place() {
+    const { step, steps, t, alpha, sigma } = this.leader;
+    const [a, s] = [alpha, sigma].map((values) => values[this.frame].toFixed(3));
+    return `step ${step[this.frame]} of ${steps - 1}, t ${t[this.frame]}, alpha ${a}, sigma ${s}`;
+  }
+
+  /** Share a value with the other views at once, and with the kernel now and then. */
+  #tell(name, value) {
+    this.model.set(name, value);
+    this.saving ??= setTimeout(() => {
+      this.saving = null;
+      this.model.save_changes();
+    }, KERNEL_PAUSE);
+  }
+
+  // ---- drawing
+
+  draw() {
+    const time = this.leader.t[this.frame];
+    for (const entry of this.runs) this.#drawRun(entry, nearest(entry.run.t, time));
+    this.axis.place(this.frame);
+    this.axis.speak(this.#place());
+    const { step, steps, t, alpha, sigma } = this.leader;
+    this.reading.step.textContent = `${step[this.frame]}/${steps - 1}`;
+    this.reading.t.textContent = t[this.frame];
+    this.reading.alpha.textContent = alpha[this.frame].toFixed(3);
+    this.reading.sigma.textContent = sigma[this.frame].toFixed(3);
+  }
+
+  #drawRun(entry, frame) {
+    if (frame === entry.frame) return;
+    entry.frame = frame;
+    entry.panels.forEach((panel) => panel.draw(frame));
+    entry.where.textContent = `step ${entry.run.step[frame]} of ${entry.run.steps - 1}, t = ${entry.run.t[frame]}`;
+  }
+
+  /** After another image is picked or the width has changed. */
+  arrange() {
+    this.root.classList.toggle("marble-picked", this.picked !== null);
+    this.choice.hidden = this.picked === null;
+    if (this.picked !== null) this.caption.textContent = this.#name(this.picked);
+    for (const entry of this.runs) {
+      entry.panels.forEach((panel) => panel.arrange(this.picked));
+      entry.frame = -1;
+    }
+    this.axis.fit();
+    this.draw();
+  }
+
+  // ---- keys
+
+  #key(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.target.tagName === "SELECT") return;
+    const onButton = event.target.tagName === "BUTTON";
+    const act = this.#actions()[event.key] ?? this.#digit(event.key);
+    if (!act || (onButton && (event.key === " " || event.key === "Enter"))) return;
+    event.preventDefault();
+    event.stopPropagation();
+    act();
+  }
+
+  #actions() {
+    const step = (by) => () => this.#seekByHand(this.frame + by);
+    return {
+      ArrowRight: step(1), ArrowUp: step(1), ArrowLeft: step(-1), ArrowDown: step(-1), PageUp: step(5), PageDown: step(-5),
+      Home: () => this.#seekByHand(0), End: () => this.#seekByHand(this.last), " ": () => this.player.toggle(),
+      Enter: () => this.pick(this.picked === null ? this.cursor : null), Escape: () => this.pick(null),
+    };
+  }
+
+  #digit(key) {
+    const image = /^[1-9]$/.test(key) ? Number(key) - 1 : -1;
+    return image >= 0 && image < this.spec.images ? () => this.pick(image) : null;
+  }
+}
+
+// ---------------------------------------------------------------- surroundings
+
+/** Whether what lies behind the element is dark; where nothing is painted, what the reader prefers. */
+function isDark(node) {
+  for (let at = node; at; at = at.parentElement ?? at.ownerDocument.defaultView?.frameElement) {
+    const parts = getComputedStyle(at).backgroundColor.match(/[\d.]+/g)?.map(Number);
+    if (parts && (parts[3] ?? 1) > 0.5) return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2] < 128;
+  }
+  return matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+/** Follow the theme around the element; returns how to stop. */
+function followTheme(root, parent) {
+  const look = () => (root.dataset.dark = String(isDark(parent)));
+  const soon = () => setTimeout(look, 150); // JupyterLab loads the theme's colours after it has changed its name
+  const watch = new MutationObserver(soon);
+  const documents = new Set([document, hostFrame()?.ownerDocument ?? document]);
+  const options = { attributeFilter: ["class", "style", "data-theme", "data-jp-theme-light", "data-jp-theme-name"] };
+  for (const { documentElement, body } of documents) [documentElement, body].forEach((node) => watch.observe(node, options));
+  const preference = matchMedia("(prefers-color-scheme: dark)");
+  preference.addEventListener("change", look);
+  look();
+  return () => {
+    watch.disconnect();
+    preference.removeEventListener("change", look);
+  };
+}
+
+/** The iframe that this page lives in, where its owner lets us see it. */
+function hostFrame() {
+  try {
+    return window.frameElement;
+  } catch {
+    return null; // another origin
+  }
+}
+
+/** Entry for anywidget: draw the model into el; returns how to clean up. */
+async function render({ model, el }) {
+  el.append(make("style", {}, STYLE));
+  const { runs, ...spec } = model.get("_spec");
+  const sheets = model.get("_sheets");
+  const films = await Promise.all(runs.map((run) => develop(run, sheets, spec)));
+  const view = new View(model, films);
+  el.append(view.root);
+  const forget = followTheme(view.root, el);
+  const onFrame = () => view.seek(model.get("frame"));
+  const onPicked = () => view.pick(model.get("picked") ?? null);
+  model.on("change:frame", onFrame);
+  model.on("change:picked", onPicked);
+  const resized = new ResizeObserver(() => view.arrange());
+  resized.observe(view.root);
+  view.arrange();
+  return () => {
+    view.player.stop();
+    resized.disconnect();
+    forget();
+    model.off("change:frame", onFrame);
+    model.off("change:picked", onPicked);
+  };
+}
+
+// ---------------------------------------------------------------- the page without a kernel
+
+/** A model with no kernel behind it: get, set, on, off and save_changes over a plain object. */
+function shim(state) {
+  const listeners = new Map();
+  const of = (name) => listeners.get(name) ?? listeners.set(name, new Set()).get(name);
+  return {
+    get: (name) => state[name],
+    set(name, value) {
+      if (state[name] === value) return;
+      state[name] = value;
+      of(`change:${name}`).forEach((listener) => listener());
+    },
+    on: (name, listener) => of(name).add(listener),
+    off: (name, listener) => of(name).delete(listener),
+    save_changes() {},
+  };
+}
+
+/** Hide the still picture above our iframe, now that the page moves, and be as high as what is in it. */
+function settle(frame, el) {
+  const still = frame.previousElementSibling;
+  if (still?.tagName === "IMG") still.hidden = true;
+  if (still?.tagName === "IMG") still.style.display = "none";
+  new ResizeObserver(() => (frame.style.height = `${Math.ceil(el.getBoundingClientRect().height)}px`)).observe(el);
+}
+
+/** JupyterLab's colours, where the page around us has them: an iframe doesn't inherit them. */
+function borrowColours(frame, el) {
+  const around = getComputedStyle(frame);
+  const names = ["layout-color1", "ui-font-color0", "ui-font-color1", "border-color1", "ui-font-family"];
+  const copy = () => names.forEach((name) => {
+    const value = around.getPropertyValue(`--jp-${name}`).trim();
+    if (value) el.style.setProperty(`--jp-${name}`, value);
+  });
+  copy();
+  new MutationObserver(() => setTimeout(copy, 150)).observe(frame.ownerDocument.body, { attributes: true });
+}
+
+async function standAlone(state) {
+  const el = make("div");
+  document.body.append(el);
+  const frame = hostFrame();
+  if (frame) borrowColours(frame, el);
+  await render({ model: shim(JSON.parse(state.textContent)), el });
+  if (frame) settle(frame, el);
+}
+
+const state = document.getElementById("marble-scrubber");
+if (state) standAlone(state);
+
+export default { render };

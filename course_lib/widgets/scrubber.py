@@ -1,0 +1,204 @@
+"""The scrubber: a denoising run under a slider.
+
+One widget, three surfaces, since no single one works everywhere:
+  widget view   JupyterLab with a kernel. `frame` and `picked` are shared with Python.
+  text/html     an iframe that holds page, module and frames, and so moves with no kernel and no network: nbconvert,
+                a book, a notebook opened before it is run. The module is the same scrubber.js.
+  image/png     a film strip, for whatever shows pictures only.
+GitHub's viewer takes scripts and iframes out of text/html and keeps an <img> with a data: address, as does JupyterLab
+for a notebook that isn't trusted. So the html carries the strip too, above the iframe, whose script hides it.
+"""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import traitlets
+from PIL import Image
+
+from course_lib.widgets.filmstrip import Run, film_strip
+from course_lib.widgets.sheet import LOSSLESS, Film, film, pack_film
+
+_MODULE = Path(__file__).with_name("scrubber.js")
+_CURVE_POINTS = 129  # of alpha and sigma, drawn over t
+_STRIP_QUALITY = 60  # WebP, of the strip inside the html
+
+
+class Scrubber(anywidget.AnyWidget):
+    """A run's x_t, predicted image and predicted noise under one slider, with the place on the schedule.
+
+    steps: what a sampler yields, objects with t (int), x_t, x0 and eps ([B, 1, H, W] or [B, 3, H, W], torch or numpy;
+    images in [-1, 1], eps shown from -3 to 3); or a dict of such runs, shown one under the other and linked by t.
+    schedule: anything with alpha and sigma [T + 1]. ValueError, in one sentence, for runs that can't be shown.
+    """
+
+    _esm = _MODULE
+    _spec = traitlets.Dict().tag(sync=True)
+    _sheets = traitlets.List(traitlets.Bytes()).tag(sync=True)
+    frame = traitlets.Int(0, help="The step shown, 0 the first: of the longest run, where there are several.").tag(sync=True)
+    picked = traitlets.Int(None, allow_none=True, help="The image shown large, or None for all.").tag(sync=True)
+
+    def __init__(
+        self,
+        steps: Iterable | Mapping[str, Iterable],
+        schedule,
+        *,
+        title: str = "",  # a heading for a single run
+        titles: Sequence[str] | None = None,  # one an image, said where an image is picked: class names, say
+        columns: int = 8,  # of the grid
+        images: int = 64,  # show the first so many
+        frames: int = 60,  # thin longer runs to so many steps
+        quality: int | str = 80,  # of the WebP sheets, 1 to 100; "lossless" is exact and four to ten times the size
+        **traits,
+    ):
+        _check_options(columns, images, frames, quality)
+        runs = dict(steps) if isinstance(steps, Mapping) else {title: steps}
+        alpha, sigma = (np.asarray(_table(schedule, name), dtype=np.float64) for name in ("alpha", "sigma"))
+        films = {name: film(run, schedule, name=name or "The run", images=images, frames=frames) for name, run in runs.items()}
+        _check_films(films, titles)
+        self._runs = [Run(name, f, alpha[f.t], sigma[f.t]) for name, f in films.items()]
+        sheets, spec = _pack(self._runs, quality)
+        spec |= {"columns": columns, "titles": list(titles or []), "curve": _curve(alpha, sigma)}
+        super().__init__(_spec=spec, _sheets=sheets, **traits)
+
+    @classmethod
+    def compare(cls, runs: Mapping[str, Iterable], schedule, *, images: int = 16, **options) -> "Scrubber":
+        """Several runs under one slider, {"DDIM, 20 calls": steps, ...}; runs of other lengths follow by the nearest t."""
+        return cls(runs, schedule, images=images, **options)
+
+    @traitlets.validate("frame")
+    def _frame_exists(self, proposal):
+        last = max(len(run.film.t) for run in self._runs) - 1
+        if not 0 <= proposal["value"] <= last:
+            raise traitlets.TraitError(f"frame is 0 to {last} here, not {proposal['value']}.")
+        return proposal["value"]
+
+    @traitlets.validate("picked")
+    def _picked_exists(self, proposal):
+        last = self._runs[0].film.x0.shape[1] - 1
+        if proposal["value"] is not None and not 0 <= proposal["value"] <= last:
+            raise traitlets.TraitError(f"picked is None or 0 to {last} here, not {proposal['value']}.")
+        return proposal["value"]
+
+    def film_strip(self, columns: int = 7) -> Image.Image:
+        """The still: `columns` times from noise to image, of the first few images."""
+        return film_strip(self._runs, columns)
+
+    def page(self) -> str:
+        """A whole HTML page, with module and frames in it, that asks for nothing more."""
+        return _page(self._state())
+
+    def save_html(self, path: str | Path) -> None:
+        """Write `page` to a file that opens in any browser."""
+        Path(path).write_text(self.page(), encoding="utf-8")
+
+    def _state(self) -> dict:
+        sheets = [base64.b64encode(sheet).decode("ascii") for sheet in self._sheets]
+        return {"_spec": self._spec, "_sheets": sheets, "frame": self.frame, "picked": self.picked}
+
+    def __repr__(self) -> str:
+        runs = ", ".join(f"{run.title + ': ' if run.title else ''}{run.film.steps} steps" for run in self._runs)
+        return f"Scrubber of {self._runs[0].film.x0.shape[1]} images ({runs})"
+
+    def _repr_mimebundle_(self, **kwargs):
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        strip = self.film_strip()
+        data["text/html"] = _html(self.page(), strip, repr(self), _height(self._spec))
+        data["image/png"] = base64.b64encode(_png(strip)).decode("ascii")
+        return data, {**metadata, "image/png": {"width": strip.width // 2 * 2 // 1}}
+
+
+def _check_options(columns: int, images: int, frames: int, quality: int | str) -> None:
+    for name, value, least in (("columns", columns, 1), ("images", images, 1), ("frames", frames, 2)):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} is a whole number, {least} or more, not {value!r}.")
+    if quality != LOSSLESS and not (isinstance(quality, int) and 1 <= quality <= 100):
+        raise ValueError(f'quality is 1 to 100, or "lossless", not {quality!r}.')
+
+
+def _table(schedule, name: str):
+    values = getattr(schedule, name, None)
+    if values is None or len(values) < 2:
+        raise ValueError(f"The schedule has no table {name}: give one with alpha and sigma [T + 1], as Schedule has.")
+    return values
+
+
+def _check_films(films: dict[str, Film], titles: Sequence[str] | None) -> None:
+    if not films:
+        raise ValueError('There is no run to show: give {"a name": steps, ...}.')
+    (first, film), *others = films.items()
+    for name, other in others:
+        if other.x0.shape[1:] != film.x0.shape[1:]:
+            shapes = f"{list(film.x0.shape[1:])} and {list(other.x0.shape[1:])}"
+            raise ValueError(f"{first} and {name} can't be compared: they hold images {shapes}, which must be the same.")
+    B = film.x0.shape[1]
+    if titles is not None and len(titles) < B:
+        raise ValueError(f"titles names {len(titles)} images, but {B} are shown.")
+
+
+def _pack(runs: list[Run], quality: int | str) -> tuple[list[bytes], dict]:
+    """All sheets of all runs, and what the browser must know to read them."""
+    sheets, entries = [], []
+    for run in runs:
+        entry = {"title": run.title, "t": run.film.t, "step": run.film.step, "steps": run.film.steps, "sheets": {}}
+        entry |= {"alpha": _rounded(run.alpha), "sigma": _rounded(run.sigma)}
+        for key, sheet in pack_film(run.film, run.alpha, run.sigma, quality).items():
+            entry["sheets"][key] = {**sheet, "sheet": len(sheets)}
+            sheets.append(sheet["sheet"])
+        entries.append(entry)
+    _, B, C, H, W = runs[0].film.x0.shape
+    return sheets, {"runs": entries, "images": B, "channels": C, "height": H, "width": W}
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(v), 5) for v in values]
+
+
+def _curve(alpha: np.ndarray, sigma: np.ndarray) -> dict:
+    t = np.unique(np.linspace(0, len(alpha) - 1, min(_CURVE_POINTS, len(alpha))).round().astype(int))
+    return {"T": len(alpha) - 1, "t": t.tolist(), "alpha": _rounded(alpha[t]), "sigma": _rounded(sigma[t])}
+
+
+def _page(state: dict) -> str:
+    # "<" inside a string would end the script where a title holds "</script>"
+    data = json.dumps(state, separators=(",", ":")).replace("<", "\\u003c")
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Scrubber</title>'
+        "<style>body{margin:0}</style></head><body>"
+        f'<script type="application/json" id="marble-scrubber">{data}</script>'
+        f'<script type="module">{_MODULE.read_text(encoding="utf-8")}</script></body></html>'
+    )
+
+
+def _html(page: str, strip: Image.Image, alt: str, height: int) -> str:
+    return (
+        f'<div><img alt="{html.escape(alt)}" style="max-width:100%" src="{_data_url(strip)}">'
+        f'<iframe title="{html.escape(alt)}" style="display:block;width:100%;border:0" height="{height}" '
+        f'srcdoc="{html.escape(page)}"></iframe></div>'
+    )
+
+
+def _data_url(strip: Image.Image) -> str:
+    buffer = io.BytesIO()
+    strip.save(buffer, "WEBP", quality=_STRIP_QUALITY, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _png(strip: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    # 128 colours of its own: half the bytes, and no eye sees it among grey and one ramp
+    strip.quantize(128, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _height(spec: dict) -> int:
+    """About how high the widget is at a width of 960 pixels; the page corrects it once it runs."""
+    columns = min(spec["columns"], spec["images"])
+    rows = -(-spec["images"] // columns)
+    panel = 300 * rows * spec["height"] / (columns * spec["width"])
+    return round(260 + len(spec["runs"]) * (panel + 40))

@@ -1,0 +1,419 @@
+"""The launcher's decisions, with pip and the environment's Python played by stand-ins: nothing is installed here."""
+
+import ast
+import errno
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from pathlib import Path, PureWindowsPath
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A fresh copy of the launcher's module whose checkout is an empty folder with two requirements files."""
+    spec = importlib.util.spec_from_file_location("course_under_test", ROOT / "course.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    for name in ("MARBLE_VENV", "CI", "PYTHONPATH", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "notebooks").mkdir()
+    for name in ("requirements.txt", "constraints.txt", "requirements-test.txt"):
+        (tmp_path / name).write_text(f"{name}: numpy==1\n")
+    return module
+
+
+@pytest.fixture
+def pip(course, tmp_path, monkeypatch):
+    """A stand-in for pip and for `python -m venv`; `.calls` counts, `.log` and `.code` are what the next run gives."""
+    venv = tmp_path / ".venv"
+    site = venv / "lib" / "site-packages"
+    state = namedtuple("Pip", "calls answer")([], {"log": "", "code": 0, "raises": None})
+
+    class Process:
+        def __init__(self, command, stdout, **options):
+            assert command[1:4] == ["-m", "pip", "install"]
+            state.calls.append(command)
+            stdout.write(state.answer["log"].encode())
+            self.returncode = state.answer["code"]
+
+        def poll(self):
+            if state.answer["raises"]:
+                raise state.answer["raises"]
+            return self.returncode
+
+    def run(command, **options):
+        if "venv" in command:
+            state.calls.append(["venv"])
+            site.mkdir(parents=True)
+            (venv / "pyvenv.cfg").touch()
+        elif not site.exists():
+            raise FileNotFoundError(command[0])
+        return subprocess.CompletedProcess(command, 0, json.dumps(["3.12.1", str(site), True]), "")
+
+    monkeypatch.setattr(course.subprocess, "run", run)
+    monkeypatch.setattr(course.subprocess, "Popen", Process)
+    monkeypatch.setattr(course, "stop", lambda process: None)
+    return state
+
+
+def pips(state):
+    return [call for call in state.calls if call != ["venv"]]
+
+
+# ---------------------------------------------------------------- what it stands on
+
+
+def test_reads_on_an_older_python_and_needs_the_standard_library_alone():
+    tree = ast.parse((ROOT / "course.py").read_text(encoding="utf-8"), feature_version=(3, 8))
+    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
+
+
+def test_every_version_is_exact():
+    for name in ("requirements.txt", "requirements-test.txt", "constraints.txt"):
+        lines = [line.split("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
+        wrong = [line for line in lines if line and not line.startswith(("-r ", "-c ")) and line.count("==") != 1]
+        assert not wrong, f"{name}: {wrong}"
+
+
+def test_old_python_gets_a_sentence_that_names_a_newer_one(course, monkeypatch):
+    monkeypatch.setattr(course, "runs", lambda path: path == "/bin/python3.12")
+    monkeypatch.setattr(course.shutil, "which", lambda name: "/bin/" + name)
+    with pytest.raises(course.Trouble, match=r"This is Python 3\.9\.2, .* needs 3\.11 or later.* python3\.12"):
+        course.check_python((3, 9, 2))
+    monkeypatch.setattr(course, "runs", lambda path: False)
+    with pytest.raises(course.Trouble, match=r"python\.org"):
+        course.check_python((3, 10, 0))
+    course.check_python((3, 11, 0))
+
+
+def test_paths_of_the_environment(course, tmp_path, monkeypatch):
+    venv = PureWindowsPath(r"C:\course\.venv")
+    assert str(course.venv_python(venv, windows=True)) == r"C:\course\.venv\Scripts\python.exe"
+    assert course.venv_python(Path("/c/.venv"), windows=False) == Path("/c/.venv/bin/python")
+    assert course.venv_dir() == tmp_path / ".venv"
+    monkeypatch.setenv("MARBLE_VENV", str(tmp_path / "elsewhere"))
+    assert course.venv_dir() == tmp_path / "elsewhere"
+
+
+# ---------------------------------------------------------------- set-up
+
+
+def test_second_start_installs_nothing(course, pip, tmp_path):
+    assert course.set_up("lab") == course.venv_python(tmp_path / ".venv")
+    assert len(pips(pip)) == 1 and ["venv"] in pip.calls
+    course.set_up("lab")
+    assert len(pips(pip)) == 1
+    assert (tmp_path / ".venv/lib/site-packages/marble_course.pth").read_text() == f"{tmp_path}\n"
+
+
+def test_changed_requirements_are_installed(course, pip, tmp_path):
+    course.set_up("lab")
+    (tmp_path / "constraints.txt").write_text("numpy==2\n")
+    course.set_up("lab")
+    assert len(pips(pip)) == 2 and pip.calls.count(["venv"]) == 1
+
+
+def test_tests_add_to_the_environment_and_hold_all_of_lab(course, pip, tmp_path):
+    course.set_up("lab")
+    course.set_up("test")
+    assert [call[-1] for call in pips(pip)] == [str(tmp_path / f"requirements{end}.txt") for end in ("", "-test")]
+    course.set_up("lab")
+    course.set_up("test")
+    assert len(pips(pip)) == 2
+
+
+def test_interrupted_install_is_taken_up_again(course, pip, tmp_path):
+    pip.answer["raises"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        course.set_up("lab")
+    half = tmp_path / ".venv/lib/site-packages/half-1.0.dist-info"
+    whole = tmp_path / ".venv/lib/site-packages/whole-1.0.dist-info"
+    half.mkdir()
+    whole.mkdir()
+    (whole / "INSTALLER").write_text("pip\n")
+    pip.answer["raises"] = None
+    course.set_up("lab")
+    assert len(pips(pip)) == 2 and pip.calls.count(["venv"]) == 1
+    assert whole.exists() and not half.exists()
+
+
+def test_failed_install_leaves_no_stamp(course, pip, tmp_path):
+    course.set_up("lab")
+    (tmp_path / "requirements.txt").write_text("numpy==3\n")
+    pip.answer.update(log="ERROR: something odd", code=1)
+    with pytest.raises(course.Trouble, match="something odd"):
+        course.set_up("lab")
+    assert not list((tmp_path / ".venv").glob("*.stamp"))
+
+
+def test_broken_environment_is_made_anew(course, pip, tmp_path, monkeypatch):
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/remains").touch()
+    course.set_up("lab")  # its Python doesn't start
+    assert not (tmp_path / ".venv/bin/remains").exists()
+    (tmp_path / ".venv/marble-unfinished").touch()  # the making was cut off
+    course.set_up("lab")
+    assert pip.calls.count(["venv"]) == 2 and len(pips(pip)) == 2
+
+
+def test_a_folder_with_other_things_is_never_cleared(course, pip, tmp_path, monkeypatch):
+    monkeypatch.setenv("MARBLE_VENV", str(tmp_path / "mine"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").touch()
+    with pytest.raises(course.Trouble, match="holds something else"):
+        course.set_up("lab")
+    assert (tmp_path / "mine/thesis.txt").exists()
+
+
+def test_small_build_of_torch_on_request(course, pip):
+    course.set_up("lab", cpu=True)
+    assert pips(pip)[0][-2:] == ["--extra-index-url", course.CPU_INDEX]
+
+
+def test_lock_waits_for_its_holder_and_is_freed_by_its_death(course, tmp_path, capsys):
+    path = tmp_path / ".venv.lock"
+    holder = (
+        "import importlib.util as u, sys, time; s = u.spec_from_file_location('c', sys.argv[1]);"
+        "c = u.module_from_spec(s); s.loader.exec_module(c)\n"
+        "with c.lock(sys.argv[2]): print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", holder, str(ROOT / "course.py"), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline().strip() == b"held"
+        with open(path, "a+b") as file:
+            assert not course.try_lock(file)
+        process.kill()
+    start = time.monotonic()
+    with course.lock(path):
+        assert time.monotonic() - start < 5
+
+
+# ---------------------------------------------------------------- one sentence and the mend for each trouble
+
+LOGS = {
+    "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device": "disk is full",
+    "Retrying after NewConnectionError('Failed to establish a new connection: [Errno -2] Name or service not known')\n"
+    "ERROR: No matching distribution found for torch==2.13.0": "no network",
+    "Could not fetch URL: SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]'))": "PIP_CERT",
+    "ERROR: No matching distribution found for torch==2.13.0": "no build of torch==2.13.0",
+    "The virtual environment was not created successfully because ensurepip is not available.": "python3-venv",
+    "ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: '/x'": "can't be written to",
+}
+
+
+@pytest.mark.parametrize("log", LOGS, ids=list(LOGS.values()))
+def test_each_trouble_gets_a_sentence_and_no_traceback(course, pip, capsys, monkeypatch, log):
+    monkeypatch.setattr(course, "become", lambda *a: pytest.fail("must not start"))
+    pip.answer.update(log=log + "\n", code=1)
+    assert course.main(["lab"]) == 1
+    said = capsys.readouterr().err.strip()
+    assert LOGS[log] in said and "\n" not in said and "Traceback" not in said
+
+
+def test_missing_ensurepip(course, pip, capsys, monkeypatch):
+    monkeypatch.setattr(course.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else name)
+    assert course.main(["lab"]) == 1
+    assert "sudo apt install python3-venv" in capsys.readouterr().err
+    assert course.main(["doctor"]) == 1
+    assert "ensurepip is missing" in capsys.readouterr().out
+
+
+def test_little_room_is_said_before_anything_is_fetched(course, pip, capsys, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(course.shutil, "disk_usage", lambda path: usage(9e9, 8e9, 1e9))
+    assert course.main(["lab"]) == 1
+    assert "Only 1.0 GB are free" in capsys.readouterr().err
+    assert not pip.calls
+
+
+def test_errors_of_the_disk_are_said_in_a_sentence(course, pip, capsys, monkeypatch):
+    def full(*ignored):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(course, "write_stamps", full)
+    assert course.main(["lab"]) == 1
+    assert capsys.readouterr().err.strip().startswith("The disk is full")
+    with pytest.raises(OSError, match="odd"):
+        course.explain(OSError(errno.EBADF, "odd"))
+    assert "MARBLE_VENV" in str(course.explain(PermissionError(errno.EACCES, "no", "/course/.venv")))
+
+
+def test_a_killed_pip_is_told_from_a_failed_one(course, pip, capsys):
+    pip.answer.update(code=-9)
+    assert course.main(["lab"]) == 1
+    assert "memory" in capsys.readouterr().err
+
+
+def test_interrupt_is_one_line(course, capsys, monkeypatch):
+    def interrupted(*ignored):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(course, "set_up", interrupted)
+    assert course.main(["lab"]) == 130
+    assert capsys.readouterr().err.strip() == "Stopped. The same command takes it up again."
+
+
+def test_progress_says_what_pip_is_at(course, tmp_path):
+    log = tmp_path / "install.log"
+    log.write_text("")
+    assert course.activity(log) == "starting pip"
+    log.write_text("Collecting numpy==2\n  Downloading https://x.org/a/torch-2.13.0-cp311.whl (196.6 MB)\n")
+    assert course.activity(log) == "downloading torch (196.6 MB)"
+    log.write_text("Installing collected packages: a, b\n")
+    assert course.activity(log).startswith("unpacking")
+
+
+# ---------------------------------------------------------------- the commands
+
+
+@pytest.fixture
+def started(course, monkeypatch):
+    """What was handed over to, with the set-up and the checks of data left out."""
+    calls = []
+    monkeypatch.setattr(course, "set_up", lambda which, cpu=False: "python")
+    monkeypatch.setattr(course, "call", lambda *a, **options: 0)
+    monkeypatch.setattr(course, "become", lambda *a: calls.append([str(x) for x in a]) or 0)
+    return calls
+
+
+def test_everything_else_is_passed_on(course, started):
+    assert course.main(["train", "ddpm-fashion", "--steps", "3"]) == 0
+    assert started == [["python", "-m", "course_lib", "train", "ddpm-fashion", "--steps", "3"]]
+
+
+def test_a_slip_of_the_hand_is_not_passed_on(course, started, capsys):
+    assert course.main(["labb"]) == 1
+    assert "course.py lab`" in capsys.readouterr().err and not started
+
+
+def test_no_command_prints_what_there_is(course, capsys):
+    assert course.main([]) == 0
+    assert "python3 course.py lab" in capsys.readouterr().out
+
+
+def test_lab_opens_the_first_notebook_and_passes_options_on(course, started, tmp_path):
+    (tmp_path / "notebooks" / "00_start_here.ipynb").touch()
+    (tmp_path / "notebooks" / "04_diffusion.ipynb").touch()
+    course.main(["lab", "--no-browser", "--port", "0", "--host=0.0.0.0", "--host", "::", "--ServerApp.token=x"])
+    command = started[0]
+    assert command[:3] == ["python", "-m", "jupyterlab"]
+    assert "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb" in command
+    assert command[-6:] == ["--no-browser", "--port", "0", "--ip=0.0.0.0", "--ip", "::", "--ServerApp.token=x"][-6:]
+    course.main(["lab", "--no-browser", "04"])
+    assert "--LabApp.default_url=/lab/tree/notebooks/04_diffusion.ipynb" in started[1] and "04" not in started[1]
+
+
+def test_lab_allows_root_only_for_root(course):
+    assert "--allow-root" in course.lab_arguments([], root_user=True)
+    assert "--allow-root" not in course.lab_arguments([])
+
+
+def test_lab_stops_at_damaged_data(course, started, capsys, monkeypatch):
+    monkeypatch.setattr(course, "call", lambda *a, **options: 1)
+    assert course.main(["lab"]) == 1
+    assert "git checkout -- assets weights" in capsys.readouterr().err and not started
+
+
+def test_children_import_this_checkout(course, tmp_path, monkeypatch):
+    assert course.child_env()["PYTHONPATH"] == str(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "/mine")
+    assert course.child_env()["PYTHONPATH"] == str(tmp_path) + os.pathsep + "/mine"
+
+
+def test_test_runs_every_phase_and_ends_with_the_table(course, started, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(course, "has_browser", lambda: True)
+    (tmp_path / "notebooks" / "00_start_here.ipynb").touch()
+    ran = []
+    monkeypatch.setattr(course, "call", lambda python, *a, **options: ran.append(a) or int("ruff" in a))
+    assert course.main(["test", "-x"]) == 1  # a phase that fails stops no other
+    assert len(ran) == len(course.PHASES)
+    assert ran[4][-1] == "-x" and ran[5][-1] == "notebooks/00_start_here.ipynb"
+    table = capsys.readouterr().out.split("phase ")[1]
+    assert table.count("FAILED (1)") == 2 and table.count("  ok") == 5
+    assert course.main(["test", "--only", "verify,sync"]) == 0
+    assert course.main(["test", "--only=nothing"]) == 1
+
+
+def test_no_notebook_yet_is_no_failure(course, started, capsys):
+    assert course.main(["test", "--only", "notebooks"]) == 0
+    assert "no notebooks yet" in capsys.readouterr().out
+
+
+def test_browser_tests_are_left_out_without_chromium_but_never_in_ci(course, capsys, monkeypatch):
+    monkeypatch.setattr(course.shutil, "which", lambda name: None)
+    assert not course.has_browser()
+    assert "apt install chromium" in capsys.readouterr().out
+    assert course.commands([], [], browser=False)["pytest"][-2:] == ["-m", "not browser"]
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(course.Trouble, match="CI needs Chromium"):
+        course.has_browser()
+
+
+def test_doctor_before_the_set_up_says_what_to_run(course, capsys):
+    assert course.main(["doctor"]) == 0
+    assert "python3 course.py lab" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- doctor, once the environment is there
+
+
+def test_report_is_a_line_a_thing_with_a_mend_for_what_is_wrong():
+    from course_lib import doctor
+
+    lines = doctor.report()
+    names = ["Python", "packages", "torch", "device", "bf16", "threads", "memory", "disk", "data", "weights"]
+    assert [line.name for line in lines] == names
+    for line in lines:
+        assert line.value and (line.ok or line.mend)
+        assert str(line).count("\n") == (0 if line.ok else 1)
+
+
+def test_a_look_that_fails_is_a_line_too():
+    from course_lib import doctor
+
+    def torch_build():
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    line = doctor.guarded(torch_build)
+    assert (line.name, line.value, line.ok) == ("torch", "torch is not installed", False)
+    assert "python3 course.py lab" in line.mend
+
+
+def test_damaged_data_is_one_line_with_its_own_mend(monkeypatch):
+    from course_lib import doctor
+    from course_lib.data import fashion
+
+    def damaged():
+        raise fashion.DataError(
+            "a.xz is not the file\n  expected: SHA-256 1\n  found:    SHA-256 2\n  mend:     git it"
+        )
+
+    monkeypatch.setattr(fashion, "verify_data", damaged)
+    line = doctor.data()
+    assert line.value == "a.xz is not the file expected: SHA-256 1 found: SHA-256 2." and line.mend == "git it"
+    monkeypatch.setattr(doctor, "report", lambda: [line])
+    assert doctor.main() == 1
+    monkeypatch.setattr(doctor, "report", lambda: [doctor.Line("memory", "little", False, "more", essential=False)])
+    assert doctor.main() == 0
+
+
+def test_memory_of_a_container(tmp_path):
+    from course_lib import doctor
+
+    assert doctor.container_memory(tmp_path) == (None, 0)
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("5\n")
+    assert doctor.container_memory(tmp_path) == (None, 0)
+    (tmp_path / "memory.max").write_text("4000\n")
+    assert doctor.container_memory(tmp_path) == (4000, 5)
