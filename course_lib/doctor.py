@@ -59,7 +59,12 @@ def python() -> Line:
     """The version of Python and where it lies."""
     version = ".".join(map(str, sys.version_info[:3]))
     old = sys.version_info < (3, 11)
-    return Line("Python", f"{version} ({sys.executable})", not old, "the course needs Python 3.11 or later")
+    return Line("Python", f"{version} ({short(sys.executable)})", not old, "the course needs Python 3.11 or later")
+
+
+def short(text: str | Path) -> str:
+    """A path, or a text with paths in it, without the checkout's and the home folder's own names."""
+    return str(text).replace(f"{ROOT}{os.sep}", "").replace(str(Path.home()), "~")
 
 
 def packages() -> Line:
@@ -175,7 +180,7 @@ def data() -> Line:
         found = verify_data()
     except DataError as error:
         return broken("data", error, "git checkout -- assets")
-    return Line("data", f"{found.file.name} is whole; {found.cache}")
+    return Line("data", f"{found.file.name} is whole; {short(found.cache)}")
 
 
 def weights() -> Line:

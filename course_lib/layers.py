@@ -64,7 +64,9 @@ class Attention(nn.Module):
         B, C, H, W = x.shape
         qkv = self.qkv(self.norm(x)).reshape(B, 3, C // self.head_dim, self.head_dim, H * W)
         q, k, v = qkv.transpose(-1, -2).unbind(dim=1)  # [B, heads, HW, head_dim] each
-        h = F.scaled_dot_product_attention(q, k, v)
+        # written out: on a CPU and at 49 pixels it is faster than the fused scaled_dot_product_attention
+        weights = (q @ k.transpose(-1, -2) / self.head_dim**0.5).softmax(dim=-1)  # [B, heads, HW, HW]
+        h = weights.to(v.dtype) @ v
         return x + self.out(h.transpose(-1, -2).reshape(B, C, H, W))
 
 

@@ -1,5 +1,6 @@
 """Muon: gradient descent whose every step has been made orthogonal."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
@@ -9,32 +10,33 @@ from torch import Tensor, nn
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalize(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """The matrix [m, n] with all its singular values moved to about 1 (0.7 to 1.2), by Newton-Schulz iteration.
+def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Matrices [..., m, n] with all their singular values moved to about 1 (0.7 to 1.2), by Newton-Schulz iteration.
 
     X -> (a + b A + c A^2) X with A = X X^T. All factors are polynomials of the first A, hence commute: they are
-    multiplied up as small m x m matrices and meet the wide X once, which for n = 9 m is 2.5 times less work.
+    multiplied up as small m x m matrices and meet the wide X once, which for n = 9 m is a third of the work.
     """
+    if matrices.shape[-2] > matrices.shape[-1]:
+        return orthogonalize(matrices.mT, iterations).mT
     a, b, c = NEWTON_SCHULZ
-    X = matrix.float() if len(matrix) <= matrix.shape[1] else matrix.float().T
-    X = X / (X.norm() + 1e-7)  # the largest singular value is at most 1
-    A = X @ X.T  # [m, m], m <= n
-    product = None
-    for i in range(iterations):
-        factor = torch.addmm(b * A, A, A, alpha=c)
-        factor.diagonal().add_(a)
-        product = factor if product is None else factor @ product
-        if i < iterations - 1:
-            A = factor @ A @ factor
-    X = product @ X
-    return X if len(matrix) <= matrix.shape[1] else X.T
+    X = matrices.float()
+    X = X / (X.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # the largest singular value is at most 1
+    A = X @ X.mT  # [..., m, m], m <= n
+    identity = torch.eye(A.shape[-1], device=A.device)
+    product = identity
+    for _ in range(iterations):
+        factor = a * identity + b * A + c * (A @ A)
+        product = factor @ product
+        A = factor @ A @ factor
+    return product @ X
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon on weights of two and more dimensions, AdamW on the rest (Jordan et al. 2024; Liu et al. 2025, eq. 4).
+    """Muon on the weights of convolutions, Adam on the rest (Jordan et al. 2024; Liu et al. 2025, eq. 4).
 
-    A convolution's weight [out, in, k, k] is seen as the matrix [out, in k k]. Each orthogonal step is scaled by
-    0.2 sqrt(max(m, n)), the usual size of an Adam step, so that one learning rate serves both.
+    A convolution's weight [out, in, k, k] is seen as the matrix [out, in k k]; matrices of one shape are made orthogonal
+    together. Each orthogonal step is scaled by 0.2 sqrt(max(m, n)), about the size of an Adam step, so that one
+    learning rate serves both. weight_decay is AdamW's, on all.
     """
 
     def __init__(
@@ -45,11 +47,10 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
     ):
-        params = params.parameters() if isinstance(params, nn.Module) else params
-        params = list(params)
+        params = list(params.parameters() if isinstance(params, nn.Module) else params)
         groups = [
-            {"params": [p for p in params if p.ndim >= 2], "orthogonal": True},
-            {"params": [p for p in params if p.ndim < 2], "orthogonal": False},
+            {"params": [p for p in params if p.ndim == 4], "orthogonal": True},
+            {"params": [p for p in params if p.ndim != 4], "orthogonal": False},
         ]
         groups = [group for group in groups if group["params"]]
         super().__init__(groups, {"lr": lr, "momentum": momentum, "betas": betas, "weight_decay": weight_decay})
@@ -62,30 +63,35 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                if group["weight_decay"]:
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
-                (self._orthogonal_step if group["orthogonal"] else self._adam_step)(p, group)
+            moving = [p for p in group["params"] if p.grad is not None]
+            for p in moving:
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+            (self._orthogonal_step if group["orthogonal"] else self._adam_step)(moving, group)
         return loss
 
-    def _orthogonal_step(self, p: Tensor, group: dict):
-        state = self.state[p]
-        momentum = state.setdefault("momentum", torch.zeros_like(p))
-        momentum.lerp_(p.grad, 1 - group["momentum"])
-        ahead = p.grad.lerp(momentum, group["momentum"])  # Nesterov's look ahead
-        matrix = ahead.reshape(len(p), -1)
-        step = orthogonalize(matrix) * (0.2 * max(matrix.shape) ** 0.5)
-        p.sub_(step.reshape(p.shape), alpha=group["lr"])
+    def _orthogonal_step(self, params: list[Tensor], group: dict):
+        by_shape = defaultdict(list)
+        for p in params:
+            state = self.state[p]
+            if not state:
+                state["momentum"] = torch.zeros_like(p)
+            state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+            ahead = p.grad.lerp(state["momentum"], group["momentum"])  # Nesterov's look ahead
+            by_shape[p.shape].append((p, ahead.flatten(1)))  # [out, in k k]
+        for pairs in by_shape.values():
+            steps = orthogonalize(torch.stack([matrix for _, matrix in pairs]))
+            size = 0.2 * max(steps.shape[-2:]) ** 0.5
+            for (p, _), step in zip(pairs, steps, strict=True):
+                p.sub_(step.view(p.shape), alpha=group["lr"] * size)
 
-    def _adam_step(self, p: Tensor, group: dict):
-        state = self.state[p]
-        if not state:
-            state.update(step=0, mean=torch.zeros_like(p), square=torch.zeros_like(p))
-        state["step"] += 1
-        (beta1, beta2), k = group["betas"], state["step"]
-        state["mean"].lerp_(p.grad, 1 - beta1)
-        state["square"].lerp_(p.grad.square(), 1 - beta2)
-        root = (state["square"] / (1 - beta2**k)).sqrt_().add_(1e-8)
-        p.addcdiv_(state["mean"], root, value=-group["lr"] / (1 - beta1**k))
+    def _adam_step(self, params: list[Tensor], group: dict):
+        beta1, beta2 = group["betas"]
+        for p in params:
+            state = self.state[p]
+            if not state:
+                state.update(step=0, mean=torch.zeros_like(p), square=torch.zeros_like(p))
+            state["step"] += 1
+            state["mean"].lerp_(p.grad, 1 - beta1)
+            state["square"].lerp_(p.grad.square(), 1 - beta2)
+            root = (state["square"] / (1 - beta2 ** state["step"])).sqrt_().add_(1e-8)
+            p.addcdiv_(state["mean"], root, value=-group["lr"] / (1 - beta1 ** state["step"]))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from course_lib.device import autocast, to_device
 
 
-class TrainingDiverged(ArithmeticError):
+class TrainingDiverged(ValueError):
     """A loss or a gradient became NaN or infinite."""
 
 

@@ -13,7 +13,7 @@ from torch import nn
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
 
-class WeightsError(Exception):
+class WeightsError(ValueError):
     """A weights file is missing, damaged or of another kind than was asked for."""
 
 

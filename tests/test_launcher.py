@@ -1,19 +1,24 @@
 """The launcher's decisions, with pip and the environment's Python played by stand-ins: nothing is installed here."""
 
 import ast
+import contextlib
 import errno
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections import namedtuple
+from importlib import metadata
 from pathlib import Path, PureWindowsPath
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[1]
+PINS = ("requirements.txt", "constraints.txt", "requirements-test.txt")
 
 
 @pytest.fixture
@@ -26,7 +31,7 @@ def course(tmp_path, monkeypatch):
     for name in ("MARBLE_VENV", "CI", "PYTHONPATH", "TMPDIR"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "notebooks").mkdir()
-    for name in ("requirements.txt", "constraints.txt", "requirements-test.txt"):
+    for name in PINS:
         (tmp_path / name).write_text(f"{name}: numpy==1\n")
     return module
 
@@ -80,10 +85,21 @@ def test_reads_on_an_older_python_and_needs_the_standard_library_alone():
 
 
 def test_every_version_is_exact():
-    for name in ("requirements.txt", "requirements-test.txt", "constraints.txt"):
+    for name in PINS:
         lines = [line.split("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
         wrong = [line for line in lines if line and not line.startswith(("-r ", "-c ")) and line.count("==") != 1]
         assert not wrong, f"{name}: {wrong}"
+
+
+def test_every_version_admits_the_oldest_python():
+    pins = re.findall(r"^([\w.-]+)==(\S+)", "".join((ROOT / name).read_text() for name in PINS), re.M)
+    assert len(pins) > 100
+    for name, version in pins:
+        with contextlib.suppress(metadata.PackageNotFoundError):  # another system's package
+            if metadata.version(name).split("+")[0] != version:
+                continue  # an environment that the launcher didn't make
+            admitted = SpecifierSet(metadata.metadata(name)["Requires-Python"] or "")
+            assert all(python in admitted for python in ("3.11.0", "3.12.0", "3.13.0")), f"{name}: {admitted}"
 
 
 def test_old_python_gets_a_sentence_that_names_a_newer_one(course, monkeypatch):
@@ -206,7 +222,7 @@ LOGS = {
     "Retrying after NewConnectionError('Failed to establish a new connection: [Errno -2] Name or service not known')\n"
     "ERROR: No matching distribution found for torch==2.13.0": "no network",
     "Could not fetch URL: SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]'))": "PIP_CERT",
-    "ERROR: No matching distribution found for torch==2.13.0": "no build of torch==2.13.0",
+    "ERROR: No matching distribution found for torch==2.13.0": "gave no torch==2.13.0 for Python",
     "The virtual environment was not created successfully because ensurepip is not available.": "python3-venv",
     "ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: '/x'": "can't be written to",
 }

@@ -33,7 +33,7 @@ CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt",
 PACKED_FILE = Path(__file__).resolve().parents[2] / "assets" / "fashion-mnist.xz"
 
 
-class DataError(Exception):
+class DataError(ValueError):
     """A data file is missing or not what its hash says; the message names the file, both hashes and the mend."""
 
 

@@ -64,10 +64,12 @@ class Denoiser:
         alpha, sigma = self.schedule.at(t, x_t)
         a, b = TARGETS[self.target](alpha, sigma)
         det = alpha * b - sigma * a
-        # det is 0 where the target says nothing of x0 (noise at alpha = 0): there, 0, the middle of the grey scale
-        inverse = torch.where(det.abs() > 1e-6, 1 / det, torch.zeros_like(det))
-        x0 = (b * x_t - sigma * y) * inverse
-        eps = torch.where(det.abs() > 1e-6, (alpha * y - a * x_t) * inverse, x_t)
+        # det is 0 where the target only repeats x_t: the noise at alpha = 0, the image at sigma = 0. There the other
+        # one is 0, the middle of its scale
+        solvable = det.abs() > 1e-6
+        inverse = torch.where(solvable, 1 / det, torch.zeros_like(det))
+        x0 = torch.where(solvable, (b * x_t - sigma * y) * inverse, alpha * x_t)
+        eps = torch.where(solvable, (alpha * y - a * x_t) * inverse, sigma * x_t)
         return x0, eps
 
     def loss(
@@ -82,6 +84,6 @@ class Denoiser:
         alpha, sigma = self.schedule.at(t, x0)
         a, b = TARGETS[self.target](alpha, sigma)
         prediction = self.predict(self.schedule.add_noise(x0, t, eps), t, cond)
-        per_image = (prediction - (a * x0 + b * eps)).square().flatten(1).mean(dim=1)  # [B]
+        per_image = (prediction - (a * x0 + b * eps)).square().reshape(len(x0), -1).mean(dim=1)  # [B]
         weight = 1.0 if self.weight is None else self.weight(alpha.flatten(), sigma.flatten())
         return {"loss": (weight * per_image).mean(), "per_image": per_image.detach(), "t": t}

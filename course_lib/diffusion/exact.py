@@ -33,7 +33,7 @@ def mixture_denoiser(
     def denoise(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
         alpha, sigma = schedule.at(t, x_t)
         variance = alpha**2 * std**2 + sigma**2
-        flat, centres = x_t.flatten(1), means.to(x_t).flatten(1)  # [B, D], [K, D]
+        flat, centres = x_t.reshape(len(x_t), -1), means.to(x_t).reshape(K, -1)  # [B, D], [K, D]
         alpha, variance, sigma = (q.reshape(-1, 1) for q in (alpha, variance, sigma))  # [B or 1, 1]
         distance = flat.square().sum(1, keepdim=True) - 2 * alpha * flat @ centres.T
         distance = distance + alpha**2 * centres.square().sum(1)  # [B, K], of x_t from each alpha * mean

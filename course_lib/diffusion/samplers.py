@@ -62,7 +62,8 @@ def sample_ddpm(
 ) -> Iterator[Step]:
     """DDPM's Algorithm 2 (Ho et al. 2020), on any decreasing `times`: x [B, ...] is noise at times[0].
 
-    variance "small" is exact for data at one point, "large" for Normal data of variance 1 (their section 3.2).
+    variance "small" is exact for data at one point, "large" for Normal data of variance 1 (their section 3.2) where
+    alpha^2 + sigma^2 = 1.
     """
     if variance not in ("small", "large"):
         raise ValueError(f"variance is 'small' (beta-tilde) or 'large' (beta), not {variance!r}.")
@@ -100,9 +101,7 @@ def sample_ddim(
 
 
 @torch.no_grad()
-def sample_heun(
-    denoise: Denoise, schedule: Schedule, x: Tensor, times: Sequence[int], cond=None
-) -> Iterator[Step]:
+def sample_heun(denoise: Denoise, schedule: Schedule, x: Tensor, times: Sequence[int], cond=None) -> Iterator[Step]:
     """Heun's method (Karras et al. 2022, Algorithm 1): a DDIM step, a second look from there, the mean of both.
 
     In our letters the step is x += d(alpha) x0 + d(sigma) eps, which has no division and so suits every schedule.
@@ -122,9 +121,7 @@ def sample_heun(
 
 
 @torch.no_grad()
-def sample_dpmpp_2m(
-    denoise: Denoise, schedule: Schedule, x: Tensor, times: Sequence[int], cond=None
-) -> Iterator[Step]:
+def sample_dpmpp_2m(denoise: Denoise, schedule: Schedule, x: Tensor, times: Sequence[int], cond=None) -> Iterator[Step]:
     """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2): second order from one call a step, by remembering the last x0.
 
     The first step and the last are of first order: the one has no past, the other ends where log(alpha / sigma) is

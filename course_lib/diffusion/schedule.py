@@ -67,7 +67,8 @@ class Schedule:
         """alpha and sigma at time t, shaped to multiply x [B, ...] and in its dtype: t is an int or an int tensor [B]."""
         key = (x.device, x.dtype)
         if key not in self._tables:
-            self._tables[key] = self.alpha.to(x.dtype).to(x.device), self.sigma.to(x.dtype).to(x.device)
+            with torch.inference_mode(False):  # else a table first used while sampling could not be trained with
+                self._tables[key] = self.alpha.to(x.dtype).to(x.device), self.sigma.to(x.dtype).to(x.device)
         alpha, sigma = self._tables[key]
         if isinstance(t, int):
             return alpha[t], sigma[t]

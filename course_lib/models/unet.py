@@ -67,9 +67,7 @@ class UNet(nn.Module):
             if level:
                 self.up.append(Upsample(width, widths[level - 1]))
                 width = widths[level - 1]
-        self.head = nn.Sequential(
-            nn.GroupNorm(8, width), nn.SiLU(), zero_init(nn.Conv2d(width, folded, 3, padding=1))
-        )
+        self.head = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), zero_init(nn.Conv2d(width, folded, 3, padding=1)))
 
     def embed(self, t: Tensor, cond: Tensor | None) -> Tensor:
         """Time and class as one vector for every block: t [B], cond [B] or None to [B, emb_dim]."""

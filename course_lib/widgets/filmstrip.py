@@ -122,4 +122,6 @@ def _draw_curves(draw: ImageDraw.ImageDraw, run: Run, times: list[int], xs: list
             draw.ellipse((x - 5, y - 5, x + 5, y + 5), colour)
         middle = top + (16 if name == "alpha" else 42)
         draw.text((_MARGIN, middle), name, colour, _font(20), anchor="lm")
-        draw.text((_MARGIN + 62, middle), "image left" if name == "alpha" else "noise left", FAINT, _font(17), anchor="lm")
+        draw.text(
+            (_MARGIN + 62, middle), "image left" if name == "alpha" else "noise left", FAINT, _font(17), anchor="lm"
+        )

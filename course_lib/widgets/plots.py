@@ -1,7 +1,7 @@
 """The look of every still figure: large type, a colour-blind-safe palette, labels with units."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -91,3 +91,22 @@ def show_rows(rows: dict[str, Tensor | Sequence[Tensor]], titles: Sequence[str] 
     for axis, title in zip(axes[0], titles, strict=False):
         axis.set_title(title, fontsize=12)
     return figure
+
+
+def frames_of(figure, draw: Callable, values: Sequence) -> list[np.ndarray]:
+    """One picture uint8 [h, w, 3] of the figure after draw(value), for each of values: the frames of a Flipbook.
+
+    draw changes what is on the figure (set_data, set_title) and makes no new axes: the layout is made once, so that
+    nothing jumps from frame to frame. The figure is closed.
+    """
+    import matplotlib.pyplot as plt
+    from tqdm.auto import tqdm
+
+    frames = []
+    for value in tqdm(values, desc="frames", leave=False):
+        draw(value)
+        figure.canvas.draw()
+        figure.set_layout_engine("none")
+        frames.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
+    plt.close(figure)
+    return frames

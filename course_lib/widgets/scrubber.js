@@ -10,8 +10,11 @@
 
 /** Greys between -1 and 1; eps is shown between -3 and 3. */
 const EPS_SHOWN = 3;
-/** What eps is painted with, from -3 over 0 to 3; filmstrip.py has the same three. */
-const NOISE_RAMP = [[0, 82, 136], [242, 240, 236], [184, 74, 0]];
+/** What eps is painted with, from -3 over 0 to 3, on a light page and on a dark one; filmstrip.py has the light one. */
+const NOISE_RAMPS = {
+  light: [[0, 82, 136], [242, 240, 236], [184, 74, 0]],
+  dark: [[86, 180, 233], [36, 39, 45], [245, 160, 60]],
+};
 const FRAMES_PER_SECOND = 8;
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 /** Milliseconds that a looping run rests on the finished images. */
@@ -31,7 +34,7 @@ const ICONS = {
   play: "M7 4v16l13-8z",
   pause: "M6 4h4.5v16H6zM13.5 4H18v16h-4.5z",
   on: "M7 4v16l11-8z",
-  loop: "M7 7h8.6l-1.8-1.8L15.2 3.800 19.400 8l-4.200 4.200-1.400-1.400L15.600 9H7a3 3 0 0 0 0 6h1v2H7A5 5 0 0 1 7 7zm10 10H8.400l1.800 1.800-1.400 1.400L4.600 16l4.200-4.200 1.400 1.400L8.400 15H17a3 3 0 0 0 0-6h-1V7h1a5 5 0 0 1 0 10z",
+  loop: "M7 7h8.6l-1.8-1.8L15.2 3.8 19.4 8l-4.200 4.200-1.400-1.400L15.600 9H7a3 3 0 0 0 0 6h1v2H7A5 5 0 0 1 7 7zm10 10H8.400l1.800 1.800-1.400 1.400L4.600 16l4.200-4.200 1.400 1.400L8.400 15H17a3 3 0 0 0 0-6h-1V7h1a5 5 0 0 1 0 10z",
   left: "M15.500 4 7 12l8.500 8 1.800-1.800L10.600 12l6.700-6.200z",
   right: "M8.500 4 17 12l-8.500 8-1.800-1.800L13.400 12 6.700 5.800z",
   grid: "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
@@ -68,6 +71,10 @@ const STYLE = `
 .marble-mark[hidden] { display: none; }
 .marble-axis { position: relative; margin: 4px 0 8px; border-radius: 6px; cursor: ew-resize; touch-action: none;
   user-select: none; -webkit-user-select: none; }
+.marble-reel { position: relative; margin: 0 10px 10px; }
+.marble-reel[hidden] { display: none; }
+.marble-reel canvas { display: block; width: 100%; }
+.marble-reel .marble-mark { top: 0; height: 100%; }
 .marble-axis svg { display: block; width: 100%; overflow: visible; }
 .marble-axis text { font: 15px var(--jp-ui-font-family, system-ui, sans-serif); fill: var(--faint); }
 .marble-axis .name { font-size: 16px; font-weight: 600; }
@@ -88,7 +95,7 @@ const STYLE = `
 .marble-reading { margin-left: auto; display: flex; gap: 16px; font-size: 16px; font-variant-numeric: tabular-nums;
   white-space: nowrap; }
 .marble-reading span { color: var(--faint); }
-.marble-reading b { font-weight: 600; color: var(--ink); display: inline-block; text-align: right; }
+.marble-reading b { font-weight: 600; color: var(--ink); display: inline-block; }
 .marble-reading .alpha b { color: var(--signal); } .marble-reading .sigma b { color: var(--noise); }
 .marble-choice { display: flex; align-items: center; gap: 8px; margin: 0 0 10px; font-size: 16px; }
 .marble-choice[hidden] { display: none; }
@@ -214,15 +221,32 @@ async function develop(run, sheets, spec) {
 const rgba = (r, g, b) => (255 << 24) | (b << 16) | (g << 8) | r;
 
 /** 256 colours for a one-channel quantity: greys, or the ramp for noise. */
-function palette(key) {
+function palette(key, dark) {
+  const ramp = NOISE_RAMPS[dark ? "dark" : "light"];
   const colours = new Uint32Array(256);
   for (let i = 0; i < 256; i++) {
     const place = i / 127.5;
     const [low, high] = place < 1 ? [0, 1] : [1, 2];
-    const mix = (c) => Math.round(NOISE_RAMP[low][c] + (NOISE_RAMP[high][c] - NOISE_RAMP[low][c]) * (place - low));
+    const mix = (c) => Math.round(ramp[low][c] + (ramp[high][c] - ramp[low][c]) * (place - low));
     colours[i] = key === "eps" ? rgba(mix(0), mix(1), mix(2)) : rgba(i, i, i);
   }
   return colours;
+}
+
+/**
+ * Copy one image of one frame into a picture.
+ * @param {{bytes: Uint8ClampedArray, colours: Uint32Array, spec: object}} source
+ * @param {{pixels: Uint32Array, stride: number, left: number, top: number}} to the picture, its width, and where in it
+ */
+function copyImage({ bytes, colours, spec }, frame, image, { pixels, stride, left, top }) {
+  const { images, channels, height, width } = spec;
+  let from = (frame * images + image) * height * width * channels;
+  for (let y = 0; y < height; y++) {
+    let to = (top + y) * stride + left;
+    for (let x = 0; x < width; x++, to++, from += channels) {
+      pixels[to] = channels === 1 ? colours[bytes[from]] : rgba(bytes[from], bytes[from + 1], bytes[from + 2]);
+    }
+  }
 }
 
 // ---------------------------------------------------------------- a panel: one quantity of one run
@@ -230,7 +254,7 @@ function palette(key) {
 class Panel {
   /** @param {{key: string}} quantity  @param {Uint8ClampedArray} bytes  @param {object} spec  @param {string} label */
   constructor(quantity, bytes, spec, label) {
-    Object.assign(this, { bytes, spec, colours: palette(quantity.key) });
+    Object.assign(this, { bytes, spec, key: quantity.key, colours: palette(quantity.key, false) });
     this.canvas = make("canvas", { role: "img", "aria-label": label });
     this.mark = make("div", { class: "marble-mark", hidden: "" });
     this.node = make("div", { class: "marble-sheet" }, this.canvas, this.mark);
@@ -264,24 +288,15 @@ class Panel {
 
   draw(frame) {
     const pixels = new Uint32Array(this.picture.data.buffer);
-    this.shown.forEach((image, place) => this.#copy(frame, image, place, pixels));
+    const { height, width } = this.spec;
+    this.shown.forEach((image, place) => {
+      const left = (place % this.columns) * (width + 1);
+      const top = Math.floor(place / this.columns) * (height + 1);
+      copyImage(this, frame, image, { pixels, stride: this.small.width, left, top });
+    });
     this.context.putImageData(this.picture, 0, 0);
     this.target.clearRect(0, 0, this.canvas.width, this.canvas.height);
     this.target.drawImage(this.small, 0, 0, this.canvas.width, this.canvas.height);
-  }
-
-  #copy(frame, image, place, pixels) {
-    const { images, channels, height, width } = this.spec;
-    const { bytes, colours } = this;
-    let from = (frame * images + image) * height * width * channels;
-    const left = (place % this.columns) * (width + 1);
-    const top = Math.floor(place / this.columns) * (height + 1);
-    for (let y = 0; y < height; y++) {
-      let to = (top + y) * this.small.width + left;
-      for (let x = 0; x < width; x++, to++, from += channels) {
-        pixels[to] = channels === 1 ? colours[bytes[from]] : rgba(bytes[from], bytes[from + 1], bytes[from + 2]);
-      }
-    }
   }
 
   /** The image under the pointer, or null. */
@@ -309,13 +324,18 @@ class Panel {
 
 // ---------------------------------------------------------------- the time axis: the schedule's curves as a slider
 
-const AXIS = { height: 136, left: 8, right: 8, top: 26, bottom: 30 };
+const AXIS = { height: 140, left: 10, right: 10, top: 26, bottom: 35 };
+/** Pixels of the screen for one image of the reel. */
+const REEL = 48;
 
 class TimeAxis {
   /** @param {object} spec  @param {object} leader the run whose steps the slider stops at  @param {(frame) => void} seek */
   constructor(spec, leader, seek) {
     Object.assign(this, { spec, leader, seek, frame: 0 });
     this.svg = make("svg", { height: AXIS.height, "aria-hidden": "true" });
+    this.reel = make("canvas", { height: spec.height, "aria-hidden": "true" });
+    this.slot = make("div", { class: "marble-mark" });
+    this.strip = make("div", { class: "marble-reel", hidden: "" }, this.reel, this.slot);
     this.node = make("div", {
       class: "marble-axis",
       role: "slider",
@@ -324,7 +344,7 @@ class TimeAxis {
       "aria-orientation": "horizontal",
       "aria-valuemin": "0",
       "aria-valuemax": String(leader.t.length - 1),
-    }, this.svg);
+    }, this.strip, this.svg);
     this.node.addEventListener("pointerdown", (event) => this.#grab(event));
     this.node.addEventListener("pointermove", (event) => this.held && this.#follow(event));
     for (const end of ["pointerup", "pointercancel"]) this.node.addEventListener(end, () => (this.held = false));
@@ -377,6 +397,31 @@ class TimeAxis {
     this.place(this.frame);
   }
 
+  /** Above the curves, one image as it is seen at each time: source as for copyImage, or null for no reel. */
+  showReel(source, image) {
+    this.strip.hidden = source === null;
+    if (source === null) return;
+    const { height, width } = this.spec;
+    this.slots = Math.max(2, Math.floor((this.width - AXIS.left - AXIS.right) / REEL));
+    this.reel.width = this.slots * (width + 1) - 1;
+    const context = this.reel.getContext("2d");
+    const picture = context.createImageData(this.reel.width, height);
+    const pixels = new Uint32Array(picture.data.buffer);
+    for (let i = 0; i < this.slots; i++) {
+      const frame = nearest(this.leader.t, this.spec.curve.T * (1 - i / (this.slots - 1)));
+      copyImage(source, frame, image, { pixels, stride: this.reel.width, left: i * (width + 1), top: 0 });
+    }
+    context.putImageData(picture, 0, 0);
+    this.#markSlot();
+  }
+
+  #markSlot() {
+    const share = 1 - this.leader.t[this.frame] / this.spec.curve.T;
+    const { width } = this.spec;
+    this.slot.style.left = `${(100 * Math.round(share * (this.slots - 1)) * (width + 1)) / this.reel.width}%`;
+    this.slot.style.width = `${(100 * width) / this.reel.width}%`;
+  }
+
   #dot(colour) {
     return make("circle", { r: 6, fill: `var(${colour})`, stroke: "var(--paper)", "stroke-width": 2 });
   }
@@ -395,9 +440,9 @@ class TimeAxis {
     return [
       text(this.x(T), AXIS.top - 11, "σ, the noise", { class: "name", style: "fill: var(--noise)" }),
       text(this.x(0), AXIS.top - 11, "α, the image", { class: "name", style: "fill: var(--signal)", "text-anchor": "end" }),
-      text(this.x(T), base + 24, `t = ${T}`),
-      ...[0.75, 0.5, 0.25].map((share) => text(this.x(share * T), base + 24, String(Math.round(share * T)), middle)),
-      text(this.x(0), base + 24, "t = 0", { "text-anchor": "end" }),
+      text(this.x(T), base + 30, `t = ${T}`),
+      ...[0.75, 0.5, 0.25].map((share) => text(this.x(share * T), base + 30, String(Math.round(share * T)), middle)),
+      text(this.x(0), base + 30, "t = 0", { "text-anchor": "end" }),
     ];
   }
 
@@ -405,6 +450,7 @@ class TimeAxis {
   place(frame) {
     this.frame = frame;
     if (!this.hand) return;
+    if (!this.strip.hidden) this.#markSlot();
     this.hand.setAttribute("transform", `translate(${this.x(this.leader.t[frame]).toFixed(1)} 0)`);
     this.dots[0].setAttribute("cy", this.y(this.leader.alpha[frame]));
     this.dots[1].setAttribute("cy", this.y(this.leader.sigma[frame]));
@@ -550,7 +596,7 @@ class View {
     };
     const digits = String(this.leader.steps - 1).length;
     return make("div", { class: "marble-reading", "aria-hidden": "true" }, entry("step", "step", `${digits * 2 + 2}ch`),
-      entry("t", "t", `${String(this.spec.curve.T).length}ch`), entry("alpha", "α", "5ch"), entry("sigma", "σ", "5ch"));
+      entry("t", "t", `${String(this.spec.curve.T).length}ch`), entry("alpha", "α", "0"), entry("sigma", "σ", "0"));
   }
 
   // ---- doing
@@ -643,8 +689,16 @@ class View {
     entry.where.textContent = `step ${entry.run.step[frame]} of ${entry.run.steps - 1}, t = ${entry.run.t[frame]}`;
   }
 
+  /** When the width has changed; 0 is a notebook that has scrolled the widget out of the page. */
+  refit() {
+    const width = this.root.clientWidth;
+    if (width === 0 || width === this.width) return;
+    this.arrange();
+  }
+
   /** After another image is picked or the width has changed. */
   arrange() {
+    this.width = this.root.clientWidth;
     this.root.classList.toggle("marble-picked", this.picked !== null);
     this.choice.hidden = this.picked === null;
     if (this.picked !== null) this.caption.textContent = this.#name(this.picked);
@@ -653,6 +707,18 @@ class View {
       entry.frame = -1;
     }
     this.axis.fit();
+    const reel = this.picked !== null && this.runs.length === 1 ? this.runs[0].panels[1] : null; // of predicted images
+    this.axis.showReel(reel, this.picked);
+    this.draw();
+  }
+
+  /** Change from a light page to a dark one or back. */
+  setDark(dark) {
+    this.root.dataset.dark = String(dark);
+    for (const entry of this.runs) {
+      for (const panel of entry.panels) panel.colours = palette(panel.key, dark);
+      entry.frame = -1;
+    }
     this.draw();
   }
 
@@ -694,9 +760,9 @@ function isDark(node) {
   return matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-/** Follow the theme around the element; returns how to stop. */
-function followTheme(root, parent) {
-  const look = () => (root.dataset.dark = String(isDark(parent)));
+/** Tell the view whether the page around the element is dark, now and later; returns how to stop. */
+function followTheme(view, parent) {
+  const look = () => view.setDark(isDark(parent));
   const soon = () => setTimeout(look, 150); // JupyterLab loads the theme's colours after it has changed its name
   const watch = new MutationObserver(soon);
   const documents = new Set([document, hostFrame()?.ownerDocument ?? document]);
@@ -728,14 +794,14 @@ async function render({ model, el }) {
   const films = await Promise.all(runs.map((run) => develop(run, sheets, spec)));
   const view = new View(model, films);
   el.append(view.root);
-  const forget = followTheme(view.root, el);
+  view.arrange();
+  const forget = followTheme(view, el);
   const onFrame = () => view.seek(model.get("frame"));
   const onPicked = () => view.pick(model.get("picked") ?? null);
   model.on("change:frame", onFrame);
   model.on("change:picked", onPicked);
-  const resized = new ResizeObserver(() => view.arrange());
+  const resized = new ResizeObserver(() => view.refit());
   resized.observe(view.root);
-  view.arrange();
   return () => {
     view.player.stop();
     resized.disconnect();
@@ -767,7 +833,6 @@ function shim(state) {
 /** Hide the still picture above our iframe, now that the page moves, and be as high as what is in it. */
 function settle(frame, el) {
   const still = frame.previousElementSibling;
-  if (still?.tagName === "IMG") still.hidden = true;
   if (still?.tagName === "IMG") still.style.display = "none";
   new ResizeObserver(() => (frame.style.height = `${Math.ceil(el.getBoundingClientRect().height)}px`)).observe(el);
 }

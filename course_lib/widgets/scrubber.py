@@ -40,7 +40,9 @@ class Scrubber(anywidget.AnyWidget):
     _esm = _MODULE
     _spec = traitlets.Dict().tag(sync=True)
     _sheets = traitlets.List(traitlets.Bytes()).tag(sync=True)
-    frame = traitlets.Int(0, help="The step shown, 0 the first: of the longest run, where there are several.").tag(sync=True)
+    frame = traitlets.Int(0, help="The step shown, 0 the first: of the longest run, where there are several.").tag(
+        sync=True
+    )
     picked = traitlets.Int(None, allow_none=True, help="The image shown large, or None for all.").tag(sync=True)
 
     def __init__(
@@ -52,14 +54,17 @@ class Scrubber(anywidget.AnyWidget):
         titles: Sequence[str] | None = None,  # one an image, said where an image is picked: class names, say
         columns: int = 8,  # of the grid
         images: int = 64,  # show the first so many
-        frames: int = 60,  # thin longer runs to so many steps
-        quality: int | str = 80,  # of the WebP sheets, 1 to 100; "lossless" is exact and four to ten times the size
+        frames: int = 64,  # thin longer runs to about so many steps
+        quality: int | str = 85,  # of the WebP sheets, 1 to 100; "lossless" is exact and four to ten times the size
         **traits,
     ):
         _check_options(columns, images, frames, quality)
         runs = dict(steps) if isinstance(steps, Mapping) else {title: steps}
         alpha, sigma = (np.asarray(_table(schedule, name), dtype=np.float64) for name in ("alpha", "sigma"))
-        films = {name: film(run, schedule, name=name or "The run", images=images, frames=frames) for name, run in runs.items()}
+        films = {
+            name: film(run, schedule, name=name or "The run", images=images, frames=frames)
+            for name, run in runs.items()
+        }
         _check_films(films, titles)
         self._runs = [Run(name, f, alpha[f.t], sigma[f.t]) for name, f in films.items()]
         sheets, spec = _pack(self._runs, quality)
@@ -67,8 +72,8 @@ class Scrubber(anywidget.AnyWidget):
         super().__init__(_spec=spec, _sheets=sheets, **traits)
 
     @classmethod
-    def compare(cls, runs: Mapping[str, Iterable], schedule, *, images: int = 16, **options) -> "Scrubber":
-        """Several runs under one slider, {"DDIM, 20 calls": steps, ...}; runs of other lengths follow by the nearest t."""
+    def compare(cls, runs: Mapping[str, Iterable], schedule, *, images: int = 24, **options) -> "Scrubber":
+        """Several runs under one slider, {"DDIM, 20 calls": steps, ...}: the shorter follow by the nearest t."""
         return cls(runs, schedule, images=images, **options)
 
     @traitlets.validate("frame")
@@ -110,7 +115,7 @@ class Scrubber(anywidget.AnyWidget):
         strip = self.film_strip()
         data["text/html"] = _html(self.page(), strip, repr(self), _height(self._spec))
         data["image/png"] = base64.b64encode(_png(strip)).decode("ascii")
-        return data, {**metadata, "image/png": {"width": strip.width // 2 * 2 // 1}}
+        return data, {**metadata, "image/png": {"width": strip.width}}
 
 
 def _check_options(columns: int, images: int, frames: int, quality: int | str) -> None:
@@ -135,7 +140,9 @@ def _check_films(films: dict[str, Film], titles: Sequence[str] | None) -> None:
     for name, other in others:
         if other.x0.shape[1:] != film.x0.shape[1:]:
             shapes = f"{list(film.x0.shape[1:])} and {list(other.x0.shape[1:])}"
-            raise ValueError(f"{first} and {name} can't be compared: they hold images {shapes}, which must be the same.")
+            raise ValueError(
+                f"{first} and {name} can't be compared: they hold images {shapes}, which must be the same."
+            )
     B = film.x0.shape[1]
     if titles is not None and len(titles) < B:
         raise ValueError(f"titles names {len(titles)} images, but {B} are shown.")

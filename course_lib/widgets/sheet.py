@@ -75,9 +75,10 @@ def unpack(sheet: bytes, F: int, B: int, C: int) -> np.ndarray:
 
 
 def film(steps: Iterable, schedule, *, name: str = "The run", images: int, frames: int) -> Film:
-    """Take up to `frames` steps, evenly spread with the first and the last, and of each the first `images` images.
+    """Keep every step of a run of up to `frames`, every second, fourth ... of a longer one, and always the last.
 
-    steps may be a generator; a long run is thinned as it goes by. ValueError, in one sentence, for what can't be shown.
+    Of each the first `images` images. steps may be a generator, and a long run is thinned as it goes by. ValueError, in
+    one sentence, for what can't be shown.
     """
     T = len(schedule.alpha) - 1
     kept, stride, last = [], 1, None
@@ -85,14 +86,13 @@ def film(steps: Iterable, schedule, *, name: str = "The run", images: int, frame
         last = (number, *_look_at(step, name, images, T, None if last is None else last[2].shape))
         if number % stride == 0:
             kept.append(last)
-        if len(kept) > 2 * frames:  # thin out: never more than twice what is shown, however long the run
+        if len(kept) > frames:
             kept, stride = kept[::2], 2 * stride
     if last is None:
         raise ValueError(f"{name} has no steps: a sampler's generator gives them only once, so keep list(steps).")
     if kept[-1] is not last:
         kept.append(last)
-    chosen = [kept[i] for i in np.unique(np.linspace(0, len(kept) - 1, min(frames, len(kept))).round().astype(int))]
-    numbers, t, x_t, x0, eps = zip(*chosen, strict=True)
+    numbers, t, x_t, x0, eps = zip(*kept, strict=True)
     return Film(list(t), list(numbers), last[0] + 1, np.stack(x_t), np.stack(x0), np.stack(eps))
 
 

@@ -1,0 +1,242 @@
+/**
+ * What the widgets share: their look, small tools, playing, the theme, and the page without a kernel.
+ *
+ * An ES module in a page of its own has nowhere to import from, so standalone.py puts this file in front of a widget's
+ * own file and both are one module. Hence no import and no export here.
+ */
+
+const SPEEDS = [0.25, 0.5, 1, 2, 4];
+/** Milliseconds that a looping run rests on its last frame. */
+const REST = 900;
+/** Milliseconds between two messages to the kernel while a slider moves. */
+const KERNEL_PAUSE = 120;
+
+const ICONS = {
+  first: "M5 4h2.5v16H5zM20 4v16L8.5 12z",
+  back: "M17 4v16L6 12z",
+  play: "M7 4v16l13-8z",
+  pause: "M6 4h4.5v16H6zM13.5 4H18v16h-4.5z",
+  on: "M7 4v16l11-8z",
+  loop: "M7 7h8.6l-1.8-1.8L15.2 3.800 19.400 8l-4.200 4.200-1.400-1.400L15.600 9H7a3 3 0 0 0 0 6h1v2H7A5 5 0 0 1 7 7zm10 10H8.400l1.800 1.800-1.400 1.400L4.600 16l4.200-4.200 1.400 1.400L8.400 15H17a3 3 0 0 0 0-6h-1V7h1a5 5 0 0 1 0 10z",
+};
+
+const COMMON_STYLE = `
+.marble { --paper: var(--jp-layout-color1, #fff); --ink: var(--jp-ui-font-color0, #1b1b1b);
+  --faint: var(--jp-ui-font-color1, #565656); --line: var(--jp-border-color1, #c4c4c4); --well: #f3f2ef;
+  --signal: #0072b2; --noise: #c24e00; --focus: #0072b2;
+  box-sizing: border-box; max-width: 1120px; padding: 14px 18px 16px; border: 1px solid var(--line);
+  border-radius: 10px; background: var(--paper); color: var(--ink); container-type: inline-size;
+  font: 15px/1.35 var(--jp-ui-font-family, system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif); }
+.marble[data-dark=true] { --paper: var(--jp-layout-color1, #16181c); --ink: var(--jp-ui-font-color0, #f2f2f2);
+  --faint: var(--jp-ui-font-color1, #b9bcc2); --line: var(--jp-border-color1, #474b52); --well: #22252b;
+  --signal: #56b4e9; --noise: #f5a03c; --focus: #56b4e9; color-scheme: dark; }
+.marble *, .marble *::before { box-sizing: border-box; }
+.marble-bar { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; }
+.marble button, .marble select { height: 36px; font: inherit; color: var(--ink); background: transparent;
+  border: 1px solid var(--line); border-radius: 7px; cursor: pointer; }
+.marble button { min-width: 36px; padding: 0 7px; display: inline-flex; align-items: center; justify-content: center;
+  gap: 7px; }
+.marble button:hover, .marble select:hover { background: var(--well); }
+.marble button[aria-pressed=true] { color: var(--signal); border-color: var(--signal); }
+.marble button.marble-main { background: var(--signal); border-color: var(--signal); color: var(--paper);
+  padding: 0 14px 0 9px; font-weight: 600; min-width: 96px; }
+.marble button svg { width: 19px; height: 19px; fill: currentColor; }
+.marble select { padding: 0 4px; }
+.marble option { color: #111; background: #fff; }
+.marble :focus { outline: none; }
+.marble :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
+.marble-axis { position: relative; margin: 4px 0 8px; border-radius: 6px; cursor: ew-resize; touch-action: none;
+  user-select: none; -webkit-user-select: none; }
+.marble-axis svg { display: block; width: 100%; overflow: visible; }
+.marble-axis text { font: 15px var(--jp-ui-font-family, system-ui, sans-serif); fill: var(--faint); }
+.marble-hint { margin: 8px 0 0; color: var(--faint); font-size: 15px; }
+.marble-spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+@media print { .marble-bar, .marble-hint { display: none; } }
+`;
+
+// ---------------------------------------------------------------- small tools
+
+/** An element with attributes and children; `html` sets its inner HTML, which holds only text of these files. */
+function make(tag, attributes = {}, ...children) {
+  const svg = ["svg", "path", "line", "circle", "g", "text"].includes(tag);
+  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "html") node.innerHTML = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+function icon(name) {
+  return make("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, make("path", { d: ICONS[name] }));
+}
+
+function button(label, name, onClick) {
+  const node = make("button", { type: "button", "aria-label": label, title: label }, icon(name));
+  node.addEventListener("click", onClick);
+  return node;
+}
+
+/** The choice of a player's speed. */
+function speedChoice(player) {
+  const node = make("select", { "aria-label": "Speed", title: "Speed" });
+  node.append(...SPEEDS.map((value) => make("option", { value, ...(value === 1 && { selected: "" }) }, `${value}×`)));
+  node.addEventListener("change", () => (player.speed = Number(node.value)));
+  return node;
+}
+
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+
+/** The bytes of a sheet: a DataView from the kernel, base64 text from a page. */
+function sheetBytes(sheet) {
+  if (typeof sheet === "string") return Uint8Array.from(atob(sheet), (letter) => letter.charCodeAt(0));
+  return new Uint8Array(sheet.buffer, sheet.byteOffset, sheet.byteLength);
+}
+
+/** How to share values with the other views at once, and with the kernel now and then. */
+function teller(model) {
+  let saving = null;
+  return (name, value) => {
+    model.set(name, value);
+    saving ??= setTimeout(() => {
+      saving = null;
+      model.save_changes();
+    }, KERNEL_PAUSE);
+  };
+}
+
+// ---------------------------------------------------------------- playing
+
+class Player {
+  /**
+   * @param {number} last the last frame  @param {number} rate frames a second  @param {() => number} where
+   * @param {(frame) => void} seek  @param {() => void} changed
+   */
+  constructor(last, rate, where, seek, changed) {
+    Object.assign(this, { last, rate, where, seek, changed, playing: false, speed: 1 });
+    this.looping = !matchMedia("(prefers-reduced-motion: reduce)").matches;
+  }
+
+  toggle() {
+    if (this.playing) return this.stop();
+    if (this.where() === this.last) this.seek(0);
+    this.playing = true;
+    this.due = performance.now() + this.#pause();
+    this.request = requestAnimationFrame((now) => this.#tick(now));
+    this.changed();
+  }
+
+  stop() {
+    if (!this.playing) return;
+    this.playing = false;
+    cancelAnimationFrame(this.request);
+    this.changed();
+  }
+
+  #pause() {
+    return 1000 / (this.rate * this.speed);
+  }
+
+  #tick(now) {
+    if (now >= this.due) this.#advance(now);
+    if (this.playing) this.request = requestAnimationFrame((later) => this.#tick(later));
+  }
+
+  #advance(now) {
+    if (this.where() === this.last) return this.looping ? this.#show(0, now) : this.stop();
+    this.#show(this.where() + 1, now);
+  }
+
+  #show(frame, now) {
+    this.seek(frame);
+    this.due = now + (frame === this.last && this.looping ? REST : this.#pause());
+  }
+}
+
+// ---------------------------------------------------------------- surroundings
+
+/** Whether what lies behind the element is dark; where nothing is painted, what the reader prefers. */
+function isDark(node) {
+  for (let at = node; at; at = at.parentElement ?? hostFrame(at)) {
+    const parts = getComputedStyle(at).backgroundColor.match(/[\d.]+/g)?.map(Number);
+    if (parts && (parts[3] ?? 1) > 0.5) return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2] < 128;
+  }
+  return matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+/** Follow the theme around the element; returns how to stop. */
+function followTheme(root, parent) {
+  const look = () => (root.dataset.dark = String(isDark(parent)));
+  const soon = () => setTimeout(look, 150); // JupyterLab loads the theme's colours after it has changed its name
+  const watch = new MutationObserver(soon);
+  const documents = new Set([document, hostFrame()?.ownerDocument ?? document]);
+  const options = { attributeFilter: ["class", "style", "data-theme", "data-jp-theme-light", "data-jp-theme-name"] };
+  for (const { documentElement, body } of documents) [documentElement, body].forEach((node) => watch.observe(node, options));
+  const preference = matchMedia("(prefers-color-scheme: dark)");
+  preference.addEventListener("change", look);
+  look();
+  return () => {
+    watch.disconnect();
+    preference.removeEventListener("change", look);
+  };
+}
+
+/** The iframe that this page (or an element's) lives in, where its owner lets us see it. */
+function hostFrame(node = document.documentElement) {
+  try {
+    return node.ownerDocument.defaultView?.frameElement ?? null;
+  } catch {
+    return null; // another origin
+  }
+}
+
+// ---------------------------------------------------------------- the page without a kernel
+
+/** A model with no kernel behind it: get, set, on, off and save_changes over a plain object. */
+function shim(state) {
+  const listeners = new Map();
+  const of = (name) => listeners.get(name) ?? listeners.set(name, new Set()).get(name);
+  return {
+    get: (name) => state[name],
+    set(name, value) {
+      if (state[name] === value) return;
+      state[name] = value;
+      of(`change:${name}`).forEach((listener) => listener());
+    },
+    on: (name, listener) => of(name).add(listener),
+    off: (name, listener) => of(name).delete(listener),
+    save_changes() {},
+  };
+}
+
+/** Hide the still picture above our iframe, now that the page moves, and be as high as what is in it. */
+function settle(frame, el) {
+  const still = frame.previousElementSibling;
+  if (still?.tagName === "IMG") still.style.display = "none";
+  new ResizeObserver(() => (frame.style.height = `${Math.ceil(el.getBoundingClientRect().height)}px`)).observe(el);
+}
+
+/** JupyterLab's colours, where the page around us has them: an iframe doesn't inherit them. */
+function borrowColours(frame, el) {
+  const around = getComputedStyle(frame);
+  const names = ["layout-color1", "ui-font-color0", "ui-font-color1", "border-color1", "ui-font-family"];
+  const copy = () => names.forEach((name) => {
+    const value = around.getPropertyValue(`--jp-${name}`).trim();
+    if (value) el.style.setProperty(`--jp-${name}`, value);
+  });
+  copy();
+  new MutationObserver(() => setTimeout(copy, 150)).observe(frame.ownerDocument.body, { attributes: true });
+}
+
+/** Where the page brings a widget's state along, as standalone.py writes it, show it with no kernel. */
+async function standAlone(render) {
+  const state = document.getElementById("marble-state");
+  if (!state) return; // in JupyterLab, which calls render itself
+  const el = make("div");
+  document.body.append(el);
+  const frame = hostFrame();
+  if (frame) borrowColours(frame, el);
+  await render({ model: shim(JSON.parse(state.textContent)), el });
+  if (frame) settle(frame, el);
+}

@@ -1,0 +1,145 @@
+"""Saved lessons that move with no kernel and ask for nothing over the network.
+
+    python -m course_lib.widgets.export notebooks/04_diffusion.ipynb lesson.html
+    jupyter nbconvert --to course_lib.widgets.export.LessonExporter notebooks/04_diffusion.ipynb
+
+Plain `jupyter nbconvert --to html` also shows the scrubber moving, as long as the notebook carries no saved widget
+state: with it, nbconvert prefers the widget view, and fetches a widget manager from a public network to draw it (its
+issue 754). So `forget_widgets` goes over a notebook before it is kept; `nbconvert --execute` needs
+`--ExecutePreprocessor.store_widget_state=False` for the same reason.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import nbformat
+from nbconvert.exporters import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+from traitlets import default
+from traitlets.config import Config
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+# nbconvert's page with what it would fetch left out: RequireJS, MathJax, Mermaid and the widget manager
+_TEMPLATE = """{%- extends "index.html.j2" -%}
+{%- block html_head_js -%}{%- endblock -%}
+{%- block jupyter_widgets -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+"""
+
+
+def forget_widgets(notebook: NotebookNode) -> NotebookNode:
+    """Take out of a notebook, in place, what only its own kernel could bring to life; returns the notebook.
+
+    That is the saved widget state, and the widget view of every output that has an html as well: JupyterLab would
+    draw it, for want of its kernel, as "model not found", where the html moves.
+    """
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "text/html" in data:
+                data.pop(VIEW, None)
+    return notebook
+
+
+class LessonExporter(HTMLExporter):
+    """nbconvert's HTML in one file that asks for nothing: html before widget views, images inside, equations as MathML.
+
+    Equations need the package latex2mathml; without it they stay as TeX.
+    """
+
+    raw_template = _TEMPLATE
+    embed_images = True
+
+    @property
+    def default_config(self) -> Config:
+        mimes = ["text/html", "text/markdown", "image/svg+xml", "text/latex", "image/png", "image/jpeg", "text/plain"]
+        c = Config({"NbConvertBase": {"display_data_priority": mimes}})
+        c.ExecutePreprocessor.store_widget_state = False
+        merged = super().default_config.copy()
+        merged.merge(c)
+        return merged
+
+    @default("file_extension")
+    def _file_extension_default(self) -> str:
+        return ".html"
+
+    def from_notebook_node(self, nb: NotebookNode, resources=None, **kw):
+        nb = nbformat.from_dict(nb)  # a copy: a caller's notebook keeps its widgets
+        return super().from_notebook_node(forget_widgets(nb), resources, **kw)
+
+    def default_filters(self):
+        yield from super().default_filters()
+        yield "markdown2html", self._markdown_with_mathml
+
+    def _markdown_with_mathml(self, source: str) -> str:
+        renderer = _MathRenderer(escape=False, embed_images=True, path=self._folder, anchor_link_text="")
+        return MarkdownWithMath(renderer=renderer).render(source)
+
+    _folder = ""
+
+    def from_filename(self, filename: str, resources=None, **kw):
+        self._folder = str(Path(filename).parent)
+        return super().from_filename(filename, resources, **kw)
+
+
+class _MathRenderer(IPythonRenderer):
+    """Markdown to HTML with equations as MathML, which browsers draw by themselves."""
+
+    def block_math(self, body: str) -> str:
+        return _mathml(body, "block") or super().block_math(body)
+
+    def inline_math(self, body: str) -> str:
+        return _mathml(body, "inline") or super().inline_math(body)
+
+    def latex_environment(self, name: str, body: str) -> str:
+        tex = rf"\begin{{{name}}}{body}\end{{{name}}}"
+        return _mathml(tex, "block") or super().latex_environment(name, body)
+
+
+def _mathml(tex: str, display: str) -> str | None:
+    """An equation as MathML, or None where it can't be had."""
+    try:
+        from latex2mathml.converter import convert
+    except ImportError:
+        return None
+    for inner in ("aligned", "split"):  # unknown to latex2mathml, and the same in a page
+        tex = tex.replace(f"{{{inner}}}", "{align*}")
+    try:
+        return convert(tex, display=display)
+    except Exception:  # whatever it can't read stays TeX
+        return None
+
+
+def to_html(notebook: str | Path, out: str | Path | None = None) -> Path:
+    """Write a notebook as one HTML file that moves by itself; returns the file. ValueError if it isn't a notebook."""
+    notebook = Path(notebook)
+    out = notebook.with_suffix(".html") if out is None else Path(out)
+    try:
+        page, _ = LessonExporter().from_filename(str(notebook))
+    except (nbformat.reader.NotJSONError, FileNotFoundError) as error:
+        raise ValueError(f"{notebook} is no notebook that can be read: {error}") from None
+    out.write_text(page, encoding="utf-8")
+    return out
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line: a notebook, and where the page goes."""
+    parser = argparse.ArgumentParser(prog="python -m course_lib.widgets.export", description=to_html.__doc__)
+    parser.add_argument("notebook", help="an .ipynb, with its outputs")
+    parser.add_argument("out", nargs="?", help="the page; beside the notebook if left out")
+    options = parser.parse_args(arguments)
+    try:
+        print(to_html(options.notebook, options.out))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

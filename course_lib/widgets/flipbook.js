@@ -1,0 +1,269 @@
+/**
+ * The flipbook: ready pictures under a slider.
+ *
+ * The frames arrive once, as WebP sheets with the frames one under the other, and are cut apart once. A move of the
+ * slider draws one of them on a canvas: no kernel, no network. common.js stands in front of this file.
+ */
+
+/** Seconds that playing all frames takes, where that is 2 to 12 frames a second. */
+const PLAYING_TIME = 5;
+/** Pixels: of the slider, and of the words under it. */
+const TRACK = { height: 58, side: 14, middle: 16, words: 50 };
+
+const STYLE = `
+.marble-head { display: flex; flex-wrap: wrap; gap: 2px 20px; align-items: baseline; margin: 0 0 8px; }
+.marble-head h3 { margin: 0; font-size: 18px; font-weight: 650; color: var(--ink); }
+.marble-value { margin-left: auto; font-size: 26px; line-height: 1.2; font-weight: 650; color: var(--signal);
+  font-variant-numeric: tabular-nums; }
+.marble-value span { color: var(--faint); font-weight: 400; }
+.marble-card { width: fit-content; max-width: 100%; margin: 0 auto 8px; padding: 6px; background: #fff; border-radius: 6px; }
+.marble-card canvas { display: block; max-width: 100%; }
+.marble-axis.marble-track { margin-top: 0; }
+.marble-track text { font-size: 16px; }
+.marble-note { margin: 0 0 10px; font-size: 18px; min-height: 1.35em; }
+.marble-note + .marble-note { margin-top: -6px; }
+`;
+
+// ---------------------------------------------------------------- frames
+
+/** Cut the sheets into one bitmap a frame. */
+async function cut(sheets, { width, height }) {
+  const ofSheet = async (sheet) => {
+    const whole = await createImageBitmap(new Blob([sheetBytes(sheet)]), { colorSpaceConversion: "none" });
+    const rows = Array.from({ length: whole.height / height }, (_, i) => i);
+    const frames = await Promise.all(rows.map((i) => createImageBitmap(whole, 0, i * height, width, height)));
+    whole.close();
+    return frames;
+  };
+  return (await Promise.all(sheets.map(ofSheet))).flat();
+}
+
+// ---------------------------------------------------------------- the slider
+
+class Track {
+  /** @param {string[]} values the frames' values as text  @param {string} label  @param {(frame) => void} seek */
+  constructor(values, label, seek) {
+    Object.assign(this, { values, label, seek, last: values.length - 1, frame: 0 });
+    this.svg = make("svg", { height: TRACK.height, "aria-hidden": "true" });
+    this.node = make("div", {
+      class: "marble-axis marble-track",
+      role: "slider",
+      tabindex: "0",
+      "aria-label": label,
+      "aria-orientation": "horizontal",
+      "aria-valuemin": "0",
+      "aria-valuemax": String(this.last),
+    }, this.svg);
+    this.node.addEventListener("pointerdown", (event) => this.#grab(event));
+    this.node.addEventListener("pointermove", (event) => this.held && this.#follow(event));
+    for (const end of ["pointerup", "pointercancel"]) this.node.addEventListener(end, () => (this.held = false));
+  }
+
+  #grab(event) {
+    if (event.button !== 0) return;
+    event.preventDefault(); // else the page selects text
+    this.node.focus({ preventScroll: true });
+    this.node.setPointerCapture(event.pointerId);
+    this.held = true;
+    this.#follow(event);
+  }
+
+  #follow(event) {
+    const box = this.svg.getBoundingClientRect();
+    const share = (event.clientX - box.left - TRACK.side) / (box.width - 2 * TRACK.side);
+    this.seek(Math.round(this.last * share));
+  }
+
+  x(frame) {
+    return TRACK.side + (this.width - 2 * TRACK.side) * (this.last ? frame / this.last : 0.5);
+  }
+
+  /** Draw line, ticks and words for the width at hand. */
+  fit() {
+    this.width = this.node.clientWidth || 800;
+    const y = TRACK.middle;
+    const line = (to, colour) => make("line", { x1: this.x(0), x2: to, y1: y, y2: y, stroke: `var(${colour})`,
+      "stroke-width": 5, "stroke-linecap": "round" });
+    this.done = line(this.x(0), "--signal");
+    this.thumb = make("circle", { r: 11, cy: y, fill: "var(--signal)", stroke: "var(--paper)", "stroke-width": 3 });
+    this.svg.replaceChildren(line(this.x(this.last), "--line"), ...this.#ticks(y), this.done, ...this.#words(), this.thumb);
+    this.place(this.frame);
+  }
+
+  /** One a frame, where there is room to tell them apart. */
+  #ticks(y) {
+    if (this.width / this.last < 7) return [];
+    return this.values.map((_, i) => make("line", { x1: this.x(i), x2: this.x(i), y1: y + 9, y2: y + 15,
+      stroke: "var(--faint)", "stroke-width": 1.5 }));
+  }
+
+  /** The values under their ticks: as many as fit, evenly spread, with the first and the last. */
+  #words() {
+    const widest = Math.max(...this.values.map((value) => value.length)) * 9 + 16;
+    const room = Math.max(1, Math.floor(this.width / widest));
+    const gaps = [8, 6, 5, 4, 3, 2, 1].find((n) => n < room && this.last % n === 0) ?? 1;
+    const frames = this.last <= Math.min(room - 1, 12) ? this.values.map((_, i) => i)
+      : Array.from({ length: gaps + 1 }, (_, i) => (i * this.last) / gaps);
+    const anchor = (i) => (this.last === 0 ? "middle" : i === 0 ? "start" : i === this.last ? "end" : "middle");
+    const x = (i) => (anchor(i) === "start" ? 2 : anchor(i) === "end" ? this.width - 2 : this.x(i));
+    return frames.map((i) => make("text", { x: x(i), y: TRACK.words, "text-anchor": anchor(i) }, this.values[i]));
+  }
+
+  place(frame) {
+    this.frame = frame;
+    this.node.setAttribute("aria-valuenow", String(frame));
+    this.node.setAttribute("aria-valuetext", `${this.label} ${this.values[frame]}`);
+    if (!this.thumb) return;
+    this.thumb.setAttribute("cx", this.x(frame));
+    this.done.setAttribute("x2", this.x(frame));
+  }
+}
+
+// ---------------------------------------------------------------- the whole
+
+class View {
+  constructor(model, frames) {
+    this.frames = frames;
+    this.spec = model.get("_spec");
+    this.last = frames.length - 1;
+    this.frame = clamp(model.get("frame"), 0, this.last);
+    this.tell = teller(model);
+    const { title, label, values } = this.spec;
+    this.root = make("div", { class: "marble", role: "group", "aria-label": title || `Flipbook over ${label}`,
+      "data-lm-suppress-shortcuts": "true" });
+    const rate = clamp(frames.length / PLAYING_TIME, 2, 12);
+    this.player = new Player(this.last, rate, () => this.frame, (frame) => this.seek(frame), () => this.#showPlaying());
+    this.track = new Track(values, label, (frame) => this.#seekByHand(frame));
+    this.root.append(this.#buildHead(), this.#buildCard(), this.track.node, ...this.#buildNotes(), this.#buildBar());
+    this.root.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  // ---- building
+
+  #buildHead() {
+    this.value = make("b");
+    const head = make("div", { class: "marble-head" });
+    if (this.spec.title) head.append(make("h3", {}, this.spec.title));
+    const reading = make("div", { class: "marble-value", "aria-hidden": "true" });
+    reading.append(make("span", {}, `${this.spec.label} = `), this.value);
+    head.append(reading);
+    return head;
+  }
+
+  #buildCard() {
+    const { width, height, shown } = this.spec;
+    this.canvas = make("canvas", { width, height, role: "img" });
+    this.canvas.style.width = `${shown}px`;
+    this.canvas.style.aspectRatio = `${width} / ${height}`;
+    if (shown >= 2 * width) this.canvas.style.imageRendering = "pixelated";
+    this.context = this.canvas.getContext("2d", { alpha: false });
+    return make("div", { class: "marble-card" }, this.canvas);
+  }
+
+  /** One line for each frame, read out where it changes by hand, and one for all. */
+  #buildNotes() {
+    const { note, notes } = this.spec;
+    const lines = [];
+    if (notes.length) lines.push((this.line = make("p", { class: "marble-note", "aria-live": "polite" })));
+    if (note) lines.push(make("p", { class: "marble-note" }, note));
+    return lines;
+  }
+
+  #buildBar() {
+    const step = (by) => () => this.#seekByHand(this.frame + by);
+    this.play = make("button", { type: "button", class: "marble-main", title: "Play or pause (space)" });
+    this.play.addEventListener("click", () => this.player.toggle());
+    this.loop = button("Loop", "loop", () => this.#setLoop(!this.player.looping));
+    this.#setLoop(this.player.looping);
+    this.#showPlaying();
+    return make("div", { class: "marble-bar" }, button("First (Home)", "first", () => this.#seekByHand(0)),
+      button("Back (left arrow)", "back", step(-1)), this.play, button("On (right arrow)", "on", step(1)),
+      this.loop, speedChoice(this.player));
+  }
+
+  // ---- doing
+
+  seek(frame) {
+    frame = clamp(frame, 0, this.last);
+    if (frame === this.frame) return;
+    this.frame = frame;
+    this.draw();
+    this.tell("frame", frame);
+  }
+
+  #seekByHand(frame) {
+    this.player.stop();
+    this.seek(frame);
+  }
+
+  #setLoop(on) {
+    this.player.looping = on;
+    this.loop.setAttribute("aria-pressed", String(on));
+  }
+
+  #showPlaying() {
+    if (!this.play) return;
+    const { playing } = this.player;
+    this.play.replaceChildren(icon(playing ? "pause" : "play"), playing ? "Pause" : "Play");
+    this.line?.setAttribute("aria-live", playing ? "off" : "polite");
+  }
+
+  draw() {
+    const { label, values, notes } = this.spec;
+    this.context.drawImage(this.frames[this.frame], 0, 0);
+    this.canvas.setAttribute("aria-label", `The picture at ${label} ${values[this.frame]}`);
+    this.value.textContent = values[this.frame];
+    if (this.line) this.line.textContent = notes[this.frame];
+    this.track.place(this.frame);
+  }
+
+  /** After the width has changed. */
+  arrange() {
+    this.track.fit();
+    this.draw();
+  }
+
+  // ---- keys
+
+  #key(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.target.tagName === "SELECT") return;
+    const act = this.#actions()[event.key];
+    if (!act || (event.target.tagName === "BUTTON" && event.key === " ")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    act();
+  }
+
+  #actions() {
+    const step = (by) => () => this.#seekByHand(this.frame + by);
+    return {
+      ArrowRight: step(1), ArrowUp: step(1), ArrowLeft: step(-1), ArrowDown: step(-1), PageUp: step(5), PageDown: step(-5),
+      Home: () => this.#seekByHand(0), End: () => this.#seekByHand(this.last), " ": () => this.player.toggle(),
+    };
+  }
+}
+
+/** Entry for anywidget: draw the model into el; returns how to clean up. */
+async function render({ model, el }) {
+  el.append(make("style", {}, COMMON_STYLE + STYLE));
+  const frames = await cut(model.get("_sheets"), model.get("_spec"));
+  const view = new View(model, frames);
+  el.append(view.root);
+  const forget = followTheme(view.root, el);
+  const onFrame = () => view.seek(model.get("frame"));
+  model.on("change:frame", onFrame);
+  const resized = new ResizeObserver(() => view.arrange());
+  resized.observe(view.root);
+  view.arrange();
+  return () => {
+    view.player.stop();
+    resized.disconnect();
+    forget();
+    model.off("change:frame", onFrame);
+    frames.forEach((frame) => frame.close());
+  };
+}
+
+standAlone(render);
+
+export default { render };

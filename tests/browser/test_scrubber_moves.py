@@ -1,0 +1,277 @@
+"""The scrubber as a hand, a keyboard and a screen reader meet it, in JupyterLab and in a saved page."""
+
+import statistics
+
+import pytest
+from conftest import open_saved, run_cell
+
+pytestmark = pytest.mark.browser
+
+MOVES = 44
+BUDGET = 20  # ms from the input event to changed pixels, median
+
+# In the page: for each input event, the time until the pixels of the first panel have changed, and until the frame
+# that shows them begins. Our listener hears the event first and looks again from the next task on.
+STOPWATCH = """
+() => {
+  const canvas = document.querySelector(".marble-sheet canvas");
+  const look = () => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, 96, 96);
+    return new Uint32Array(data.buffer).reduce((sum, pixel) => (sum * 31 + pixel) | 0, 0);
+  };
+  let before = look();
+  window.marbleTimes = [];
+  const next = (task) => { const { port1, port2 } = new MessageChannel(); port1.onmessage = task; port2.postMessage(0); };
+  const listen = (event) => {
+    const again = () => {
+      const waited = performance.now() - event.timeStamp;
+      const after = look();
+      if (after === before) return waited < 300 && next(again);
+      before = after;
+      requestAnimationFrame(() => window.marbleTimes.push([waited, performance.now() - event.timeStamp]));
+    };
+    next(again);
+  };
+  for (const kind of ["pointermove", "keydown"]) window.addEventListener(kind, listen, true);
+}
+"""
+
+
+def start_stopwatch(surface) -> None:
+    if not surface.frame.evaluate("() => 'marbleTimes' in window"):
+        surface.frame.evaluate(STOPWATCH)
+    surface.frame.evaluate("() => { window.marbleTimes.length = 0 }")
+
+
+def stop_stopwatch(surface, moves: int, what: str, report) -> None:
+    surface.page.wait_for_timeout(100)
+    times = surface.frame.evaluate("() => window.marbleTimes")
+    changed, framed = (statistics.median(column) for column in zip(*times, strict=True))
+    slowest = max(time[0] for time in times)
+    report(
+        f"{surface.name}, {what}: {len(times)} moves, median {changed:.1f} ms to changed pixels "
+        f"({slowest:.1f} ms the slowest), {framed:.1f} ms to the next frame"
+    )
+    assert len(times) >= moves, f"only {len(times)} of {moves} moves changed pixels"
+    assert changed < BUDGET
+
+
+@pytest.fixture
+def report(capsys):
+    def say(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n  {line}")
+
+    return say
+
+
+def test_dragging_is_faster_than_a_frame(surface, report):
+    surface.reset()
+    surface.slider.scroll_into_view_if_needed()
+    box = surface.slider.bounding_box()
+    x = [box["x"] + 10 + (box["width"] - 20) * i / 50 for i in range(51)]
+    y = box["y"] + box["height"] / 2
+    surface.page.mouse.move(x[0], y)
+    surface.page.mouse.down()
+    start_stopwatch(surface)
+    for i in range(1, MOVES + 2):
+        surface.page.mouse.move(x[i], y)
+        surface.page.wait_for_timeout(20)
+    surface.find(f"[role=slider][aria-valuenow='{MOVES + 1}']").wait_for(timeout=5_000)
+    surface.page.mouse.up()
+    stop_stopwatch(surface, MOVES, "dragging", report)
+    surface.page.mouse.move(x[3], y)
+    assert surface.now() == MOVES + 1, "a pointer that isn't pressed moves nothing"
+
+
+def test_keys_are_faster_than_a_frame(surface, report):
+    surface.reset()
+    start_stopwatch(surface)
+    for _ in range(MOVES):
+        surface.page.keyboard.press("ArrowRight")
+        surface.page.wait_for_timeout(20)
+    assert surface.now() == MOVES
+    stop_stopwatch(surface, MOVES, "arrow keys", report)
+
+
+def test_arrow_home_and_end_keys(surface):
+    surface.reset()
+    for key, place in [("ArrowRight", 1), ("ArrowUp", 2), ("ArrowLeft", 1), ("PageUp", 6), ("End", 50)]:
+        surface.press(key)
+        assert surface.now() == place, key
+    surface.press("ArrowRight")
+    assert surface.now() == 50, "the end is the end"
+    surface.press("Home", "ArrowLeft", "ArrowDown")
+    assert surface.now() == 0
+
+
+def test_space_plays_and_pauses(surface):
+    surface.reset()
+    surface.press("Space")
+    assert surface.find(".marble-main").inner_text() == "Pause"
+    surface.page.wait_for_timeout(700)
+    surface.press("Space")
+    here = surface.now()
+    assert 2 <= here <= 8, "eight steps a second"
+    assert surface.find("[aria-live=polite]").inner_text().startswith(f"Paused at step {here} of 50")
+    surface.page.wait_for_timeout(400)
+    assert surface.now() == here
+
+
+def test_playing_comes_round_again_or_stops(surface):
+    surface.reset()
+    surface.find("select").select_option("4")
+    surface.press("End", "ArrowLeft")
+    surface.press("Space")
+    surface.page.wait_for_timeout(1500)
+    assert 0 < surface.now() < 40, "after a rest on the finished images it begins again"
+    surface.press("Space", "End", "ArrowLeft")
+    surface.find("[aria-label=Loop]").click()
+    surface.press("Space")
+    surface.page.wait_for_timeout(1300)
+    assert surface.now() == 50 and surface.find(".marble-main").inner_text() == "Play"
+    surface.find("[aria-label=Loop]").click()
+    surface.find("select").select_option("1")
+
+
+def test_a_click_picks_an_image_and_a_second_one_gives_it_back(surface):
+    surface.reset()
+    sheet = surface.find(".marble-sheet").nth(1)
+    box = sheet.bounding_box()
+    sheet.click(position={"x": box["width"] * (2.5 / 8), "y": box["height"] * (1.5 / 8)})  # row 2, column 3
+    assert surface.find("output").inner_text() == "Image 11 of 64: disc 10"
+    assert surface.find("[aria-live=polite]").inner_text() == "Image 11 of 64: disc 10, large"
+    assert surface.find(".marble-reel").is_visible()
+    surface.find("[aria-label='Image after']").click()
+    assert surface.find("output").inner_text() == "Image 12 of 64: disc 11"
+    surface.find(".marble-sheet").nth(0).click()
+    assert not surface.find(".marble-choice").is_visible()
+
+
+def test_keys_pick_images_and_escape_gives_them_back(surface):
+    surface.reset()
+    surface.press("4")
+    assert surface.find("output").inner_text() == "Image 4 of 64: disc 3"
+    surface.press("ArrowRight")
+    assert surface.now() == 1, "a picked image can be scrubbed"
+    surface.press("Escape")
+    assert not surface.find(".marble-choice").is_visible()
+    surface.press("Enter")
+    assert surface.find("output").inner_text() == "Image 4 of 64: disc 3", "Enter takes the last one again"
+    surface.press("Escape")
+
+
+def test_a_picked_image_is_drawn_from_its_own_bytes(surface):
+    """Large, the disc that was picked: its own grey at the disc's centre in x_0, at the end of the run."""
+    surface.reset()
+    surface.press("End", "2")
+    grey = "(c) => { const { data } = c.getContext('2d').getImageData(0, 0, c.width, c.height); let s = 0; for (let i = 0; i < data.length; i += 4) s += data[i]; return s / (data.length / 4); }"
+    large = surface.find(".marble-sheet canvas").nth(1).evaluate(grey)
+    from test_scrubber import run
+
+    true = run(calls=50)[-1].x0[1].mean()
+    assert abs(large / 127.5 - 1 - true) < 0.03
+    surface.press("Escape")
+
+
+def test_what_a_screen_reader_hears(surface):
+    surface.reset()
+    slider = surface.slider
+    assert slider.get_attribute("aria-label") == "Step of the run, from noise to image"
+    assert [slider.get_attribute(f"aria-value{end}") for end in ("min", "max", "now")] == ["0", "50", "0"]
+    assert slider.get_attribute("aria-valuetext") == "step 0 of 50, t 1000, alpha 0.000, sigma 1.000"
+    assert slider.get_attribute("tabindex") == "0"
+    assert surface.find(".marble").get_attribute("aria-label") == "Scrubber: Discs, 50 calls"
+    for canvas in surface.find("canvas[role=img]").all():
+        assert "64 images, at the slider's step" in canvas.get_attribute("aria-label")
+    for button in surface.find(".marble button").all():
+        assert button.get_attribute("aria-label") or button.inner_text(), "a button without a name"
+
+
+def test_text_reads_on_a_projector_and_focus_is_seen(surface):
+    smallest = """() => Math.min(...[...document.querySelectorAll(".marble *")].filter((node) => node.tagName !== "SUB" &&
+      [...node.childNodes].some((c) => c.nodeType === 3 && c.data.trim())).map((n) => parseFloat(getComputedStyle(n).fontSize)))"""
+    assert surface.frame.evaluate(smallest) >= 15
+    surface.press("ArrowRight")
+    assert surface.slider.evaluate("(node) => getComputedStyle(node).outlineStyle") == "solid"
+
+
+def test_jupyterlab_leaves_our_keys_alone(surface):
+    """Digits make headings, arrows leave the cell and Enter edits it, were it not for us."""
+    if surface.name != "JupyterLab":
+        pytest.skip("only JupyterLab has shortcuts of its own")
+    surface.reset()
+    cells = surface.page.locator(".jp-Notebook .jp-Cell").count()
+    surface.press("1", "b", "Escape", "ArrowUp", "ArrowDown", "Enter", "Escape")
+    assert surface.page.locator(".jp-Notebook .jp-Cell").count() == cells
+    assert surface.slider.evaluate("(node) => document.activeElement === node")
+
+
+def test_python_reads_and_sets_the_frame(surface):
+    if surface.name != "JupyterLab":
+        pytest.skip("a saved page has no kernel")
+    surface.reset()
+    surface.press("PageUp", "ArrowRight")
+    surface.page.wait_for_timeout(400)
+    run_cell(surface.page, 1)
+    surface.page.get_by_text("frame 6", exact=True).wait_for(timeout=10_000)
+    run_cell(surface.page, 2)
+    surface.find("[role=slider][aria-valuenow='7']").wait_for(timeout=10_000)
+    assert surface.find("output").inner_text() == "Image 4 of 64: disc 3"
+    surface.reset()
+
+
+def test_a_saved_page_asks_for_nothing(browser, saved_lesson):
+    surface = open_saved(browser, saved_lesson)
+    surface.press("End", "3", "Home", "Escape")
+    assert surface.requests == [saved_lesson.as_uri()]
+    assert not surface.page.locator("img").first.is_visible(), "the still gives way to what moves"
+    assert abs(surface.page.locator("iframe").bounding_box()["height"] - surface.find(".marble").bounding_box()["height"]) < 3
+    surface.page.close()
+
+
+def test_two_runs_move_together(browser, tmp_path):
+    from test_scrubber import SCHEDULE, run
+
+    from course_lib.widgets import Scrubber
+
+    runs = {"DDIM, 20 calls": run(20, B=24), "DDPM, 50 calls": run(50, B=24, fresh=0.5)}
+    Scrubber.compare(runs, SCHEDULE).save_html(tmp_path / "two.html")
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto((tmp_path / "two.html").as_uri())
+    page.locator(".marble").wait_for()
+    page.locator("[role=slider]").focus()
+    page.keyboard.press("PageUp")
+    assert page.locator(".marble-run h3").all_inner_texts() == [
+        "DDIM, 20 calls\nstep 2 of 20, t = 900",
+        "DDPM, 50 calls\nstep 5 of 50, t = 900",
+    ]
+    assert page.locator("canvas[role=img]").count() == 6
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_of_its_own_follows_the_reader_s_preference(browser, tmp_path, scheme):
+    from test_scrubber import SCHEDULE, run
+
+    from course_lib.widgets import Scrubber
+
+    Scrubber(run(4, B=4), SCHEDULE).save_html(tmp_path / "one.html")
+    page = browser.new_page(color_scheme=scheme)
+    page.goto((tmp_path / "one.html").as_uri())
+    page.locator(".marble[data-dark]").wait_for()
+    assert page.locator(".marble").get_attribute("data-dark") == str(scheme == "dark").lower()
+    paper = page.locator(".marble").evaluate("(node) => getComputedStyle(node).backgroundColor")
+    assert paper == ("rgb(22, 24, 28)" if scheme == "dark" else "rgb(255, 255, 255)")
+    page.close()
+
+
+def test_jupyterlab_s_dark_theme(browser, lab, surface):
+    if surface.name != "JupyterLab":
+        pytest.skip("a saved page has no themes to choose from")
+    page = surface.page
+    assert surface.find(".marble").get_attribute("data-dark") == "false"
+    page.get_by_role("menuitem", name="Settings", exact=True).click()
+    page.get_by_role("menuitem", name="Theme", exact=True).hover()
+    page.get_by_role("menuitem", name="JupyterLab Dark", exact=True).click()
+    surface.find(".marble[data-dark=true]").wait_for(timeout=10_000)

@@ -1,0 +1,99 @@
+"""Lesson 05's graders: each solution passes, each wrong turn gets its own hint, an unsolved stub awaits its reader."""
+
+import math
+
+import pytest
+import torch
+
+from course_lib import Schedule
+from course_lib.diffusion.samplers import _posterior
+from course_lib.exercises import noise_predictor as lesson
+from course_lib.layers import time_embedding
+from course_lib.recipes.ddpm_fashion import drop_labels
+
+EXERCISES = {
+    name: getattr(lesson, name)
+    for name in ("ALPHA_BAR", "TIME_EMBEDDING", "NOISE_LOSS", "DROP_LABELS", "REVERSE_STEP", "GUIDANCE")
+}
+TURNS = [(name, i) for name, exercise in EXERCISES.items() for i in range(len(exercise.wrong_turns))]
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_solution_passes_and_runs_on(name):
+    exercise = EXERCISES[name]
+    verdict = exercise(exercise.solution)
+    assert verdict.state == "right" and verdict.text == exercise.praise
+    assert exercise.or_library(exercise.solution) is exercise.solution
+
+
+@pytest.mark.parametrize(("name", "i"), TURNS)
+def test_wrong_turn_gets_its_hint(name, i):
+    exercise = EXERCISES[name]
+    wrong, hint = exercise.wrong_turns[i]
+    verdict = exercise(wrong)
+    assert verdict.state == "wrong"
+    assert verdict.text == hint
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_stub_awaits_its_reader(name):
+    def stub(*arguments):
+        raise NotImplementedError
+
+    exercise = EXERCISES[name]
+    assert exercise(stub).state == "awaits"
+    assert exercise.or_library(stub) is exercise.solution
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_nonsense_is_no_success(name):
+    exercise = EXERCISES[name]
+    assert exercise(lambda *arguments: torch.zeros(3)).state == "wrong"
+    assert exercise(lambda *arguments: arguments[99]).state == "wrong"
+
+
+def test_table_is_the_linear_schedule():
+    alpha_bar = lesson.ALPHA_BAR.solution(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
+    torch.testing.assert_close(alpha_bar.sqrt(), Schedule.linear().alpha)
+
+
+def test_embedding_is_the_formula():
+    def by_hand(t, dim):
+        rates = [10_000.0 ** (-j / (dim // 2)) for j in range(dim // 2)]
+        return torch.tensor([[f(float(n) * r) for f in (math.cos, math.sin) for r in rates] for n in t])
+
+    assert lesson.TIME_EMBEDDING(by_hand)
+    assert lesson.TIME_EMBEDDING.solution is time_embedding
+
+
+def test_loss_is_algorithm_1():
+    alpha, sigma, x0, t, eps = lesson._CASE
+    mine = lesson.NOISE_LOSS.solution(lambda x_t, t: torch.zeros_like(x_t), alpha, sigma, x0, t, eps)
+    torch.testing.assert_close(mine, torch.stack([e.square().sum() / 16 for e in eps]))
+    perfect = lesson.NOISE_LOSS.solution(
+        lambda x_t, t: (x_t - alpha[t, None, None, None] * x0) / sigma[t, None, None, None], alpha, sigma, x0, t, eps
+    )
+    assert perfect.max() < 1e-10
+
+
+def test_drop_is_the_recipe_s():
+    labels = torch.arange(1000) % 10
+    u = torch.rand(1000, generator=torch.Generator().manual_seed(3))
+    dropped = drop_labels(labels, 10, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(lesson.DROP_LABELS.solution(labels, 10, u), dropped)
+
+
+@pytest.mark.parametrize(("t", "s"), [(1000, 980), (500, 499), (40, 20), (20, 0)])
+def test_reverse_step_is_the_library_s_posterior(t, s):
+    plan = Schedule.linear()
+    x_t, eps, z = (torch.randn(2, 1, 4, 4, dtype=torch.float64) for _ in range(3))
+    x0 = (x_t - plan.sigma[t] * eps) / plan.alpha[t]
+    c_t, c_0, small, _ = _posterior(plan, t, s)
+    mine = lesson.REVERSE_STEP.solution(x_t, eps, z, plan.alpha[t].item() ** 2, plan.alpha[s].item() ** 2)
+    torch.testing.assert_close(mine, c_t * x_t + c_0 * x0 + small**0.5 * z, rtol=1e-9, atol=1e-9)
+
+
+def test_guidance_ends():
+    uncond, cond = torch.randn(3), torch.randn(3)
+    assert torch.equal(lesson.GUIDANCE.solution(uncond, cond, 0.0), uncond)
+    assert torch.equal(lesson.GUIDANCE.solution(uncond, cond, 1.0), cond)

@@ -1,0 +1,161 @@
+"""Guidance and clipping: their ends are exact, between and beyond them they are the straight line."""
+
+import pytest
+import torch
+from contracts import FULL, MEANS, STD, WEIGHTS
+
+from course_lib import Schedule, clipped, final, gaussian_denoiser, guided, mixture_denoiser, sample_ddim, sample_heun
+
+LABELS = torch.tensor([0, 1, 1])
+NULL = -1  # the mixture's "all classes"
+
+
+def counted(denoise):
+    """The denoiser, and the list of the conditions that it is called with."""
+    conds = []
+
+    def noted(x_t, t, cond=None):
+        conds.append(cond)
+        return denoise(x_t, t, cond)
+
+    return noted, conds
+
+
+@pytest.fixture(params=FULL.values(), ids=FULL)
+def denoise(request):
+    return mixture_denoiser(request.param, MEANS, STD, WEIGHTS, LABELS)
+
+
+@pytest.fixture
+def x_t():
+    return torch.randn(6, 2, dtype=torch.float64)
+
+
+COND = torch.tensor([0, 1, 0, 1, 1, 0])
+
+
+@pytest.mark.parametrize("t", [1, 500, 1000, torch.tensor([1, 5, 50, 500, 900, 1000])], ids=["1", "500", "T", "each"])
+def test_the_ends_are_exact(denoise, x_t, t):
+    for scale, cond in ((0, torch.full_like(COND, NULL)), (1, COND), (0.0, torch.full_like(COND, NULL)), (1.0, COND)):
+        noted, conds = counted(denoise)
+        found, expected = guided(noted, NULL, scale)(x_t, t, COND), denoise(x_t, t, cond)
+        for a, b in zip(found, expected, strict=True):
+            assert torch.equal(a, b)
+        assert len(conds) == 1
+        assert torch.equal(conds[0], cond)
+
+
+@pytest.mark.parametrize("scale", [0.5, 2, 7.5, -1])
+def test_other_scales_are_on_the_line(denoise, x_t, scale):
+    noted, conds = counted(denoise)
+    found = guided(noted, NULL, scale)(x_t, 400, COND)
+    uncond, cond = denoise(x_t, 400, torch.full_like(COND, NULL)), denoise(x_t, 400, COND)
+    for answer, u, c in zip(found, uncond, cond, strict=True):
+        torch.testing.assert_close(answer, u + scale * (c - u), rtol=0, atol=1e-12)
+    assert len(conds) == 2
+
+
+def test_scale_2_is_the_extrapolation():
+    """As far beyond the conditional answer as that is from the unconditional one."""
+
+    def denoise(x_t, t, cond):
+        return (cond == 3).double()[:, None] * x_t, (cond == 10).double()[:, None] * x_t
+
+    x_t = torch.ones(2, 1).double()
+    x0, eps = guided(denoise, 10, 2)(x_t, 5, torch.tensor([3, 3]))
+    assert x0.tolist() == [[2], [2]]  # 0 without the class, 1 with it
+    assert eps.tolist() == [[-1], [-1]]  # 1 without, 0 with
+
+
+def test_the_answers_still_make_up_x_t(x_t):
+    schedule = Schedule.cosine()
+    denoise = guided(mixture_denoiser(schedule, MEANS, STD, WEIGHTS, LABELS), NULL, 3.0)
+    for t in (1, 300, 999):
+        x0, eps = denoise(x_t, t, COND)
+        torch.testing.assert_close(schedule.add_noise(x0, t, eps), x_t, rtol=0, atol=1e-11)
+
+
+def test_a_whole_run_at_the_ends(denoise, x_t):
+    schedule = Schedule.linear()
+    for scale, cond in ((0, torch.full_like(COND, NULL)), (1, COND)):
+        found = final(sample_ddim(guided(denoise, NULL, scale), schedule, x_t, schedule.times(10), COND))
+        assert torch.equal(found, final(sample_ddim(denoise, schedule, x_t, schedule.times(10), cond)))
+
+
+@pytest.mark.parametrize(("scale", "calls"), [(0, 10), (1, 10), (3, 20)])
+def test_calls_of_a_run(denoise, x_t, scale, calls):
+    schedule = Schedule.cosine()
+    noted, conds = counted(denoise)
+    final(sample_ddim(guided(noted, NULL, scale), schedule, x_t, schedule.times(10), COND))
+    assert len(conds) == calls
+    noted, conds = counted(denoise)
+    final(sample_heun(guided(noted, NULL, scale), schedule, x_t, schedule.times(10), COND))
+    assert len(conds) == calls // 10 * 19
+
+
+def test_gaussians_of_equal_spread_are_guided_to_a_gaussian():
+    """Guidance from N(m_u, s^2) to N(m_c, s^2) samples exactly N(m_u + w (m_c - m_u), s^2): the flow is one of a Normal."""
+    schedule, s, w = Schedule.cosine(), 0.5, 2.5
+
+    def denoise(x_t, t, cond):
+        return gaussian_denoiser(schedule, torch.where(cond == 1, 1.0, -0.25).double()[:, None], s)(x_t, t)
+
+    x, cond = torch.randn(50, 1, dtype=torch.float64), torch.ones(50, dtype=torch.int64)
+    found = final(sample_ddim(guided(denoise, 0, w), schedule, x, schedule.times(100), cond))
+    expected = final(
+        sample_ddim(gaussian_denoiser(schedule, -0.25 + w * 1.25, s), schedule, x, schedule.times(100))
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+def test_the_null_condition_may_be_a_tensor():
+    """A text's condition is a tensor: the null prompt's embedding expands to the batch, in its dtype."""
+    null, seen = torch.zeros(1, 7, 4), []
+
+    def denoise(x_t, t, cond):
+        seen.append(cond)
+        return x_t, x_t
+
+    cond = torch.randn(3, 7, 4, dtype=torch.float64)
+    guided(denoise, null, 2.0)(torch.zeros(3, 1), 5, cond)
+    assert sorted(c.abs().sum().item() > 0 for c in seen) == [False, True]
+    assert all((c.shape, c.dtype) == (cond.shape, cond.dtype) for c in seen)
+
+
+@pytest.mark.parametrize("scale", [0, 1, 2])
+def test_a_condition_is_needed(denoise, x_t, scale):
+    with pytest.raises(ValueError, match="needs a condition"):
+        guided(denoise, NULL, scale)(x_t, 500)
+    schedule = Schedule.linear()
+    with pytest.raises(ValueError, match="needs a condition"):
+        final(sample_ddim(guided(denoise, NULL, scale), schedule, x_t, schedule.times(3)))
+
+
+# ---- clipping
+
+
+@pytest.mark.parametrize("schedule", FULL.values(), ids=FULL)
+def test_clipped_keeps_the_image_in_range_and_the_noise_consistent(schedule):
+    """Also at alpha = 0."""
+    x_t = 2 * torch.randn(6, 1, 3, 3, dtype=torch.float64)
+    denoise = gaussian_denoiser(schedule, 0.5, 1.5)
+    for t in (1, 400, schedule.T, torch.tensor([1, 2, 100, 500, 900, 1000])):
+        x0, eps = clipped(denoise, schedule)(x_t, t)
+        assert torch.equal(x0, denoise(x_t, t)[0].clamp(-1, 1))
+        torch.testing.assert_close(schedule.add_noise(x0, t, eps), x_t, rtol=0, atol=1e-12)
+
+
+def test_clipped_changes_nothing_inside():
+    schedule, x_t = Schedule.linear(), torch.randn(5, 2, dtype=torch.float64)
+    denoise = mixture_denoiser(schedule, MEANS / 2, 0.1)
+    for one, other in zip(clipped(denoise, schedule)(x_t, 600), denoise(x_t, 600), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    low, _ = clipped(denoise, schedule, low=0.0, high=0.25)(x_t, 600)
+    assert low.min() >= 0
+    assert low.max() <= 0.25
+
+
+def test_clipped_passes_the_condition_on():
+    noted, conds = counted(gaussian_denoiser(Schedule.flow(), 0.0, 1.0))
+    clipped(noted, Schedule.flow())(torch.zeros(2, 1), 5, "cond")
+    assert conds == ["cond"]

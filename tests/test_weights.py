@@ -1,0 +1,253 @@
+"""Weights files: what goes in comes out, what is damaged or foreign gets a sentence, and no file can carry code."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from course_lib import weights
+from course_lib.models import ClassifierConfig, FashionClassifier, UNet, UNetConfig
+from course_lib.weights import WeightsError, load_weights, read_card, save_weights, shipped, verify
+
+CONFIG = UNetConfig(widths=(16, 32), blocks=1, head_dim=16, emb_dim=24)
+
+
+def random_unet() -> UNet:
+    net = UNet(CONFIG)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_()
+    return net
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of shipped weights of the test's own."""
+    monkeypatch.setattr(weights, "WEIGHTS", tmp_path)
+    return tmp_path
+
+
+def sentence(error) -> str:
+    """The message, which must be one line of plain words."""
+    text = str(error.value)
+    assert "\n" not in text
+    assert "Traceback" not in text
+    return text
+
+
+# ---- round trips
+
+
+def test_round_trip_is_exact(tmp_path):
+    net = random_unet()
+    path = save_weights(net, tmp_path / "net", {"seed": 3})
+    assert path == tmp_path / "net.safetensors"
+    loaded = load_weights(UNet, path, device="cpu")
+    assert loaded.config == CONFIG
+    assert not loaded.training
+    assert list(loaded.state_dict()) == list(net.state_dict())
+    for name, value in net.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_float16_at_rest_is_float32_in_use(tmp_path):
+    net = random_unet()
+    half, full = save_weights(net, tmp_path / "half", {}, dtype=torch.float16), save_weights(net, tmp_path / "full", {})
+    assert half.stat().st_size < 0.6 * full.stat().st_size
+    for name, value in load_weights(UNet, half, device="cpu").state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, net.state_dict()[name].half().float())
+
+
+def test_buffers_and_counters_survive(tmp_path):
+    net = FashionClassifier(ClassifierConfig(widths=(8, 8), features=12))
+    for _ in range(3):
+        net(torch.randn(4, 1, 28, 28))  # moves the running means and counts the batches
+    path = save_weights(net, tmp_path / "net", {}, dtype=torch.float16)
+    loaded = load_weights(FashionClassifier, path, device="cpu")
+    counters = {name: value for name, value in loaded.state_dict().items() if "num_batches" in name}
+    assert {(value.item(), value.dtype) for value in counters.values()} == {(3, torch.int64)}
+    torch.testing.assert_close(
+        loaded.stages[0][1].running_mean, net.stages[0][1].running_mean, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_channels_last_weights_are_stored_as_any_other(tmp_path):
+    net = random_unet()
+    plain = save_weights(net, tmp_path / "plain", {})
+    other = save_weights(net.to(memory_format=torch.channels_last), tmp_path / "other", {})
+    assert plain.read_bytes() == other.read_bytes()
+
+
+def test_by_name_from_the_folder(folder):
+    save_weights(random_unet(), folder / "mine", {"seed": 3})
+    assert shipped() == ["mine"]
+    assert isinstance(load_weights("mine", device="cpu"), UNet)
+    verify("mine")
+
+
+# ---- the card
+
+
+def test_card_has_hash_size_and_what_it_was_given(tmp_path):
+    path = save_weights(random_unet(), tmp_path / "net", {"seed": 3, "data": "Fashion-MNIST — real"})
+    text = path.with_suffix(".json").read_text(encoding="utf-8")
+    card = json.loads(text)
+    assert card == {
+        "seed": 3,
+        "data": "Fashion-MNIST — real",
+        "file": "net.safetensors",
+        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    assert "—" in text  # as a person reads it
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.json", "net.safetensors"]  # nothing left over
+
+
+def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
+    import safetensors.torch
+
+    path = save_weights(random_unet(), tmp_path / "net", {})
+    before = path.read_bytes()
+
+    def cut(tensors, part, metadata):
+        Path(part).write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(safetensors.torch, "save_file", cut)
+    with pytest.raises(KeyboardInterrupt):
+        save_weights(random_unet(), tmp_path / "net", {})
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    load_weights(UNet, path, device="cpu")
+
+
+# ---- what is wrong
+
+
+def test_damage_is_noticed_by_the_hash(folder):
+    path = save_weights(random_unet(), folder / "mine", {})
+    good = path.read_bytes()
+    for bad in (good[:-1], good[:-50] + bytes([good[-50] ^ 1]) + good[-49:], b""):
+        path.write_bytes(bad)
+        for act in (lambda: load_weights("mine", device="cpu"), lambda: verify("mine")):
+            with pytest.raises(WeightsError) as error:
+                act()
+            text = sentence(error)
+            assert str(path) in text
+            assert hashlib.sha256(bad).hexdigest() in text
+            assert hashlib.sha256(good).hexdigest() in text
+            assert "git checkout -- weights/mine.safetensors" in text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda good: good[:100], lambda good: good[:-7], lambda good: b"not a weights file", lambda good: b""],
+    ids=["header cut", "data cut", "text", "empty"],
+)
+def test_damage_in_a_file_of_ones_own(tmp_path, change):
+    path = save_weights(random_unet(), tmp_path / "net", {})
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(WeightsError, match="no whole safetensors file") as error:
+        load_weights(UNet, path, device="cpu")
+    assert str(path) in sentence(error)
+
+
+def test_missing(folder):
+    with pytest.raises(WeightsError, match=f"no weights file {re.escape(str(folder / 'gone.safetensors'))}"):
+        load_weights(UNet, folder / "gone.safetensors")
+    with pytest.raises(WeightsError, match="no shipped model 'gone'; there are: none"):
+        load_weights("gone")
+    save_weights(random_unet(), folder / "mine", {})
+    with pytest.raises(WeightsError, match="no shipped model 'gone'; there are: mine"):
+        read_card("gone")
+    (folder / "mine.safetensors").unlink()
+    with pytest.raises(WeightsError, match="mine.safetensors is missing. Get it again: git checkout") as error:
+        load_weights("mine")
+    sentence(error)
+
+
+def test_wrong_class(tmp_path):
+    path = save_weights(random_unet(), tmp_path / "net", {})
+    with pytest.raises(WeightsError, match="holds a UNet, not a FashionClassifier") as error:
+        load_weights(FashionClassifier, path, device="cpu")
+    sentence(error)
+
+
+def test_a_class_alone_does_not_say_which_file():
+    with pytest.raises(WeightsError, match="which file holds the UNet"):
+        load_weights(UNet)
+
+
+def test_foreign_files(tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "foreign.safetensors"
+    for metadata in (None, {"model": "Other"}, {"format": "pt"}):
+        save_file({"weight": torch.zeros(2)}, path, metadata)
+        with pytest.raises(WeightsError, match="holds a (None|Other), not a UNet") as error:
+            load_weights(UNet, path, device="cpu")
+        sentence(error)
+    good = json.dumps({"widths": [16], "blocks": 1, "head_dim": 16, "emb_dim": 24})
+    for metadata, says in (
+        ({"model": "UNet", "config": good}, "does not fit its own config"),
+        ({"model": "UNet", "config": json.dumps({"breadth": 3})}, "another version of UNet"),
+        ({"model": "UNet", "config": "{broken"}, "another version of UNet"),
+        ({"model": "UNet"}, "another version of UNet"),
+    ):
+        save_file({"weight": torch.zeros(2)}, path, metadata)
+        with pytest.raises(WeightsError, match=says) as error:
+            load_weights(UNet, path, device="cpu")
+        sentence(error)
+
+
+def test_a_broken_card(folder):
+    save_weights(random_unet(), folder / "mine", {})
+    for text in ("{", "[]", '{"name": "mine"}'):
+        (folder / "mine.json").write_text(text)
+        with pytest.raises(WeightsError, match="mine.json is damaged.*git checkout -- weights/mine.json") as error:
+            load_weights("mine")
+        sentence(error)
+
+
+def test_a_module_that_could_not_be_loaded_again_is_not_saved(tmp_path):
+    with pytest.raises(WeightsError, match="Linear.*MODELS"):
+        save_weights(nn.Linear(2, 2), tmp_path / "net", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_pickle_is_ever_loaded(tmp_path):
+    """A pickle under the right name is refused unread, and the module does not so much as name torch.load."""
+    path, bait = tmp_path / "net.safetensors", tmp_path / "run"
+
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (bait,))
+
+    torch.save({"weight": Trap()}, path)
+    with pytest.raises(WeightsError, match="no whole safetensors file"):
+        load_weights(UNet, path, device="cpu")
+    assert not bait.exists()
+    source = Path(weights.__file__).read_text(encoding="utf-8")
+    assert "torch.load" not in source
+    assert "pickle" not in source
+
+
+# ---- what is shipped
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_weights_are_whole_small_and_documented(name):
+    verify(name)
+    card = read_card(name)
+    assert card["name"] == name
+    assert card["bytes"] <= 10_000_000
+    for key in ("what", "command", "data", "seed"):
+        assert card[key] not in (None, ""), f"the card of {name} does not say its {key}"
+    net = load_weights(name, device="cpu")
+    assert all(torch.isfinite(value).all() for value in net.state_dict().values() if value.is_floating_point())
