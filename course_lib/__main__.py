@@ -1,4 +1,4 @@
-"""The command line: python -m course_lib train | sample | evaluate | verify | doctor."""
+"""The command line: python -m course_lib train | sample | evaluate | html | verify | doctor."""
 
 import argparse
 import json
@@ -32,6 +32,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_sampling_options(command)
     command.set_defaults(n=2048)
     command.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    command = commands.add_parser("html", help="a lesson as one HTML file that moves with no kernel and no network")
+    command.add_argument("notebook", type=Path)
+    command.add_argument("--out", type=Path, help="by default beside the notebook")
     commands.add_parser("verify", help="check the data and every weights file against their hashes")
     commands.add_parser("doctor", help="what this machine has, and the mend for what is wrong")
     return parser
@@ -81,6 +84,12 @@ def _evaluate(args):
         print(json.dumps(figures))
 
 
+def _html(args):
+    from course_lib.widgets.export import to_html
+
+    print(to_html(args.notebook, args.out))
+
+
 def _verify(args):
     from course_lib.data import verify_data
     from course_lib.weights import shipped, verify
@@ -101,9 +110,8 @@ def _doctor(args):
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code. What a user can mend is said in one sentence."""
     args = _parser().parse_args(argv)
-    commands = {"train": _train, "sample": _sample, "evaluate": _evaluate, "verify": _verify, "doctor": _doctor}
     try:
-        return commands[args.command](args) or 0
+        return globals()[f"_{args.command}"](args) or 0
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -34,7 +34,7 @@ def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon on the weights of convolutions, Adam on the rest (Jordan et al. 2024; Liu et al. 2025, eq. 4).
 
-    A convolution's weight [out, in, k, k] is seen as the matrix [out, in k k]; matrices of one shape are made orthogonal
+    A convolution's weight [out, in, k, k] is seen as the matrix [out, in k k]; those of one shape are made orthogonal
     together. Each orthogonal step is scaled by 0.2 sqrt(max(m, n)), about the size of an Adam step, so that one
     learning rate serves both. weight_decay is AdamW's, on all.
     """

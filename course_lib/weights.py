@@ -1,5 +1,6 @@
 """Weights as safetensors, with the config that builds the net in the file, and a card beside it."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -31,6 +32,12 @@ def save_weights(module: nn.Module, path: str | Path, card: dict, dtype: torch.d
     """
     from safetensors.torch import save_file
 
+    from course_lib.models import MODELS
+
+    if type(module).__name__ not in MODELS:
+        raise WeightsError(
+            f"A {type(module).__name__} could not be loaded again: it is not in course_lib.models.MODELS."
+        )
     path = Path(path).with_suffix(".safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -60,7 +67,11 @@ def read_card(name: str) -> dict:
     path = WEIGHTS / f"{name}.json"
     if not path.exists():
         raise WeightsError(f"There is no shipped model {name!r}; there are: {', '.join(shipped()) or 'none'}.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    with contextlib.suppress(ValueError):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(card, dict) and "sha256" in card:
+            return card
+    raise WeightsError(f"{path} is damaged. Get it again: git checkout -- weights/{path.name}")
 
 
 def shipped() -> list[str]:
@@ -95,10 +106,10 @@ def _build(metadata: dict, path: Path, cls: type | None) -> nn.Module:
         wanted = cls.__name__ if cls is not None else " or ".join(MODELS)
         raise WeightsError(f"{path} holds a {model}, not a {wanted}.")
     build, config_class = MODELS[model]
-    config = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["config"]).items()}
     try:
+        config = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["config"]).items()}
         return build(config_class(**config))
-    except TypeError as error:
+    except (TypeError, ValueError, KeyError) as error:
         raise WeightsError(f"{path} was made by another version of {model}: {error}. Train it again.") from None
 
 
@@ -125,7 +136,7 @@ def load_weights(
     try:
         with safe_open(path, framework="pt") as file:
             module = _build(file.metadata(), path, cls)
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  not a dict
+            state = {key: file.get_tensor(key) for key in file.keys()}
     except SafetensorError as error:
         raise WeightsError(f"{path} is no whole safetensors file ({error}); copy or train it again.") from None
     try:

@@ -48,7 +48,7 @@ def by_quadrature(x_t: Tensor, law: MixtureSameFamily, alpha: float, sigma: floa
 
 
 def gaussian_at(schedule, t: int, mean, std, z: Tensor) -> Tensor:
-    """The probability flow's point at time t that lies z standard deviations above the mean, for data Normal(mean, std^2).
+    """The probability flow's point at time t, z standard deviations above the mean, for data Normal(mean, std^2).
 
     For Normal data the flow keeps z, so this is the whole exact map from any time to any other.
     """

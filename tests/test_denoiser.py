@@ -30,7 +30,9 @@ def test_v_is_the_velocity_of_the_circle_and_flow_of_the_line():
     """Both are dx_t / d(time): along the circle by the angle, along the line by t / T."""
     angle = torch.tensor(0.7, dtype=torch.float64)
     x0, eps, h = 0.4, -1.3, 1e-6
-    slope = (torch.cos(angle + h) * x0 + torch.sin(angle + h) * eps - torch.cos(angle) * x0 - torch.sin(angle) * eps) / h
+    slope = (
+        torch.cos(angle + h) * x0 + torch.sin(angle + h) * eps - torch.cos(angle) * x0 - torch.sin(angle) * eps
+    ) / h
     a, b = TARGETS["v"](torch.cos(angle), torch.sin(angle))
     assert a * x0 + b * eps == pytest.approx(slope.item(), abs=1e-5)
     line = Schedule.flow(10)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from course_lib import Schedule
+from course_lib import Schedule, gaussian_denoiser
 from course_lib.diffusion.samplers import _posterior
 from course_lib.exercises import noise_predictor as lesson
 from course_lib.layers import time_embedding
@@ -13,7 +13,7 @@ from course_lib.recipes.ddpm_fashion import drop_labels
 
 EXERCISES = {
     name: getattr(lesson, name)
-    for name in ("ALPHA_BAR", "TIME_EMBEDDING", "NOISE_LOSS", "DROP_LABELS", "REVERSE_STEP", "GUIDANCE")
+    for name in ("TIME_EMBEDDING", "NOISE_LOSS", "FLOOR", "DROP_LABELS", "REVERSE_STEP", "GUIDANCE")
 }
 TURNS = [(name, i) for name, exercise in EXERCISES.items() for i in range(len(exercise.wrong_turns))]
 
@@ -52,9 +52,15 @@ def test_nonsense_is_no_success(name):
     assert exercise(lambda *arguments: arguments[99]).state == "wrong"
 
 
-def test_table_is_the_linear_schedule():
-    alpha_bar = lesson.ALPHA_BAR.solution(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
-    torch.testing.assert_close(alpha_bar.sqrt(), Schedule.linear().alpha)
+def test_floor_is_the_exact_denoiser_s_error():
+    plan, t, s = Schedule.linear(), 300, 0.7
+    generator = torch.Generator().manual_seed(0)
+    x0 = s * torch.randn(200_000, 1, generator=generator, dtype=torch.float64)
+    eps = torch.randn(200_000, 1, generator=generator, dtype=torch.float64)
+    guess = gaussian_denoiser(plan, 0.0, s)(plan.add_noise(x0, t, eps), t)[1]
+    floor = lesson.FLOOR.solution(plan.alpha[t].item() ** 2, torch.tensor(s**2)).item()
+    assert abs((guess - eps).square().mean().item() - floor) < 0.005
+    assert abs((guess.square().mean() + (guess - eps).square().mean()).item() - 1) < 0.01
 
 
 def test_embedding_is_the_formula():

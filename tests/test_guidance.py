@@ -94,7 +94,7 @@ def test_calls_of_a_run(denoise, x_t, scale, calls):
 
 
 def test_gaussians_of_equal_spread_are_guided_to_a_gaussian():
-    """Guidance from N(m_u, s^2) to N(m_c, s^2) samples exactly N(m_u + w (m_c - m_u), s^2): the flow is one of a Normal."""
+    """From N(m_u, s^2) to N(m_c, s^2) guidance samples exactly N(m_u + w (m_c - m_u), s^2)."""
     schedule, s, w = Schedule.cosine(), 0.5, 2.5
 
     def denoise(x_t, t, cond):
@@ -102,9 +102,7 @@ def test_gaussians_of_equal_spread_are_guided_to_a_gaussian():
 
     x, cond = torch.randn(50, 1, dtype=torch.float64), torch.ones(50, dtype=torch.int64)
     found = final(sample_ddim(guided(denoise, 0, w), schedule, x, schedule.times(100), cond))
-    expected = final(
-        sample_ddim(gaussian_denoiser(schedule, -0.25 + w * 1.25, s), schedule, x, schedule.times(100))
-    )
+    expected = final(sample_ddim(gaussian_denoiser(schedule, -0.25 + w * 1.25, s), schedule, x, schedule.times(100)))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 
 

@@ -37,7 +37,7 @@ SCHEDULES = {"linear": Schedule.linear(), "cosine": capped_cosine()}
 
 
 def wavy_net(schedule, target):
-    """A deterministic model of `target` that no formula simplifies: the exact answer for a mixture, with waves on it."""
+    """A deterministic model of `target` that no formula simplifies: a mixture's exact answer, with waves on it."""
     exact = mixture_denoiser(schedule, MEANS, 0.3)
 
     def net(x_t, t, cond=None):
@@ -93,9 +93,7 @@ def test_ddpm(schedule, variance, n, x):
     generator = torch.Generator().manual_seed(4)
     times = schedule.times(n)
     assert [int(k) + 1 for k in scheduler.timesteps] == times[:-1]
-    ours = list(
-        sample_ddpm(Denoiser(net, schedule, "eps"), schedule, x, times, variance=variance, generator=generator)
-    )
+    ours = list(sample_ddpm(Denoiser(net, schedule, "eps"), schedule, x, times, variance=variance, generator=generator))
     if variance == "large" and n < 1000:
         # Theirs leaves out the last noise by asking for time 0, which a stride never meets: it adds beta's worth of
         # noise to the finished sample. Ours must differ there, and there only.

@@ -1,4 +1,4 @@
-"""Samplers: the contract on every schedule, the orders of their errors, DDPM's moments, and what randomness they use."""
+"""Samplers: the contract on every schedule, the orders of their errors, DDPM's moments, and their randomness."""
 
 import functools
 import math
@@ -153,7 +153,7 @@ def test_in_one_dimension_the_flow_carries_quantile_to_quantile(schedule, name, 
 
 @pytest.mark.parametrize(("T", "ddim", "ddpm"), [(50, 0.22, 0.40), (1000, 0.994, 1.0)])
 def test_terminal_signal(T, ddim, ddpm):
-    """Noise started at N(0, 1) where signal is left: of a mean m, 1 - sqrt(abar_T) comes out of DDIM, 1 - abar_T of DDPM.
+    """A start at N(0, 1) where signal is left: of a mean m, DDIM gives 1 - sqrt(abar_T), DDPM 1 - abar_T.
 
     Data N(m, 1) and the usual betas. 50 steps leave abar_T = 0.60; DDIM's own error in so few steps is under 0.005.
     """

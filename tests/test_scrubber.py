@@ -19,8 +19,8 @@ from PIL import Image
 from course_lib.widgets import Scrubber
 from course_lib.widgets.export import VIEW, forget_widgets, to_html
 from course_lib.widgets.filmstrip import NOISE_RAMP
-from course_lib.widgets.scrubber import _MODULE
 from course_lib.widgets.sheet import Film, as_array, film, pack, pack_film, quantise, restore, unpack
+from course_lib.widgets.standalone import module
 
 T = 1000
 ANGLE = np.arange(T + 1) / T * np.pi / 2
@@ -234,8 +234,8 @@ def test_the_bundle_has_all_three_surfaces(scrubber, bundle):
 
 def test_the_page_holds_the_module_to_the_letter_and_the_frames(scrubber, bundle):
     page = srcdoc(bundle["text/html"])
-    assert _MODULE.read_text(encoding="utf-8") in page
-    state = json.loads(re.search(r'id="marble-scrubber">(.*?)</script>', page, re.S)[1])
+    assert module("scrubber.js") in page and scrubber._esm == module("scrubber.js")
+    state = json.loads(re.search(r'id="marble-state">(.*?)</script>', page, re.S)[1])
     assert [base64.b64decode(sheet) for sheet in state["_sheets"]] == scrubber._sheets
     assert state["_spec"] == scrubber._spec
     assert page.count("</script>") == 2, "a title must not end the script"
@@ -250,10 +250,10 @@ def test_the_page_asks_for_nothing(bundle):
 
 
 def test_the_module_has_nothing_that_ends_an_inline_script():
-    module = _MODULE.read_text(encoding="utf-8")
-    assert "</script" not in module and "<!--" not in module
-    assert module.rstrip().endswith("export default { render };")
-    channels = [int(v) for v in re.findall(r"\d+", re.search(r"light: (\[\[.*?\]\])", module)[1])]
+    text = module("scrubber.js")
+    assert "</script" not in text and "<!--" not in text
+    assert text.rstrip().endswith("export default { render };")
+    channels = [int(v) for v in re.findall(r"\d+", re.search(r"light: (\[\[.*?\]\])", text)[1])]
     assert channels == [v for colour in NOISE_RAMP for v in colour], "the strip and the page paint noise alike"
 
 
@@ -320,6 +320,27 @@ def test_forgetting_widgets_keeps_those_that_have_nothing_else(bundle):
     notebook = notebook_of({VIEW: bundle[VIEW], "text/plain": "a slider"})
     forget_widgets(notebook)
     assert VIEW in notebook.cells[1].outputs[0].data and "widgets" not in notebook.metadata
+
+
+def test_equations_become_mathml_where_they_can(bundle, tmp_path, monkeypatch):
+    def convert(tex: str, display: str) -> str:
+        if "unknown" in tex:
+            raise KeyError(tex)
+        return f"<math display={display}>{tex.strip()}</math>"
+
+    notebook = notebook_of(bundle)
+    notebook.cells[
+        0
+    ].source = (
+        "Where $x_t$ is and $\\unknown$ is not.\n\n$$\\begin{aligned}a\\end{aligned}$$\n\n\\begin{align}b\\end{align}"
+    )
+    nbformat.write(notebook, tmp_path / "lesson.ipynb")
+    for name, content in {"latex2mathml": {}, "latex2mathml.converter": {"convert": convert}}.items():
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(**content))
+    page = to_html(tmp_path / "lesson.ipynb").read_text(encoding="utf-8")
+    assert '<math display="inline">x_t</math>' in page and "$\\unknown$" in page
+    assert '<math display="block">\\begin{align*}a\\end{align*}</math>' in page
+    assert '<math display="block">\\begin{align}b\\end{align}</math>' in page
 
 
 def test_what_is_no_notebook_gets_a_sentence(tmp_path):

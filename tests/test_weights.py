@@ -72,9 +72,7 @@ def test_buffers_and_counters_survive(tmp_path):
     loaded = load_weights(FashionClassifier, path, device="cpu")
     counters = {name: value for name, value in loaded.state_dict().items() if "num_batches" in name}
     assert {(value.item(), value.dtype) for value in counters.values()} == {(3, torch.int64)}
-    torch.testing.assert_close(
-        loaded.stages[0][1].running_mean, net.stages[0][1].running_mean, rtol=1e-3, atol=1e-4
-    )
+    torch.testing.assert_close(loaded.stages[0][1].running_mean, net.stages[0][1].running_mean, rtol=1e-3, atol=1e-4)
 
 
 def test_channels_last_weights_are_stored_as_any_other(tmp_path):

@@ -30,7 +30,7 @@ def stratified_times(B: int, T: int, generator: torch.Generator | None, shard: t
 
 
 def randn_like(x: Tensor, generator: torch.Generator | None, shard: tuple[int, int] = (0, 1)) -> Tensor:
-    """Standard Normal noise of x's shape; with shard = (rank, world), this process's rows of the global batch's noise."""
+    """Standard Normal noise of x's shape; with shard = (rank, world), this process's rows of the global batch."""
     rank, world = shard
     B = len(x)
     device = generator.device if generator is not None else x.device

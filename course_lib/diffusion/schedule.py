@@ -59,12 +59,12 @@ class Schedule:
 
     @staticmethod
     def flow(T: int = 1000) -> "Schedule":
-        """The straight line from image to noise, alpha = 1 - t / T, sigma = t / T (Lipman et al. 2023; Liu et al. 2023)."""
+        """The straight line from image to noise, alpha = 1 - t / T, sigma = t / T (Lipman et al. 2023)."""
         sigma = torch.arange(T + 1, dtype=torch.float64) / T
         return Schedule(1 - sigma, sigma)
 
     def at(self, t: int | Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha and sigma at time t, shaped to multiply x [B, ...] and in its dtype: t is an int or an int tensor [B]."""
+        """alpha and sigma at time t, an int or an int tensor [B], shaped to multiply x [B, ...] and in its dtype."""
         key = (x.device, x.dtype)
         if key not in self._tables:
             with torch.inference_mode(False):  # else a table first used while sampling could not be trained with

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from course_lib.diffusion.exact import gaussian_denoiser, mixture_denoiser
-from course_lib.diffusion.samplers import _posterior, sample_ddim, sample_heun
+from course_lib.diffusion.samplers import _posterior, sample_heun
 from course_lib.diffusion.schedule import Schedule
 from course_lib.exercises.grader import Exercise, Verdict
 
@@ -140,8 +140,10 @@ DENOISER = Exercise(
 
 
 def carve(denoise: Callable, schedule: Schedule, x: Tensor, times: list[int]) -> Tensor:
-    """The library's DDIM as a path: x [B, ...] to all its states, stacked [len(times), B, ...]."""
-    return torch.stack([step.x_t for step in sample_ddim(denoise, schedule, x, times)])
+    """DDIM as a path: x [B, ...] to all states, stacked [len(times), B, ...]. Increasing times walk it backwards."""
+    return _path(lambda x0, eps, alpha_t, sigma_t, alpha_s, sigma_s, x: alpha_s * x0 + sigma_s * eps)(
+        denoise, schedule, x, times
+    )
 
 
 def _path(move: Callable) -> Callable:
@@ -293,7 +295,8 @@ VARIANCE = Exercise(
 
 def carve_heun(denoise: Callable, schedule: Schedule, x: Tensor, times: list[int]) -> Tensor:
     """The library's Heun as a path: x [B, ...] to all its states, stacked [len(times), B, ...]."""
-    return torch.stack([step.x_t for step in sample_heun(denoise, schedule, x, times)])
+    steps = sample_heun(lambda x_t, t, cond: denoise(x_t, t), schedule, x, times)
+    return torch.stack([step.x_t for step in steps])
 
 
 def _second_look(move: Callable, look_at: Callable = lambda t, s: s, always: bool = False) -> Callable:

@@ -1,4 +1,4 @@
-"""The exercises of lesson 05: a table, an embedding, a loss, a mask, a reverse step and guidance.
+"""The exercises of lesson 05: an embedding, a loss, its floor, a mask, a reverse step and guidance.
 
 Each solution is a closed form, or the library's own where its test compares that with one: later cells run on it
 where the reader has not written theirs yet.
@@ -13,62 +13,6 @@ from course_lib.layers import time_embedding
 
 def _randn(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-# ---------------------------------------------------------------- the table of alpha-bar
-
-
-def _alpha_bar(beta: Tensor) -> Tensor:
-    """alpha_bar_t = exp of the sum of log(1 - beta_s) over s up to t: [T] to [T + 1]."""
-    return torch.cat([torch.ones(1, dtype=beta.dtype), torch.log1p(-beta).cumsum(0).exp()])
-
-
-def _with_clean(rest: Tensor) -> Tensor:
-    return torch.cat([torch.ones(1, dtype=rest.dtype), rest])
-
-
-ALPHA_BAR = Exercise(
-    name="alpha_bar_table",
-    solution=_alpha_bar,
-    cases=[
-        (torch.full((6,), 0.3, dtype=torch.float64),),  # here alpha_bar_t = 0.7 ** t
-        (torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64),),
-    ],
-    wrong_turns=[
-        (
-            lambda beta: torch.cumprod(1 - beta, 0),
-            "The products are right, but entry 0 should be the clean image: put a 1 in front, so that the table has "
-            "T + 1 entries and entry t belongs to time t. Without it every time is read one too early.",
-        ),
-        (
-            lambda beta: _with_clean(torch.cumprod((1 - beta).sqrt(), 0)),
-            "This is alpha_t, the root of alpha-bar. The table holds the products themselves; the roots are taken in "
-            "the next cell.",
-        ),
-        (
-            lambda beta: _with_clean(torch.cumprod(1 - beta.sqrt(), 0)),
-            "sqrt(beta) is what multiplies the noise. What is left of the signal's variance after a step is 1 - beta.",
-        ),
-        (
-            lambda beta: _with_clean(torch.cumprod(beta, 0)),
-            "This multiplies what each step adds. Multiply what each step keeps: 1 - beta.",
-        ),
-        (
-            lambda beta: 1 - _with_clean(torch.log1p(-beta).cumsum(0).exp()),
-            "This is sigma squared, the share of the noise. alpha-bar is the share of the image, 1 at time 0.",
-        ),
-        (
-            lambda beta: _with_clean(1 - beta),
-            "These are the single steps. alpha-bar_t is the product of all of them up to t: torch.cumprod.",
-        ),
-        (
-            lambda beta: _with_clean(1 - beta.cumsum(0)),
-            "Adding the betas up is right for the first few steps only, and goes below zero later: what is kept "
-            "multiplies.",
-        ),
-    ],
-    praise="Right: after t steps of 0.3 the table holds 0.7 to the power of t, and it starts at 1, the clean image.",
-)
 
 
 # ---------------------------------------------------------------- the time embedding
@@ -164,7 +108,7 @@ def _unreshaped(predict, alpha: Tensor, sigma: Tensor, x0: Tensor, t: Tensor, ep
     return (predict(alpha[t] * x0 + sigma[t] * eps, t) - eps).square().mean(dim=(1, 2, 3))
 
 
-_TABLE = _alpha_bar(torch.linspace(1e-2, 0.3, 12, dtype=torch.float64)).float()
+_TABLE = torch.cat([torch.ones(1), torch.cumprod(1 - torch.linspace(1e-2, 0.3, 12), 0)])  # alpha-bar
 # four images of 4x4 pixels: a factor per image that is not reshaped multiplies the columns, and nothing complains
 _CASE = (
     _TABLE.sqrt(),
@@ -231,6 +175,70 @@ NOISE_LOSS = Exercise(
         ),
     ],
     praise="Right. A net that always answers 0 has a loss of about 1 here: the mean of eps squared.",
+)
+
+
+# ---------------------------------------------------------------- the floor under the loss
+
+
+def _floor(alpha_bar: float, s2: Tensor) -> Tensor:
+    """1 - rho^2, with rho the correlation of eps and x_t for data Normal(0, s2)."""
+    rho2 = (1 - alpha_bar) / (alpha_bar * s2 + 1 - alpha_bar)
+    return 1 - rho2
+
+
+_S2 = torch.tensor([0.01, 0.25, 1.0, 4.0], dtype=torch.float64)
+
+FLOOR = Exercise(
+    name="gaussian_floor",
+    solution=_floor,
+    cases=[(0.9, _S2), (0.5, _S2), (0.04, _S2)],
+    wrong_turns=[
+        (
+            lambda alpha_bar, s2: (1 - alpha_bar) / (alpha_bar * s2 + 1 - alpha_bar),
+            "This is the mean square of the best guess. The floor is what is missing from it to 1.",
+        ),
+        (
+            lambda alpha_bar, s2: s2 * (1 - alpha_bar) / (alpha_bar * s2 + 1 - alpha_bar),
+            "This is the floor for the picture, Var[x_0 | x_t]. In units of the noise it is multiplied by "
+            "alpha_bar / (1 - alpha_bar).",
+        ),
+        (
+            lambda alpha_bar, s2: (1 - alpha_bar) ** 0.5 / (alpha_bar * s2 + 1 - alpha_bar) ** 0.5,
+            "This is the correlation of the noise with x_t. Square it, and take it from 1.",
+        ),
+        (
+            lambda alpha_bar, s2: 1 - ((1 - alpha_bar) / (alpha_bar * s2 + 1 - alpha_bar)) ** 0.5,
+            "1 minus the correlation. The right angle is between squares: 1 minus the correlation squared.",
+        ),
+        (
+            lambda alpha_bar, s2: alpha_bar**2 * s2 / (alpha_bar**2 * s2 + 1 - alpha_bar**2),
+            "alpha_bar is squared here. It is a share of the variance already: x_t has the variance "
+            "alpha_bar * s2 + 1 - alpha_bar.",
+        ),
+        (
+            lambda alpha_bar, s2: alpha_bar**0.5 * s2 / (alpha_bar**0.5 * s2 + 1 - alpha_bar**0.5),
+            "This takes the root of alpha_bar. Variances add with alpha_bar itself: x_t has the variance "
+            "alpha_bar * s2 + 1 - alpha_bar.",
+        ),
+        (
+            lambda alpha_bar, s2: alpha_bar * s2**0.5 / (alpha_bar * s2**0.5 + 1 - alpha_bar),
+            "s2 is the variance already, and here its root was taken.",
+        ),
+        (
+            lambda alpha_bar, s2: alpha_bar * s2**2 / (alpha_bar * s2**2 + 1 - alpha_bar),
+            "s2 is the variance already, and here it was squared.",
+        ),
+        (
+            lambda alpha_bar, s2: alpha_bar / (alpha_bar * s2 + 1 - alpha_bar),
+            "Where the data has no spread (s2 = 0), the noise can be read off x_t: the floor must be 0 there.",
+        ),
+        (
+            lambda alpha_bar, s2: alpha_bar * s2,
+            "This is the variance of the image's share. Divide it by the variance of all of x_t.",
+        ),
+    ],
+    praise="Right: the share of x_t's variance that is image. It is the part of the noise that hides behind it.",
 )
 
 

@@ -37,7 +37,7 @@ def _scale_each(x: Tensor, factor: Tensor) -> Tensor:
 SCALE_EACH = Exercise(
     "scale_each",
     _scale_each,
-    cases=[(_normal(1, 28, 1, 28, 28), torch.linspace(0, 1, 28)), (_normal(2, 3, 1, 4, 4), torch.tensor([0.0, 1, 2]))],
+    cases=[(_normal(1, 28, 1, 28, 28), torch.linspace(0, 1, 28)), (_normal(2, 3, 1, 3, 3), torch.tensor([0.0, 1, 2]))],
     wrong_turns=[
         (
             lambda x, factor: x * factor,

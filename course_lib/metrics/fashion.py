@@ -34,7 +34,7 @@ def fashion_features(images: Tensor, batch_size: int = 512) -> Tensor:
 
 @functools.cache
 def fashion_reference(n: int) -> Tensor:
-    """Features of the test images to compare n samples with: the first 2,048 (small protocol), above that all 10,000."""
+    """Features of the test images to compare n samples with: the first 2,048 (small protocol) or all 10,000."""
     images, _ = fashion_mnist("test")
     return fashion_features(to_float(images[: 2048 if n <= 2048 else None]))
 

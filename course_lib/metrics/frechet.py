@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def _moments(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    features = torch.as_tensor(features, dtype=torch.float64)
+    features = torch.as_tensor(features).detach().cpu().double()  # on the CPU: Apple's GPU has no float64
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"{name} must be [N, D] with N of 2 or more, not {tuple(features.shape)}.")
     if not torch.isfinite(features).all():

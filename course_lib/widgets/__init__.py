@@ -2,7 +2,7 @@
 
 import importlib
 
-_HOME_OF = {"Scrubber": "course_lib.widgets.scrubber"}
+_HOME_OF = {"Scrubber": "course_lib.widgets.scrubber", "Flipbook": "course_lib.widgets.flipbook"}
 __all__ = sorted(_HOME_OF)
 
 

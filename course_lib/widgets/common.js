@@ -8,8 +8,6 @@
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 /** Milliseconds that a looping run rests on its last frame. */
 const REST = 900;
-/** Milliseconds between two messages to the kernel while a slider moves. */
-const KERNEL_PAUSE = 120;
 
 const ICONS = {
   first: "M5 4h2.5v16H5zM20 4v16L8.5 12z",
@@ -94,16 +92,18 @@ function sheetBytes(sheet) {
   return new Uint8Array(sheet.buffer, sheet.byteOffset, sheet.byteLength);
 }
 
-/** How to share values with the other views at once, and with the kernel now and then. */
-function teller(model) {
-  let saving = null;
-  return (name, value) => {
-    model.set(name, value);
-    saving ??= setTimeout(() => {
-      saving = null;
-      model.save_changes();
-    }, KERNEL_PAUSE);
-  };
+/**
+ * Share a value with the other views and with the kernel. At once, though the kernel may lag behind: the model keeps one
+ * message under way and the newest value ready, and only so does it know an echo of an old value for old.
+ */
+function tell(model, name, value) {
+  model.set(name, value);
+  model.save_changes();
+}
+
+/** Keep JupyterLab's shortcuts off our keys: it looks for them from the focused node outwards, before we hear of it. */
+function keepKeys(root) {
+  for (const node of root.querySelectorAll("button, select, [tabindex]")) node.dataset.lmSuppressShortcuts = "true";
 }
 
 // ---------------------------------------------------------------- playing
@@ -165,9 +165,9 @@ function isDark(node) {
   return matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-/** Follow the theme around the element; returns how to stop. */
-function followTheme(root, parent) {
-  const look = () => (root.dataset.dark = String(isDark(parent)));
+/** Tell whether the page around the element is dark, now and at every change; returns how to stop. */
+function followTheme(parent, setDark) {
+  const look = () => setDark(isDark(parent));
   const soon = () => setTimeout(look, 150); // JupyterLab loads the theme's colours after it has changed its name
   const watch = new MutationObserver(soon);
   const documents = new Set([document, hostFrame()?.ownerDocument ?? document]);
@@ -237,6 +237,7 @@ async function standAlone(render) {
   document.body.append(el);
   const frame = hostFrame();
   if (frame) borrowColours(frame, el);
+  else document.documentElement.style.colorScheme = "light dark"; // what lies behind us is the browser's own
   await render({ model: shim(JSON.parse(state.textContent)), el });
   if (frame) settle(frame, el);
 }

@@ -13,9 +13,12 @@ SIGNAL, NOISE = "#0072b2", "#d55e00"  # blue and vermilion: apart for every kind
 # What eps is painted with, from -3 to 3: blue, paper, vermilion. The browser has the same three, in scrubber.js.
 NOISE_RAMP = ((0, 82, 136), (242, 240, 236), (184, 74, 0))
 
+STRIP_IMAGES = 4  # the first so many are in the strip, two where there are several runs
+
 _MARGIN, _LABELS, _GAP = 24, 190, 14  # pixels around everything, left of the rows, between the columns
 _CELL = 120  # pixels a column's side, about
-_CURVE = 76  # pixels the curves are high
+_CURVE = 80  # pixels the curves are high
+_FINE = 4  # the curves are drawn so many times larger, then shrunk
 _ROWS = (("x_t", "x", "t", "what the", "sampler holds"), ("x0", "x", "0", "the sculpture", "seen so far"))
 _ROWS += (("eps", "eps", "", "the noise", "seen in it"),)
 
@@ -89,7 +92,7 @@ def _draw_run(strip: Image.Image, run: Run, times: list[int], block: tuple, cell
         for left, f in zip(lefts, times, strict=True):
             strip.paste(_cell(key, getattr(run.film, key)[f], *block), (left, y))
         y += cell[1] + _GAP
-    _draw_curves(draw, run, times, [left + cell[0] / 2 for left in lefts], y + 6)
+    _draw_curves(strip, run, times, [left + cell[0] / 2 for left in lefts], y + 6)
 
 
 def _draw_label(draw: ImageDraw.ImageDraw, letter: str, index: str, words: list[str], y: float) -> None:
@@ -110,18 +113,19 @@ def _cell(key: str, images: np.ndarray, across: int, down: int, zoom: int) -> Im
     return Image.fromarray(grid.repeat(zoom, 0).repeat(zoom, 1))
 
 
-def _draw_curves(draw: ImageDraw.ImageDraw, run: Run, times: list[int], xs: list[float], top: float) -> None:
+def _draw_curves(strip: Image.Image, run: Run, times: list[int], xs: list[float], top: int) -> None:
     """alpha and sigma at the columns' times, joined by lines: how much image and how much noise each column holds."""
-    high = max(1.0, float(run.sigma.max()))
-    bottom = top + _CURVE - 14
-    draw.line([(xs[0] - 30, bottom), (xs[-1] + 30, bottom)], "#d0d0d0", 1)
-    for name, values, colour in (("alpha", run.alpha, SIGNAL), ("sigma", run.sigma, NOISE)):
+    draw, high, bottom = ImageDraw.Draw(strip), max(1.0, float(run.sigma.max())), _CURVE - 14
+    fine = Image.new("RGB", (strip.width * _FINE, _CURVE * _FINE), PAPER)  # drawn large, as Pillow's lines are jagged
+    pen = ImageDraw.Draw(fine)
+    pen.line([(_FINE * x, _FINE * bottom) for x in (xs[0] - 30, xs[-1] + 30)], "#d0d0d0", _FINE)
+    for values, colour in ((run.alpha, SIGNAL), (run.sigma, NOISE)):
         ys = [bottom - (_CURVE - 22) * float(values[f]) / high for f in times]
-        draw.line(list(zip(xs, ys, strict=True)), colour, 3, joint="curve")
-        for x, y in zip(xs, ys, strict=True):
-            draw.ellipse((x - 5, y - 5, x + 5, y + 5), colour)
-        middle = top + (16 if name == "alpha" else 42)
-        draw.text((_MARGIN, middle), name, colour, _font(20), anchor="lm")
-        draw.text(
-            (_MARGIN + 62, middle), "image left" if name == "alpha" else "noise left", FAINT, _font(17), anchor="lm"
-        )
+        points = [(_FINE * x, _FINE * y) for x, y in zip(xs, ys, strict=True)]
+        pen.line(points, colour, 3 * _FINE, joint="curve")
+        for x, y in points:
+            pen.ellipse((x - 5 * _FINE, y - 5 * _FINE, x + 5 * _FINE, y + 5 * _FINE), colour)
+    strip.paste(fine.resize((strip.width, _CURVE), Image.Resampling.BOX), (0, top))
+    for y, name, words, colour in ((16, "alpha", "image left", SIGNAL), (42, "sigma", "noise left", NOISE)):
+        draw.text((_MARGIN, top + y), name, colour, _font(20), anchor="lm")
+        draw.text((_MARGIN + 62, top + y), words, FAINT, _font(17), anchor="lm")

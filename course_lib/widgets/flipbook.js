@@ -20,7 +20,9 @@ const STYLE = `
 .marble-card canvas { display: block; max-width: 100%; }
 .marble-axis.marble-track { margin-top: 0; }
 .marble-track text { font-size: 16px; }
-.marble-note { margin: 0 0 10px; font-size: 18px; min-height: 1.35em; }
+.marble-note { display: grid; margin: 0 0 10px; font-size: 18px; }
+.marble-note span { grid-area: 1 / 1; }
+.marble-note [aria-hidden] { visibility: hidden; }
 .marble-note + .marble-note { margin-top: -6px; }
 `;
 
@@ -101,9 +103,9 @@ class Track {
   #words() {
     const widest = Math.max(...this.values.map((value) => value.length)) * 9 + 16;
     const room = Math.max(1, Math.floor(this.width / widest));
-    const gaps = [8, 6, 5, 4, 3, 2, 1].find((n) => n < room && this.last % n === 0) ?? 1;
-    const frames = this.last <= Math.min(room - 1, 12) ? this.values.map((_, i) => i)
-      : Array.from({ length: gaps + 1 }, (_, i) => (i * this.last) / gaps);
+    const gaps = this.last < Math.min(room, 12) ? this.last
+      : [8, 7, 6, 5, 4].find((n) => n < room && this.last % n === 0) ?? Math.min(6, room - 1);
+    const frames = gaps ? Array.from({ length: gaps + 1 }, (_, i) => Math.round((i * this.last) / gaps)) : [0];
     const anchor = (i) => (this.last === 0 ? "middle" : i === 0 ? "start" : i === this.last ? "end" : "middle");
     const x = (i) => (anchor(i) === "start" ? 2 : anchor(i) === "end" ? this.width - 2 : this.x(i));
     return frames.map((i) => make("text", { x: x(i), y: TRACK.words, "text-anchor": anchor(i) }, this.values[i]));
@@ -127,15 +129,15 @@ class View {
     this.spec = model.get("_spec");
     this.last = frames.length - 1;
     this.frame = clamp(model.get("frame"), 0, this.last);
-    this.tell = teller(model);
+    this.model = model;
     const { title, label, values } = this.spec;
-    this.root = make("div", { class: "marble", role: "group", "aria-label": title || `Flipbook over ${label}`,
-      "data-lm-suppress-shortcuts": "true" });
+    this.root = make("div", { class: "marble", role: "group", "aria-label": title || `Flipbook over ${label}` });
     const rate = clamp(frames.length / PLAYING_TIME, 2, 12);
     this.player = new Player(this.last, rate, () => this.frame, (frame) => this.seek(frame), () => this.#showPlaying());
     this.track = new Track(values, label, (frame) => this.#seekByHand(frame));
     this.root.append(this.#buildHead(), this.#buildCard(), this.track.node, ...this.#buildNotes(), this.#buildBar());
     this.root.addEventListener("keydown", (event) => this.#key(event));
+    keepKeys(this.root);
   }
 
   // ---- building
@@ -164,7 +166,12 @@ class View {
   #buildNotes() {
     const { note, notes } = this.spec;
     const lines = [];
-    if (notes.length) lines.push((this.line = make("p", { class: "marble-note", "aria-live": "polite" })));
+    if (notes.length) {
+      const longest = notes.reduce((long, line) => (line.length > long.length ? line : long));
+      this.line = make("span", { "aria-live": "polite" });
+      const room = make("span", { "aria-hidden": "true" }, longest); // unseen: holds the place, so that nothing jumps
+      lines.push(make("p", { class: "marble-note" }, room, this.line));
+    }
     if (note) lines.push(make("p", { class: "marble-note" }, note));
     return lines;
   }
@@ -188,7 +195,7 @@ class View {
     if (frame === this.frame) return;
     this.frame = frame;
     this.draw();
-    this.tell("frame", frame);
+    tell(this.model, "frame", frame);
   }
 
   #seekByHand(frame) {
@@ -249,7 +256,7 @@ async function render({ model, el }) {
   const frames = await cut(model.get("_sheets"), model.get("_spec"));
   const view = new View(model, frames);
   el.append(view.root);
-  const forget = followTheme(view.root, el);
+  const forget = followTheme(el, (dark) => (view.root.dataset.dark = String(dark)));
   const onFrame = () => view.seek(model.get("frame"));
   model.on("change:frame", onFrame);
   const resized = new ResizeObserver(() => view.arrange());

@@ -100,13 +100,14 @@ def frames_of(figure, draw: Callable, values: Sequence) -> list[np.ndarray]:
     nothing jumps from frame to frame. The figure is closed.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from tqdm.auto import tqdm
 
-    frames = []
+    canvas, frames = FigureCanvasAgg(figure), []
     for value in tqdm(values, desc="frames", leave=False):
         draw(value)
-        figure.canvas.draw()
+        canvas.draw()
         figure.set_layout_engine("none")
-        frames.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
+        frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
     plt.close(figure)
     return frames

@@ -4,8 +4,8 @@
  * The frames arrive once, as sheets (PNG or WebP: row f is frame f, column i is image i). They are unpacked into
  * bytes, and from then on every move of the slider is a copy of bytes to a canvas: no kernel, no network.
  *
- * One module, two surfaces. JupyterLab calls `render` with a widget model; in a saved page the last lines of this file
- * find the state in the page and call `render` with a model that has the same four methods and no kernel behind it.
+ * One module, two surfaces: JupyterLab calls `render` with a widget model, and in a saved page `standAlone` calls it with
+ * a model that has no kernel behind it. common.js stands in front of this file.
  */
 
 /** Greys between -1 and 1; eps is shown between -3 and 3. */
@@ -16,11 +16,6 @@ const NOISE_RAMPS = {
   dark: [[86, 180, 233], [36, 39, 45], [245, 160, 60]],
 };
 const FRAMES_PER_SECOND = 8;
-const SPEEDS = [0.25, 0.5, 1, 2, 4];
-/** Milliseconds that a looping run rests on the finished images. */
-const REST = 900;
-/** Milliseconds between two messages to the kernel while the slider moves. */
-const KERNEL_PAUSE = 120;
 
 const QUANTITIES = [
   { key: "x_t", sign: "x<sub>t</sub>", words: "what the sampler holds" },
@@ -28,29 +23,13 @@ const QUANTITIES = [
   { key: "eps", sign: "ε&#770;", words: "the noise seen in it" },
 ];
 
-const ICONS = {
-  first: "M5 4h2.5v16H5zM20 4v16L8.5 12z",
-  back: "M17 4v16L6 12z",
-  play: "M7 4v16l13-8z",
-  pause: "M6 4h4.5v16H6zM13.5 4H18v16h-4.5z",
-  on: "M7 4v16l11-8z",
-  loop: "M7 7h8.6l-1.8-1.8L15.2 3.8 19.4 8l-4.200 4.200-1.400-1.400L15.600 9H7a3 3 0 0 0 0 6h1v2H7A5 5 0 0 1 7 7zm10 10H8.400l1.800 1.800-1.400 1.400L4.600 16l4.200-4.200 1.400 1.400L8.400 15H17a3 3 0 0 0 0-6h-1V7h1a5 5 0 0 1 0 10z",
-  left: "M15.500 4 7 12l8.500 8 1.800-1.800L10.600 12l6.700-6.200z",
-  right: "M8.500 4 17 12l-8.500 8-1.800-1.800L13.400 12 6.700 5.800z",
+Object.assign(ICONS, {
+  left: "M15.5 4 7 12l8.5 8 1.8-1.8L10.6 12l6.7-6.2z",
+  right: "M8.5 4 17 12l-8.5 8-1.8-1.8L13.4 12 6.7 5.8z",
   grid: "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
-};
+});
 
 const STYLE = `
-.marble { --paper: var(--jp-layout-color1, #fff); --ink: var(--jp-ui-font-color0, #1b1b1b);
-  --faint: var(--jp-ui-font-color1, #565656); --line: var(--jp-border-color1, #c4c4c4); --well: #f3f2ef;
-  --signal: #0072b2; --noise: #c24e00; --focus: #0072b2;
-  box-sizing: border-box; max-width: 1120px; padding: 14px 18px 16px; border: 1px solid var(--line);
-  border-radius: 10px; background: var(--paper); color: var(--ink); line-height: 1.35; container-type: inline-size;
-  font: 15px/1.35 var(--jp-ui-font-family, system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif); }
-.marble[data-dark=true] { --paper: var(--jp-layout-color1, #16181c); --ink: var(--jp-ui-font-color0, #f2f2f2);
-  --faint: var(--jp-ui-font-color1, #b9bcc2); --line: var(--jp-border-color1, #474b52); --well: #22252b;
-  --signal: #56b4e9; --noise: #f5a03c; --focus: #56b4e9; color-scheme: dark; }
-.marble *, .marble *::before { box-sizing: border-box; }
 .marble-run { margin: 0 0 12px; padding: 0; border: 0; }
 .marble-run h3 { margin: 0 0 6px; font-size: 18px; font-weight: 650; color: var(--ink); display: flex; gap: 14px;
   align-items: baseline; }
@@ -69,29 +48,11 @@ const STYLE = `
 .marble-mark { position: absolute; border: 2.5px solid var(--focus); border-radius: 2px; pointer-events: none;
   box-shadow: 0 0 0 1.5px var(--paper); }
 .marble-mark[hidden] { display: none; }
-.marble-axis { position: relative; margin: 4px 0 8px; border-radius: 6px; cursor: ew-resize; touch-action: none;
-  user-select: none; -webkit-user-select: none; }
 .marble-reel { position: relative; margin: 0 10px 10px; }
 .marble-reel[hidden] { display: none; }
 .marble-reel canvas { display: block; width: 100%; }
 .marble-reel .marble-mark { top: 0; height: 100%; }
-.marble-axis svg { display: block; width: 100%; overflow: visible; }
-.marble-axis text { font: 15px var(--jp-ui-font-family, system-ui, sans-serif); fill: var(--faint); }
 .marble-axis .name { font-size: 16px; font-weight: 600; }
-.marble-bar { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; }
-.marble button, .marble select { height: 36px; font: inherit; color: var(--ink); background: transparent;
-  border: 1px solid var(--line); border-radius: 7px; cursor: pointer; }
-.marble button { min-width: 36px; padding: 0 7px; display: inline-flex; align-items: center; justify-content: center;
-  gap: 7px; }
-.marble button:hover, .marble select:hover { background: var(--well); }
-.marble button[aria-pressed=true] { color: var(--signal); border-color: var(--signal); }
-.marble button.marble-main { background: var(--signal); border-color: var(--signal); color: var(--paper);
-  padding: 0 14px 0 9px; font-weight: 600; min-width: 96px; }
-.marble button svg { width: 19px; height: 19px; fill: currentColor; }
-.marble select { padding: 0 4px; }
-.marble option { color: #111; background: #fff; }
-.marble :focus { outline: none; }
-.marble :focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
 .marble-reading { margin-left: auto; display: flex; gap: 16px; font-size: 16px; font-variant-numeric: tabular-nums;
   white-space: nowrap; }
 .marble-reading span { color: var(--faint); }
@@ -100,38 +61,11 @@ const STYLE = `
 .marble-choice { display: flex; align-items: center; gap: 8px; margin: 0 0 10px; font-size: 16px; }
 .marble-choice[hidden] { display: none; }
 .marble-choice output { min-width: 8em; text-align: center; }
-.marble-hint { margin: 8px 0 0; color: var(--faint); font-size: 15px; }
-.marble-spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 @container (max-width: 620px) { .marble-panels { gap: 6px 8px; } .marble-panel figcaption { white-space: normal; }
   .marble-reading { margin-left: 0; } }
-@media print { .marble-bar, .marble-hint { display: none; } }
 `;
 
 // ---------------------------------------------------------------- small tools
-
-/** An element with attributes and children; `html` sets its inner HTML, which holds only text of this file. */
-function make(tag, attributes = {}, ...children) {
-  const svg = ["svg", "path", "line", "circle", "g", "text"].includes(tag);
-  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "html") node.innerHTML = value;
-    else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
-function icon(name) {
-  return make("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, make("path", { d: ICONS[name] }));
-}
-
-function button(label, name, onClick) {
-  const node = make("button", { type: "button", "aria-label": label, title: label }, icon(name));
-  node.addEventListener("click", onClick);
-  return node;
-}
-
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 /** The index of the value nearest to `wanted`. */
 function nearest(values, wanted) {
@@ -143,12 +77,6 @@ function nearest(values, wanted) {
 }
 
 // ---------------------------------------------------------------- frames
-
-/** The bytes of a sheet: a DataView from the kernel, base64 text from a page. */
-function sheetBytes(sheet) {
-  if (typeof sheet === "string") return Uint8Array.from(atob(sheet), (letter) => letter.charCodeAt(0));
-  return new Uint8Array(sheet.buffer, sheet.byteOffset, sheet.byteLength);
-}
 
 /** Unpack one sheet to bytes in the order [frame][image][row][column][channel]. */
 async function unpack(sheet, frames, { images, channels, height, width }) {
@@ -462,50 +390,6 @@ class TimeAxis {
   }
 }
 
-// ---------------------------------------------------------------- playing
-
-class Player {
-  /** @param {number} last the last frame  @param {() => number} where  @param {(frame) => void} seek  @param {() => void} changed */
-  constructor(last, where, seek, changed) {
-    Object.assign(this, { last, where, seek, changed, playing: false, looping: true, speed: 1 });
-  }
-
-  toggle() {
-    if (this.playing) return this.stop();
-    if (this.where() === this.last) this.seek(0);
-    this.playing = true;
-    this.due = performance.now() + this.#pause();
-    this.request = requestAnimationFrame((now) => this.#tick(now));
-    this.changed();
-  }
-
-  stop() {
-    if (!this.playing) return;
-    this.playing = false;
-    cancelAnimationFrame(this.request);
-    this.changed();
-  }
-
-  #pause() {
-    return 1000 / (FRAMES_PER_SECOND * this.speed);
-  }
-
-  #tick(now) {
-    if (now >= this.due) this.#advance(now);
-    if (this.playing) this.request = requestAnimationFrame((later) => this.#tick(later));
-  }
-
-  #advance(now) {
-    if (this.where() === this.last) return this.looping ? this.#show(0, now) : this.stop();
-    this.#show(this.where() + 1, now);
-  }
-
-  #show(frame, now) {
-    this.seek(frame);
-    this.due = now + (frame === this.last && this.looping ? REST : this.#pause());
-  }
-}
-
 // ---------------------------------------------------------------- the whole
 
 class View {
@@ -517,9 +401,9 @@ class View {
     this.frame = clamp(model.get("frame"), 0, this.last);
     this.picked = model.get("picked") ?? null;
     this.cursor = this.picked ?? 0;
-    this.root = make("div", { class: "marble", role: "group", "aria-label": this.#title(), "data-lm-suppress-shortcuts": "true" });
+    this.root = make("div", { class: "marble", role: "group", "aria-label": this.#title() });
     this.root.classList.toggle("marble-several", this.spec.runs.length > 1);
-    this.player = new Player(this.last, () => this.frame, (frame) => this.seek(frame), () => this.#showPlaying());
+    this.player = new Player(this.last, FRAMES_PER_SECOND, () => this.frame, (frame) => this.seek(frame), () => this.#showPlaying());
     this.axis = new TimeAxis(this.spec, this.leader, (frame) => this.#seekByHand(frame));
     this.spoken = make("div", { class: "marble-spoken", "aria-live": "polite" });
     this.runs = this.spec.runs.map((run, i) => this.#buildRun(run, films[i], i));
@@ -527,6 +411,7 @@ class View {
     this.root.append(this.#buildChoice(), ...this.runs.map((run) => run.node), this.axis.node, this.#buildBar(),
       make("p", { class: "marble-hint" }, hint), this.spoken);
     this.root.addEventListener("keydown", (event) => this.#key(event));
+    keepKeys(this.root);
   }
 
   #title() {
@@ -557,7 +442,7 @@ class View {
   #listen(panel) {
     panel.node.addEventListener("click", (event) => {
       const image = panel.imageAt(event);
-      if (image !== null) this.pick(this.picked === null ? image : null);
+      if (image !== null) this.#pickByHand(this.picked === null ? image : null);
     });
     panel.node.addEventListener("pointermove", (event) => this.#outline(panel.imageAt(event)));
     panel.node.addEventListener("pointerleave", () => this.#outline(null));
@@ -565,7 +450,7 @@ class View {
 
   #buildChoice() {
     this.caption = make("output");
-    const back = button("All images (Escape)", "grid", () => this.pick(null));
+    const back = button("All images (Escape)", "grid", () => this.#pickByHand(null));
     back.append("All images");
     const go = (by) => () => this.pick((this.picked + by + this.spec.images) % this.spec.images);
     this.choice = make("div", { class: "marble-choice" }, back, button("Image before", "left", go(-1)), this.caption,
@@ -578,14 +463,11 @@ class View {
     this.play = make("button", { type: "button", class: "marble-main", title: "Play or pause (space)" });
     this.play.addEventListener("click", () => this.player.toggle());
     this.loop = button("Loop", "loop", () => this.#setLoop(!this.player.looping));
-    const speed = make("select", { "aria-label": "Speed", title: "Speed" });
-    speed.append(...SPEEDS.map((value) => make("option", { value, ...(value === 1 && { selected: "" }) }, `${value}×`)));
-    speed.addEventListener("change", () => (this.player.speed = Number(speed.value)));
-    this.#setLoop(true);
+    this.#setLoop(this.player.looping);
     this.#showPlaying();
     return make("div", { class: "marble-bar" }, button("First step (Home)", "first", () => this.#seekByHand(0)),
       button("Step back (left arrow)", "back", step(-1)), this.play, button("Step on (right arrow)", "on", step(1)),
-      this.loop, speed, this.#buildReading());
+      this.loop, speedChoice(this.player), this.#buildReading());
   }
 
   #buildReading() {
@@ -607,7 +489,7 @@ class View {
     if (frame === this.frame) return;
     this.frame = frame;
     this.draw();
-    this.#tell("frame", frame);
+    tell(this.model, "frame", frame);
   }
 
   #seekByHand(frame) {
@@ -623,7 +505,13 @@ class View {
     this.#outline(null);
     this.arrange();
     this.#say(image === null ? `All ${this.spec.images} images` : `${this.#name(image)}, large`);
-    this.#tell("picked", image);
+    tell(this.model, "picked", image);
+  }
+
+  /** The next key goes to the slider: what was clicked may be gone. */
+  #pickByHand(image) {
+    this.pick(image);
+    this.axis.node.focus({ preventScroll: true });
   }
 
   #name(image) {
@@ -657,15 +545,6 @@ class View {
     const { step, steps, t, alpha, sigma } = this.leader;
     const [a, s] = [alpha, sigma].map((values) => values[this.frame].toFixed(3));
     return `step ${step[this.frame]} of ${steps - 1}, t ${t[this.frame]}, alpha ${a}, sigma ${s}`;
-  }
-
-  /** Share a value with the other views at once, and with the kernel now and then. */
-  #tell(name, value) {
-    this.model.set(name, value);
-    this.saving ??= setTimeout(() => {
-      this.saving = null;
-      this.model.save_changes();
-    }, KERNEL_PAUSE);
   }
 
   // ---- drawing
@@ -749,53 +628,16 @@ class View {
   }
 }
 
-// ---------------------------------------------------------------- surroundings
-
-/** Whether what lies behind the element is dark; where nothing is painted, what the reader prefers. */
-function isDark(node) {
-  for (let at = node; at; at = at.parentElement ?? at.ownerDocument.defaultView?.frameElement) {
-    const parts = getComputedStyle(at).backgroundColor.match(/[\d.]+/g)?.map(Number);
-    if (parts && (parts[3] ?? 1) > 0.5) return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2] < 128;
-  }
-  return matchMedia("(prefers-color-scheme: dark)").matches;
-}
-
-/** Tell the view whether the page around the element is dark, now and later; returns how to stop. */
-function followTheme(view, parent) {
-  const look = () => view.setDark(isDark(parent));
-  const soon = () => setTimeout(look, 150); // JupyterLab loads the theme's colours after it has changed its name
-  const watch = new MutationObserver(soon);
-  const documents = new Set([document, hostFrame()?.ownerDocument ?? document]);
-  const options = { attributeFilter: ["class", "style", "data-theme", "data-jp-theme-light", "data-jp-theme-name"] };
-  for (const { documentElement, body } of documents) [documentElement, body].forEach((node) => watch.observe(node, options));
-  const preference = matchMedia("(prefers-color-scheme: dark)");
-  preference.addEventListener("change", look);
-  look();
-  return () => {
-    watch.disconnect();
-    preference.removeEventListener("change", look);
-  };
-}
-
-/** The iframe that this page lives in, where its owner lets us see it. */
-function hostFrame() {
-  try {
-    return window.frameElement;
-  } catch {
-    return null; // another origin
-  }
-}
-
 /** Entry for anywidget: draw the model into el; returns how to clean up. */
 async function render({ model, el }) {
-  el.append(make("style", {}, STYLE));
+  el.append(make("style", {}, COMMON_STYLE + STYLE));
   const { runs, ...spec } = model.get("_spec");
   const sheets = model.get("_sheets");
   const films = await Promise.all(runs.map((run) => develop(run, sheets, spec)));
   const view = new View(model, films);
   el.append(view.root);
   view.arrange();
-  const forget = followTheme(view, el);
+  const forget = followTheme(el, (dark) => view.setDark(dark));
   const onFrame = () => view.seek(model.get("frame"));
   const onPicked = () => view.pick(model.get("picked") ?? null);
   model.on("change:frame", onFrame);
@@ -811,54 +653,6 @@ async function render({ model, el }) {
   };
 }
 
-// ---------------------------------------------------------------- the page without a kernel
-
-/** A model with no kernel behind it: get, set, on, off and save_changes over a plain object. */
-function shim(state) {
-  const listeners = new Map();
-  const of = (name) => listeners.get(name) ?? listeners.set(name, new Set()).get(name);
-  return {
-    get: (name) => state[name],
-    set(name, value) {
-      if (state[name] === value) return;
-      state[name] = value;
-      of(`change:${name}`).forEach((listener) => listener());
-    },
-    on: (name, listener) => of(name).add(listener),
-    off: (name, listener) => of(name).delete(listener),
-    save_changes() {},
-  };
-}
-
-/** Hide the still picture above our iframe, now that the page moves, and be as high as what is in it. */
-function settle(frame, el) {
-  const still = frame.previousElementSibling;
-  if (still?.tagName === "IMG") still.style.display = "none";
-  new ResizeObserver(() => (frame.style.height = `${Math.ceil(el.getBoundingClientRect().height)}px`)).observe(el);
-}
-
-/** JupyterLab's colours, where the page around us has them: an iframe doesn't inherit them. */
-function borrowColours(frame, el) {
-  const around = getComputedStyle(frame);
-  const names = ["layout-color1", "ui-font-color0", "ui-font-color1", "border-color1", "ui-font-family"];
-  const copy = () => names.forEach((name) => {
-    const value = around.getPropertyValue(`--jp-${name}`).trim();
-    if (value) el.style.setProperty(`--jp-${name}`, value);
-  });
-  copy();
-  new MutationObserver(() => setTimeout(copy, 150)).observe(frame.ownerDocument.body, { attributes: true });
-}
-
-async function standAlone(state) {
-  const el = make("div");
-  document.body.append(el);
-  const frame = hostFrame();
-  if (frame) borrowColours(frame, el);
-  await render({ model: shim(JSON.parse(state.textContent)), el });
-  if (frame) settle(frame, el);
-}
-
-const state = document.getElementById("marble-scrubber");
-if (state) standAlone(state);
+standAlone(render);
 
 export default { render };

@@ -9,11 +9,8 @@ GitHub's viewer takes scripts and iframes out of text/html and keeps an <img> wi
 for a notebook that isn't trusted. So the html carries the strip too, above the iframe, whose script hides it.
 """
 
-import base64
-import html
-import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import anywidget
@@ -21,12 +18,11 @@ import numpy as np
 import traitlets
 from PIL import Image
 
-from course_lib.widgets.filmstrip import Run, film_strip
+from course_lib.widgets.filmstrip import STRIP_IMAGES, Run, film_strip
 from course_lib.widgets.sheet import LOSSLESS, Film, film, pack_film
+from course_lib.widgets.standalone import bundle, module, page
 
-_MODULE = Path(__file__).with_name("scrubber.js")
 _CURVE_POINTS = 129  # of alpha and sigma, drawn over t
-_STRIP_QUALITY = 60  # WebP, of the strip inside the html
 
 
 class Scrubber(anywidget.AnyWidget):
@@ -37,12 +33,10 @@ class Scrubber(anywidget.AnyWidget):
     schedule: anything with alpha and sigma [T + 1]. ValueError, in one sentence, for runs that can't be shown.
     """
 
-    _esm = _MODULE
+    _esm = module("scrubber.js")
     _spec = traitlets.Dict().tag(sync=True)
     _sheets = traitlets.List(traitlets.Bytes()).tag(sync=True)
-    frame = traitlets.Int(0, help="The step shown, 0 the first: of the longest run, where there are several.").tag(
-        sync=True
-    )
+    frame = traitlets.Int(0, help="The frame shown, 0 the first; of the longest run, if several.").tag(sync=True)
     picked = traitlets.Int(None, allow_none=True, help="The image shown large, or None for all.").tag(sync=True)
 
     def __init__(
@@ -66,8 +60,10 @@ class Scrubber(anywidget.AnyWidget):
             for name, run in runs.items()
         }
         _check_films(films, titles)
-        self._runs = [Run(name, f, alpha[f.t], sigma[f.t]) for name, f in films.items()]
-        sheets, spec = _pack(self._runs, quality)
+        shown = [Run(name, f, alpha[f.t], sigma[f.t]) for name, f in films.items()]
+        sheets, spec = _pack(shown, quality)
+        self._runs = [replace(run, film=run.film.first(STRIP_IMAGES)) for run in shown]  # the strip needs no more
+        self._images = spec["images"]
         spec |= {"columns": columns, "titles": list(titles or []), "curve": _curve(alpha, sigma)}
         super().__init__(_spec=spec, _sheets=sheets, **traits)
 
@@ -85,7 +81,7 @@ class Scrubber(anywidget.AnyWidget):
 
     @traitlets.validate("picked")
     def _picked_exists(self, proposal):
-        last = self._runs[0].film.x0.shape[1] - 1
+        last = self._images - 1
         if proposal["value"] is not None and not 0 <= proposal["value"] <= last:
             raise traitlets.TraitError(f"picked is None or 0 to {last} here, not {proposal['value']}.")
         return proposal["value"]
@@ -96,25 +92,21 @@ class Scrubber(anywidget.AnyWidget):
 
     def page(self) -> str:
         """A whole HTML page, with module and frames in it, that asks for nothing more."""
-        return _page(self._state())
+        state = {"_spec": self._spec, "_sheets": self._sheets, "frame": self.frame, "picked": self.picked}
+        return page("scrubber.js", state, repr(self))
 
     def save_html(self, path: str | Path) -> None:
         """Write `page` to a file that opens in any browser."""
         Path(path).write_text(self.page(), encoding="utf-8")
 
-    def _state(self) -> dict:
-        sheets = [base64.b64encode(sheet).decode("ascii") for sheet in self._sheets]
-        return {"_spec": self._spec, "_sheets": sheets, "frame": self.frame, "picked": self.picked}
-
     def __repr__(self) -> str:
         runs = ", ".join(f"{run.title + ': ' if run.title else ''}{run.film.steps} steps" for run in self._runs)
-        return f"Scrubber of {self._runs[0].film.x0.shape[1]} images ({runs})"
+        return f"Scrubber of {self._images} images ({runs})"
 
     def _repr_mimebundle_(self, **kwargs):
         data, metadata = super()._repr_mimebundle_(**kwargs)
         strip = self.film_strip()
-        data["text/html"] = _html(self.page(), strip, repr(self), _height(self._spec))
-        data["image/png"] = base64.b64encode(_png(strip)).decode("ascii")
+        data |= bundle(self.page(), strip, repr(self), _height(self._spec))
         return data, {**metadata, "image/png": {"width": strip.width}}
 
 
@@ -169,38 +161,6 @@ def _rounded(values: np.ndarray) -> list[float]:
 def _curve(alpha: np.ndarray, sigma: np.ndarray) -> dict:
     t = np.unique(np.linspace(0, len(alpha) - 1, min(_CURVE_POINTS, len(alpha))).round().astype(int))
     return {"T": len(alpha) - 1, "t": t.tolist(), "alpha": _rounded(alpha[t]), "sigma": _rounded(sigma[t])}
-
-
-def _page(state: dict) -> str:
-    # "<" inside a string would end the script where a title holds "</script>"
-    data = json.dumps(state, separators=(",", ":")).replace("<", "\\u003c")
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Scrubber</title>'
-        "<style>body{margin:0}</style></head><body>"
-        f'<script type="application/json" id="marble-scrubber">{data}</script>'
-        f'<script type="module">{_MODULE.read_text(encoding="utf-8")}</script></body></html>'
-    )
-
-
-def _html(page: str, strip: Image.Image, alt: str, height: int) -> str:
-    return (
-        f'<div><img alt="{html.escape(alt)}" style="max-width:100%" src="{_data_url(strip)}">'
-        f'<iframe title="{html.escape(alt)}" style="display:block;width:100%;border:0" height="{height}" '
-        f'srcdoc="{html.escape(page)}"></iframe></div>'
-    )
-
-
-def _data_url(strip: Image.Image) -> str:
-    buffer = io.BytesIO()
-    strip.save(buffer, "WEBP", quality=_STRIP_QUALITY, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _png(strip: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    # 128 colours of its own: half the bytes, and no eye sees it among grey and one ramp
-    strip.quantize(128, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def _height(spec: dict) -> int:

@@ -8,7 +8,7 @@ travels as its difference to the first frame, at a sixth of the size.
 import io
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -30,6 +30,10 @@ class Film:
     x_t: np.ndarray  # [F, B, C, H, W]
     x0: np.ndarray  # the same
     eps: np.ndarray  # the same
+
+    def first(self, images: int) -> "Film":
+        """The same frames of the first so many images, in memory of their own."""
+        return replace(self, **{key: getattr(self, key)[:, :images].copy() for key in ("x_t", "x0", "eps")})
 
 
 def as_array(x) -> np.ndarray:

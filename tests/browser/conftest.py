@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -11,11 +10,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
 import pytest
+from surfaces import Surface, open_in_lab, open_saved
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM_FLAGS = [
@@ -36,37 +35,6 @@ from course_lib.widgets import Scrubber
 
 scrubber = Scrubber(run(calls=50), SCHEDULE, title="Discs, 50 calls", titles=[f"disc {{i}}" for i in range(64)])
 """
-
-
-@dataclass
-class Surface:
-    """Where a scrubber lives: the page, the frame of it that the scrubber is in, and what the page asked for."""
-
-    name: str
-    page: object
-    frame: object
-    requests: list[str] = field(default_factory=list)
-
-    def find(self, selector: str):
-        return self.frame.locator(selector)
-
-    @property
-    def slider(self):
-        return self.find("[role=slider]")
-
-    def now(self) -> int:
-        return int(self.slider.get_attribute("aria-valuenow"))
-
-    def press(self, *keys: str) -> None:
-        self.slider.focus()
-        for key in keys:
-            self.page.keyboard.press(key)
-
-    def reset(self) -> None:
-        """Back to the first step, all images, at rest."""
-        if self.find(".marble-main").inner_text() == "Pause":
-            self.find(".marble-main").click()
-        self.press("Escape", "Home")
 
 
 def _missing(reason: str):
@@ -98,6 +66,7 @@ def workspace(tmp_path_factory) -> Path:
     make = MAKE_RUN.format(root=str(ROOT), tests=str(ROOT / "tests"))
     cells = [nbformat.v4.new_code_cell(make + "scrubber"), nbformat.v4.new_code_cell("print('frame', scrubber.frame)")]
     cells.append(nbformat.v4.new_code_cell("scrubber.frame, scrubber.picked = 7, 3"))
+    cells.append(nbformat.v4.new_code_cell("import time; time.sleep(4)"))
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "run.ipynb")
     return folder
@@ -147,36 +116,6 @@ def lab(workspace) -> Iterator[str]:
     log.close()
 
 
-def open_in_lab(browser, lab: str) -> Surface:
-    """The notebook, opened in JupyterLab, and its first cell run."""
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
-    page.goto(f"{lab}/lab/tree/run.ipynb?reset")
-    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
-    run_cell(page, 0)
-    page.locator(".marble").wait_for(timeout=60_000)
-    return Surface("JupyterLab", page, page.main_frame)
-
-
-def run_cell(page, number: int) -> None:
-    """Run a cell and wait for the kernel's word that it has; a kernel that has just started may not hear the first."""
-    from playwright.sync_api import Error
-
-    cell = page.locator(".jp-CodeCell").nth(number)
-    prompt = cell.locator(".jp-InputPrompt")
-    before = prompt.inner_text()
-    for patience in (5_000, 5_000, 60_000):
-        cell.locator(".cm-content").click()
-        page.keyboard.press("Control+Enter")
-        try:
-            prompt.and_(page.get_by_text(re.compile(r"\[\d+\]:"))).filter(has_not_text=before).wait_for(timeout=patience)
-            return
-        except Error:
-            if "*" in prompt.inner_text():
-                prompt.and_(page.get_by_text(re.compile(r"\[\d+\]:"))).wait_for(timeout=60_000)
-                return
-    raise AssertionError(f"cell {number} did not run")
-
-
 @pytest.fixture(scope="session")
 def saved_lesson(workspace) -> Path:
     """The same scrubber in a saved lesson: one HTML file."""
@@ -188,18 +127,6 @@ def saved_lesson(workspace) -> Path:
     cells = [nbformat.v4.new_markdown_cell("# A saved lesson"), nbformat.v4.new_code_cell("scrubber", outputs=[output])]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), workspace / "saved.ipynb")
     return to_html(workspace / "saved.ipynb", workspace / "saved.html")
-
-
-def open_saved(browser, file: Path, **options) -> Surface:
-    """The saved lesson, from disk, in a browser that may fetch nothing."""
-    page = browser.new_page(viewport={"width": 1280, "height": 800}, **options)
-    requests = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.route("**/*", lambda route: route.continue_() if route.request.url == file.as_uri() else route.abort())
-    page.goto(file.as_uri())
-    page.frame_locator("iframe").locator(".marble").wait_for(timeout=20_000)
-    frame = next(frame for frame in page.frames if frame != page.main_frame)
-    return Surface("saved page", page, frame, requests)
 
 
 @pytest.fixture(scope="module", params=["JupyterLab", "saved page"])

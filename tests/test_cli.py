@@ -1,0 +1,268 @@
+"""The command line: what it writes and prints, and that what a user can mend is said in one sentence."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from course_lib import __main__ as cli
+from course_lib import weights
+from course_lib.data import fashion as fashion_data
+from course_lib.metrics import fashion as yardstick
+from course_lib.models import ClassifierConfig, FashionClassifier, UNet, UNetConfig
+from course_lib.recipes import ddpm_fashion, fashion_classifier
+from course_lib.weights import save_weights, shipped
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = UNetConfig(widths=(16, 32), blocks=1, head_dim=16, emb_dim=24)
+
+
+def forget():
+    """Empty what is kept of nets and features from call to call."""
+    for cached in (yardstick._feature_net, yardstick.fashion_reference, yardstick.fashion_floor):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def untrained(tmp_path, monkeypatch):
+    """Tiny untrained nets under the shipped names, and 3,000 images of noise, dark to bright, for Fashion-MNIST."""
+    folder = tmp_path / "weights"
+    monkeypatch.setattr(weights, "WEIGHTS", folder)
+    torch.manual_seed(0)
+    net = UNet(TINY)
+    torch.nn.init.normal_(net.head[2].weight, std=0.1)
+    save_weights(net, folder / "ddpm-fashion", {"name": "ddpm-fashion"})
+    classifier = FashionClassifier(ClassifierConfig(widths=(4, 4), features=8))
+    torch.nn.init.normal_(classifier.project.weight, std=100)  # else its features hardly differ
+    save_weights(classifier, folder / "fashion-classifier", {"name": "fashion-classifier"})
+    rng = np.random.default_rng(0)
+    data = {
+        split: (np.linspace(1, 255, 3000) * rng.random((28, 28, 3000))).T.astype(np.uint8)
+        for split in ("train", "test")
+    }
+    monkeypatch.setattr(yardstick, "fashion_mnist", lambda split: (data[split], None))
+    forget()
+    yield folder
+    forget()
+
+
+def one_line(text: str) -> str:
+    assert text.count("\n") == 1 and text.endswith("\n"), text
+    return text.strip()
+
+
+# ---- sample
+
+
+def test_sample_npz(untrained, tmp_path, capsys):
+    out = tmp_path / "x.npz"
+    assert cli.main(["sample", "ddpm-fashion", "--n", "13", "--calls", "3", "--out", str(out)]) == 0
+    assert str(out) in one_line(capsys.readouterr().out)
+    found = np.load(out)
+    assert sorted(found) == ["images", "labels"]
+    assert (found["images"].shape, found["images"].dtype) == ((13, 28, 28), np.uint8)
+    assert found["labels"].tolist() == [i % 10 for i in range(13)]
+    assert found["images"].std() > 0
+
+
+def test_sample_is_the_seeds_alone(untrained, tmp_path):
+    def run(name, *more):
+        cli.main(["sample", "ddpm-fashion", "--n", "6", "--calls", "2", "--out", str(tmp_path / name), *more])
+        return np.load(tmp_path / name)["images"]
+
+    first = run("a.npz")
+    torch.manual_seed(5)
+    assert np.array_equal(run("b.npz"), first)
+    assert not np.array_equal(run("c.npz", "--seed", "1"), first)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "heun", "dpmpp_2m"])
+def test_every_sampler_with_a_label_and_guidance(untrained, tmp_path, sampler):
+    out = tmp_path / "x.npz"
+    more = ["--sampler", sampler, "--label", "7", "--guidance", "2"]
+    assert cli.main(["sample", "ddpm-fashion", "--n", "2", "--calls", "3", "--out", str(out), *more]) == 0
+    assert np.load(out)["labels"].tolist() == [7, 7]
+
+
+def test_sample_png(untrained, tmp_path, capsys):
+    image = pytest.importorskip("PIL.Image")
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "x.png"
+    assert cli.main(["sample", "ddpm-fashion", "--n", "64", "--calls", "1", "--out", str(out)]) == 0
+    grid = image.open(out)
+    assert grid.mode == "L"
+    assert min(grid.size) >= 8 * 28  # 64 images as 8 by 8
+    assert np.asarray(grid).std() > 0
+
+
+# ---- evaluate
+
+
+def test_evaluate_json(untrained, capsys):
+    """The last line is one JSON object with the keys that the course promises."""
+    assert cli.main(["evaluate", "ddpm-fashion", "--n", "64", "--calls", "2", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    for key in ("name", "fd", "fd_floor", "n", "calls", "seconds_per_image", "parameters"):
+        assert key in figures
+    assert (figures["name"], figures["n"], figures["calls"]) == ("ddpm-fashion", 64, 2)
+    assert figures["parameters"] == sum(parameter.numel() for parameter in UNet(TINY).parameters())
+    assert figures["fd"] > figures["fd_floor"] > 0
+    assert 0 < figures["seconds_per_image"] < 60
+    assert figures["reference"] == 2048  # the small protocol
+
+
+def test_evaluate_in_words(untrained, capsys):
+    assert cli.main(["evaluate", "ddpm-fashion", "--n", "32", "--calls", "1"]) == 0
+    line = one_line(capsys.readouterr().out)
+    for part in ("ddpm-fashion", "n = 32", "1 calls", "times as far"):
+        assert part in line
+
+
+def test_evaluate_counts_the_calls_that_it_is_given(untrained, monkeypatch):
+    """Six calls are six, whatever the sampler; Heun's come in pairs but for the last, so there are five."""
+    for sampler, calls in (("ddim", 6), ("ddpm", 6), ("dpmpp_2m", 6), ("heun", 5)):
+        seen = []
+        net = weights.load_weights("ddpm-fashion", device="cpu")
+        net.register_forward_hook(lambda module, args, out, seen=seen: seen.append(len(out)))
+        ddpm_fashion.generate("ddpm-fashion", 5, 6, sampler=sampler, net=net)
+        assert seen == [5] * calls
+
+
+# ---- mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["sample", "ddpm-fashoin"], "no shipped model 'ddpm-fashoin'; there are: ddpm-fashion, fashion-classifier"),
+        (["sample", "ddpm-fashion", "--n", "0"], "1 or more images"),
+        (["sample", "ddpm-fashion", "--n", "-3"], "1 or more images"),
+        (["sample", "ddpm-fashion", "--calls", "0"], "1 or more calls"),
+        (["sample", "ddpm-fashion", "--calls", "1001", "--n", "1"], "1 to 1000 steps, not 1001"),
+        (["sample", "ddpm-fashion", "--n", "2", "--label", "11"], "classes from 0 to 9"),
+        (["sample", "ddpm-fashion", "--n", "2", "--label", "-1"], "classes from 0 to 9"),
+        (["sample", "ddpm-fashion", "--sampler", "euler"], "no sampler 'euler'; there are: ddpm, ddim, heun, dpmpp_2m"),
+        (["evaluate", "gone"], "no shipped model 'gone'"),
+        (["evaluate", "ddpm-fashion", "--n", "0"], "1 or more images"),
+        (["evaluate", "ddpm-fashion", "--n", "1", "--calls", "1"], "N of 2 or more"),
+        (["train", "ddpm-fashoin"], "no recipe 'ddpm-fashoin'; there are: ddpm-fashion, fashion-classifier"),
+    ],
+    ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",
+)
+def test_mistakes_get_a_sentence_and_exit_code_1(untrained, capsys, tmp_path, arguments, says):
+    if arguments[0] == "sample":
+        arguments = [*arguments, "--out", str(tmp_path / "x.npz")]
+    assert cli.main(arguments) == 1
+    shown = capsys.readouterr()
+    assert says in one_line(shown.err)
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+
+
+def test_a_classifier_does_not_sample(untrained, capsys, tmp_path):
+    assert cli.main(["sample", "fashion-classifier", "--n", "2", "--out", str(tmp_path / "x.npz")]) == 1
+    assert "fashion-classifier is a FashionClassifier: it makes no images" in one_line(capsys.readouterr().err)
+
+
+def test_damaged_weights_get_a_sentence(untrained, capsys, tmp_path):
+    path = untrained / "ddpm-fashion.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert cli.main(["sample", "ddpm-fashion", "--n", "1", "--out", str(tmp_path / "x.npz")]) == 1
+    assert "is damaged" in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("name", ["gone/x.npz", "gone/x.png", "x.tiff9"])
+def test_a_place_that_cannot_be_written_gets_a_sentence(untrained, capsys, tmp_path, name):
+    assert cli.main(["sample", "ddpm-fashion", "--n", "1", "--calls", "1", "--out", str(tmp_path / name)]) == 1
+    one_line(capsys.readouterr().err)
+
+
+def test_unknown_options_are_argparses(capsys):
+    for arguments in ([], ["draw"], ["sample"], ["sample", "ddpm-fashion", "--n", "many"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(arguments)
+        assert stop.value.code == 2
+        assert "usage: python -m course_lib" in capsys.readouterr().err
+
+
+def test_interrupted(monkeypatch, capsys):
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ddpm_fashion, "generate", stopped)
+    assert cli.main(["sample", "ddpm-fashion"]) == 130
+    assert one_line(capsys.readouterr().err) == "stopped"
+
+
+# ---- train and verify
+
+
+def test_train_writes_weights_cards_and_goes_on(untrained, tmp_path, monkeypatch, capsys):
+    """The whole command on a tiny net: checkpoints, a log, a snapshot on the way, and going on after the end."""
+    images = torch.zeros(128, 28, 28, dtype=torch.uint8)
+    monkeypatch.setattr(ddpm_fashion, "CONFIG", TINY)
+    monkeypatch.setattr(ddpm_fashion, "SNAPSHOTS", {"ddpm-fashion-10k": 2})
+    monkeypatch.setattr(ddpm_fashion, "fashion_mnist", lambda split: (images, torch.zeros(128)))
+    real_setup = ddpm_fashion.setup
+    monkeypatch.setattr(ddpm_fashion, "setup", lambda **options: real_setup(TINY, **options))
+    folder, out = tmp_path / "run", tmp_path / "out"
+    command = ["train", "ddpm-fashion", "--folder", str(folder), "--out", str(out), "--steps"]
+    assert cli.main([*command, "4"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        f"{name}.{kind}" for name in ("ddpm-fashion-10k", "ddpm-fashion") for kind in ("json", "safetensors")
+    ]
+    card = json.loads((out / "ddpm-fashion.json").read_text())
+    assert (card["steps"], card["images_seen"], card["command"]) == (4, 256, "python -m course_lib train ddpm-fashion")
+    capsys.readouterr()
+    assert cli.main([*command, "6"]) == 0
+    assert "going on at step 4" in capsys.readouterr().out
+    assert json.loads((out / "ddpm-fashion.json").read_text())["steps"] == 6
+    monkeypatch.setattr(weights, "WEIGHTS", out)
+    assert isinstance(weights.load_weights("ddpm-fashion-10k", device="cpu"), UNet)
+
+
+def test_a_run_that_diverges_gets_a_sentence(monkeypatch, capsys):
+    def run(**options):
+        raise fashion_classifier.train.__globals__["TrainingDiverged"]("the loss became nan at step 3")
+
+    monkeypatch.setattr(fashion_classifier, "run", run)
+    assert cli.main(["train", "fashion-classifier"]) == 1
+    assert "nan at step 3" in one_line(capsys.readouterr().err)
+
+
+def test_verify(untrained, monkeypatch, capsys):
+    assert cli.main(["verify"]) == 0
+    assert "2 weights files are whole" in one_line(capsys.readouterr().out)
+    monkeypatch.setattr(fashion_data, "PACKED_FILE", untrained / "gone.xz")
+    assert cli.main(["verify"]) == 1
+    assert "gone.xz" in capsys.readouterr().err
+
+
+# ---- as a user starts it
+
+
+def course(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "course_lib", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=600)
+
+
+def test_from_the_shell_in_any_folder(tmp_path):
+    done = course("sample", "no-such-model", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "no shipped model 'no-such-model'" in one_line(done.stderr)
+    assert done.stdout == ""
+
+
+@pytest.mark.skipif("ddpm-fashion" not in shipped(), reason="the trained weights are not here yet")
+def test_shipped_model_from_the_shell(tmp_path):
+    done = course("sample", "ddpm-fashion", "--n", "20", "--calls", "2", "--out", "x.npz", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = np.load(tmp_path / "x.npz")
+    assert found["images"].shape == (20, 28, 28)
+    assert found["images"].std() > 30  # pictures, not a grey sheet
