@@ -106,15 +106,15 @@ def trial(change: dict, minutes: float):
     # the budget in steps is found as the run goes: progress by CPU time spent
     start = time.process_time()
     budget = minutes * 120
+    by_progress = warmup_flat_decay(flat=v["flat"])
 
-    def lr_scale(step, _, inner=warmup_flat_decay(flat=v["flat"])):
-        return inner(step, min(1.0, (time.process_time() - start) / budget))
+    def lr_scale(step, _):
+        return by_progress(step, min(1.0, (time.process_time() - start) / budget))
 
     phase = Phase("unet", net, loss, optimizer, ema, lr_scale)
     wall = time.time()
-    for step in train(phase, fashion_batches(v["batch"], 0), 10**9):
-        if time.process_time() - start > budget:
-            break
+    steps = train(phase, fashion_batches(v["batch"], 0), 10**9)
+    step = next(done for done in steps if time.process_time() - start > budget)
     row = {
         "change": change,
         "minutes": minutes,

@@ -116,6 +116,7 @@ def test_figures_are_closed_and_keep_their_size():
 
 def test_small_arrays_are_enlarged_by_whole_steps():
     assert Flipbook([np.zeros((28, 28), np.uint8)], [0])._spec["shown"] == 11 * 28
+    assert Flipbook([np.zeros((56, 224), np.uint8)], [0])._spec["shown"] == 448
     assert Flipbook([np.zeros((28, 400), np.uint8)], [0])._spec["shown"] == 400
 
 

@@ -23,7 +23,7 @@ from course_lib.widgets.standalone import bundle, module, page
 _SHEET = 16  # frames a sheet: alike, so that one helps to pack the next; sheets are unpacked side by side
 _LONGEST_SIDE = 16_383  # of a WebP
 _FIGURE_DPI = 100  # up to this dpi a figure is shown pixel by pixel; above, it is sharper, not larger
-_SMALLEST = 320  # pixels: narrower arrays are shown enlarged, by whole steps
+_ENLARGED = (640, 320)  # pixels across and down: smaller arrays are enlarged to at most this, by whole steps
 _GREY_STEP = 5  # of figures' colours; a divisor of 255, so that white stays white
 _WORTH = 0.6  # WebP with a loss is taken where it saves more than 40 %
 _STILL_WIDTH = 1120  # pixels
@@ -149,7 +149,8 @@ def _picture(frame, number: int) -> tuple[Image.Image, int]:
     if not isinstance(frame, Image.Image):
         kind = type(frame).__name__
         raise ValueError(f"Frame {number} is a {kind}, but it must be a PIL image, a uint8 array or a figure.")
-    return _on_white(frame), frame.width * max(1, _SMALLEST // frame.width)
+    zoom = min(_ENLARGED[0] // frame.width, _ENLARGED[1] // frame.height)
+    return _on_white(frame), frame.width * max(1, zoom)
 
 
 def _draw(figure: Figure) -> np.ndarray:

@@ -25,7 +25,7 @@
 # Click the first grey cell below and press **Shift + Enter**. It runs, and the next one is selected. Go on like that.
 
 # %%
-from course_lib import Scrubber, Schedule, autocast, load_weights, sample_ddim
+from course_lib import Scrubber, autocast, load_weights, sample_ddim
 from course_lib.data import CLASSES, fashion_mnist, to_float
 from course_lib.recipes import ddpm_fashion
 from course_lib.widgets.plots import show_images, show_rows, use_style
@@ -48,12 +48,13 @@ net = load_weights("ddpm-fashion")
 schedule = ddpm_fashion.schedule()
 denoise = ddpm_fashion.sampling_denoiser(net)
 
-noise = torch.randn(16, 1, 28, 28, generator=torch.Generator().manual_seed(3))
-labels = torch.arange(16) % 10
-with autocast(noise.device):
-    sampler = sample_ddim(denoise, schedule, noise.to(next(net.parameters()).device), schedule.times(20), labels)
+device = next(net.parameters()).device
+noise = torch.randn(16, 1, 28, 28, generator=torch.Generator().manual_seed(3)).to(device)
+labels = torch.arange(16, device=device) % 10
+with autocast(device):
+    sampler = sample_ddim(denoise, schedule, noise, schedule.times(20), labels)
     steps = list(tqdm(sampler, total=21, desc="from noise to picture"))
-Scrubber(steps, schedule, titles=[CLASSES[k] for k in labels.tolist()])
+Scrubber(steps, schedule, titles=[CLASSES[k] for k in labels.tolist()], columns=4)
 
 # %% [markdown]
 # What you dragged is the whole of lesson 04. The picture in the first panel at any moment is
@@ -156,7 +157,7 @@ def scale_each(x, factor):
 SCALE_EACH(scale_each)
 
 # %% [markdown]
-# The same shirt, dimmed from left to right. If instead each picture fades from its left edge to its right, the factors
+# The same boot, dimmed from left to right. If instead each picture fades from its left edge to its right, the factors
 # went to the columns.
 
 # %%
@@ -188,9 +189,9 @@ NOISE_LIKE(noise_like)
 # %%
 noise_like = NOISE_LIKE.or_library(noise_like)
 starts = torch.cat([noise_like(torch.zeros(4, 1, 28, 28), seed) for seed in (1, 2)])
-sneaker = torch.full((8,), 7)
-with autocast(starts.device):
-    last = list(sample_ddim(denoise, schedule, starts.to(next(net.parameters()).device), schedule.times(20), sneaker))[-1]
+sneaker = torch.full((8,), 7, device=device)
+with autocast(device):
+    *_, last = sample_ddim(denoise, schedule, starts.to(device), schedule.times(20), sneaker)
 show_images({"noise": starts / 3, "what the net makes of it": last.x_t.cpu()}, columns=4, size=2);
 
 # %% [markdown]

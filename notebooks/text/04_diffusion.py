@@ -89,8 +89,8 @@ picked = [int(np.flatnonzero(test_labels == k)[0]) for k in (9, 8, 2, 3, 5)]
 x_0 = to_float(test_images[picked])  # [5, 1, 28, 28] in [-1, 1]
 eps = torch.randn(x_0.shape, generator=seeded(0))
 
-times = list(range(0, 1001, 40))
-frames = [np.uint8(255 * tile(plan.add_noise(x_0, t, eps), 5)) for t in times]
+times = list(range(0, 1001, 50))
+frames = [np.uint8(255 * tile(plan.add_noise(x_0, t, eps), 5)).repeat(4, 0).repeat(4, 1) for t in times]
 notes = [f"{plan.alpha[t]:.2f} of the image, and noise of strength {plan.sigma[t]:.2f}" for t in times]
 Flipbook(frames, times, label="t", title="One jump to time t", notes=notes)
 
@@ -189,7 +189,7 @@ walk = torch.stack(walk)  # [1001, n]
 # %%
 grid = torch.linspace(-3, 3, 301, dtype=torch.float64)
 density = torch.stack([two_points(grid, t) for t in range(5, 1001, 5)], 1)
-figure = plt.figure(figsize=(10, 4.2))
+figure = plt.figure(figsize=(9, 3.8))
 parts = figure.add_gridspec(3, 2, width_ratios=[1.7, 1])
 left = figure.add_subplot(parts[:, 0])
 left.imshow(density**0.5, origin="lower", extent=(5, 1000, -3, 3), aspect="auto", cmap="Blues", vmax=1.1)
@@ -506,13 +506,13 @@ for t in (100, 400, 900):
     print(f"t = {t}: largest difference of the two sides {difference:.0e}")
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(11, 4))
-ticks = torch.linspace(-2.6, 2.6, 131)  # a map of the plane
+figure, axes = plt.subplots(1, 3, figsize=(10, 3.6))
+ticks = torch.linspace(-2.6, 2.6, 131)
 plane = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1)  # [131, 131, 2]
 arrows = plane[5::10, 5::10].reshape(-1, 2)
 for axis, t in zip(axes, (700, 300, 100)):
     height = log_density(plane.reshape(-1, 2), t).reshape(131, 131)
-    axis.contourf(ticks, ticks, (height - height.max()).clamp(min=-12), 14, cmap="Blues")
+    axis.contourf(ticks, ticks, (height - height.max()).clamp(min=-12), 9, cmap="Blues")
     noise = see_points(arrows, t)[1].detach()
     axis.quiver(*arrows.T, *(-noise.T), color="black", scale=45, width=0.005)
     axis.plot(*(linear.alpha[t] * points).T, "*", color=ORANGE, markersize=11, markeredgecolor="black")
@@ -626,7 +626,7 @@ def sample_ddim(
 # (DDIM) and with (DDPM).
 
 # %%
-figure, axes = plt.subplots(2, 3, figsize=(10, 6.6))
+figure, axes = plt.subplots(2, 3, figsize=(9, 6))
 for axis, calls in zip(axes.flat, (1, 2, 5, 20)):
     end = final(sample_ddim(see_points, linear, blocks, linear.times(calls)))
     axis.scatter(*end.T, color=BLUE, s=10, alpha=0.6, linewidths=0)
@@ -942,7 +942,7 @@ right.legend();
 # Everything so far was exact. The network is a stand-in for the sum over 55,000 images: a function that was trained to answer
 # the same question. The samplers don't notice the difference; they never ask who is looking.
 #
-# **Drag.** Ten blocks, ten labels, 30 strokes: the block, the figure that the network sees in it, and the noise. Pick one image
+# **Drag.** Ten blocks, ten labels, 24 strokes: the block, the figure that the network sees in it, and the noise. Pick one image
 # and step with the arrow keys. Look for the moment at which it stops being "some shoe" and becomes *this* shoe, and compare it
 # with the moment in section 3.
 
@@ -950,8 +950,8 @@ right.legend();
 blocks = torch.randn(10, 1, 28, 28, generator=seeded(20))
 labels = torch.arange(10)
 with autocast(device):
-    runner = sample_ddim(see, plan, blocks.to(device), plan.times(30), labels.to(device))
-    steps = list(tqdm(runner, total=31, desc="carving", leave=False))
+    runner = sample_ddim(see, plan, blocks.to(device), plan.times(24), labels.to(device))
+    steps = list(tqdm(runner, total=25, desc="carving", leave=False))
 print(f"a network of {sum(p.numel() for p in net.parameters()):,} numbers, for {keys.numel():,} in the training set")
 Scrubber(steps, plan, titles=list(CLASSES), columns=5)
 
@@ -971,7 +971,7 @@ def carve_as(eye, cond, x, times):
         return carve_mine(look, plan, x.to(device), times)[-1].cpu()
 
 
-yours = carve_as(see, labels, blocks, plan.times(30))
+yours = carve_as(see, labels, blocks, plan.times(24))
 print(f"largest difference to the library's pictures: {(yours - steps[-1].x_t.cpu()).abs().max().item():.0e}")
 show_images(yours, columns=10, size=1.2);
 
@@ -1036,12 +1036,12 @@ for name, pictures in groups.items():
     print(f"{name}: {copies} of {len(rms)} are copies (within 0.02 a pixel); median distance {rms.median():.3f}")
 
 # %%
-figure, axes = plt.subplots(3, 2, figsize=(10, 6), width_ratios=[1.5, 1])
+figure, axes = plt.subplots(3, 2, figsize=(9, 5.6), width_ratios=[1.5, 1])
 for (left, right), (name, colour) in zip(axes, zip(groups, (RED, BLUE, GREY))):
-    pairs = torch.cat([groups[name][:8], training_set[nearest[name].indices[:8]]])
-    left.imshow(tile(pairs, 8), vmin=0, vmax=1)
+    pairs = torch.cat([groups[name][:7], training_set[nearest[name].indices[:7]]])
+    left.imshow(tile(pairs, 7), vmin=0, vmax=1)
     left.set_axis_off()
-    left.set_title(f"{name}; below each, its nearest training image", fontsize=13)
+    left.set_title(f"{name}, and nearest in training", fontsize=13)
     right.hist(nearest[name].values / 28, bins=40, range=(0, 0.5), color=colour)
     right.set(yticks=[], ylabel="pictures")
 right.set_xlabel("distance to the nearest training image (rms a pixel)");
