@@ -801,7 +801,7 @@ def dial(r):
 
 
 # %%
-turns = np.linspace(0, 1, 21)
+turns = np.linspace(0, 1, 11)
 kinds = {0.2: RED, 0.5: ORANGE, 1.0: BLUE}
 ratio = {std: [spread_at_the_end(std, dial(r)) for r in turns] for std in kinds}
 
@@ -826,7 +826,7 @@ def draw(k):
     line.set_xdata([turns[k], turns[k]])
 
 
-Flipbook(frames_of(figure, draw, range(21)), [f"{r:.2f}" for r in turns], label="dial", title="Fresh noise, ten steps")
+Flipbook(frames_of(figure, draw, range(11)), [f"{r:.1f}" for r in turns], label="dial", title="Fresh noise, ten steps")
 
 # %% [markdown]
 # For data of spread 1 `large` is exact; for data that sit on a point `small` is; for anything else neither, and the right
