@@ -178,6 +178,11 @@ def run(*, steps: int = STEPS, folder: str | Path | None = None, out: str | Path
         log(f"wrote {save_weights(this.phase.ema.module, out / NAME, seen, dtype=torch.float16)}")
 
 
+def _check_counts(n: int, calls: int):
+    if n < 1 or calls < 1:
+        raise ValueError(f"Ask for 1 or more images in 1 or more calls, not {n} in {calls}.")
+
+
 def generate(
     name: str,
     n: int,
@@ -195,8 +200,7 @@ def generate(
     The noise is drawn on the CPU from `seed`, the same on every device. labels: by default 0 .. 9 in turn. guidance
     other than 1 doubles the calls. Heun makes two calls a step, so an odd number of calls (2 n - 1) is used whole.
     """
-    if n < 1 or calls < 1:
-        raise ValueError(f"Ask for 1 or more images in 1 or more calls, not {n} in {calls}.")
+    _check_counts(n, calls)
     if sampler not in SAMPLERS:
         raise ValueError(f"There is no sampler {sampler!r}; there are: {', '.join(SAMPLERS)}.")
     net = net if net is not None else load_weights(name)
@@ -224,8 +228,9 @@ def evaluate(name: str, n: int, calls: int, *, sampler: str = "ddim", seed: int 
 
     n of 2,048 and below is compared with 2,048 test images, above with all 10,000.
     """
-    floor = fashion_floor(n)  # first, since it refuses an n that is too large before anything is sampled
     net = net if net is not None else load_weights(name)
+    _check_counts(n, calls)
+    floor = fashion_floor(n)  # before sampling, since it refuses an n that is too large
     began = time.perf_counter()
     images, _ = generate(name, n, calls, sampler=sampler, seed=seed, net=net)
     seconds = time.perf_counter() - began

@@ -614,7 +614,7 @@ def sample_ddim(
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
         alpha, sigma = schedule.at(s, x)
-        fresh = eta * _posterior(schedule, t, s)[2] ** 0.5  # std of the noise added anew
+        fresh = eta * _posterior(schedule, t, s)[2] ** 0.5 if eta else 0.0  # std of the noise added anew
         x = alpha * x0 + (sigma**2 - fresh**2).clamp(min=0).sqrt() * eps
         if fresh > 0:
             x = x + fresh * _noise(x, generator)
