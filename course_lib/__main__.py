@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sampling_options(command)
     command.set_defaults(n=2048)
     command.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    command.add_argument("--card", action="store_true", help="write the figures into the model's card as well")
     command = commands.add_parser("html", help="a lesson as one HTML file that moves with no kernel and no network")
     command.add_argument("notebook", type=Path)
     command.add_argument("--out", type=Path, help="by default beside the notebook")
@@ -75,6 +76,8 @@ def _evaluate(args):
     from course_lib.recipes import ddpm_fashion as ddpm
 
     figures = ddpm.evaluate(args.name, args.n, args.calls, sampler=args.sampler, seed=args.seed)
+    if args.card:
+        _write_on_card(args.name, figures)
     if not args.json:
         print(
             f"{args.name}: distance {figures['fd']:.3f} in {args.calls} calls, n = {args.n}; "
@@ -82,6 +85,20 @@ def _evaluate(args):
         )
     else:
         print(json.dumps(figures))
+
+
+def _write_on_card(name: str, figures: dict):
+    """Keep a measurement among the card's, in place of an earlier one of the same sampler, calls and n."""
+    from course_lib.weights import WEIGHTS, read_card, write_card
+
+    def key(row: dict) -> tuple:
+        return row["n"], row["sampler"], row["calls"]
+
+    card = read_card(name)
+    rows = card.setdefault("figures", {}).setdefault("samplers", [])
+    row = {part: value for part, value in figures.items() if part not in ("name", "parameters", "seconds_per_image")}
+    card["figures"]["samplers"] = sorted([old for old in rows if key(old) != key(row)] + [row], key=key)
+    write_card(WEIGHTS / name, card)
 
 
 def _html(args):
