@@ -1389,9 +1389,9 @@ if not figures:
 
 # %% [markdown]
 # On the colour photographs of DDIM's paper (Song et al. 2021, table 1) fresh noise ruins a run of ten steps, the more so with the large variance.
-# On our small grey pictures, with the small variance and `x0` clipped, the samplers differ at five calls, and little from ten on. What then remains
-# between them and the real pictures isn't the sampler's, it is **the net's**. More calls don't close it. More training does: compare the rows of
-# section 5.
+# On our small grey pictures, with the small variance and `x0` clipped, it does no more than come last. More calls bring the distance down (the
+# table), but not to that of real pictures, however many: what then remains isn't the sampler's, it is **the net's**, and only more training closes
+# it. Compare the rows of section 5.
 #
 # **Break it.** Put `guidance=3.0` into `generate`. The single pictures look better (section 8). And the crowd? Then leave the clipping out of `sampling`
 # and sample with `variance="large"` in ten steps.
@@ -1410,7 +1410,7 @@ if not figures:
 # | Where does the loss come from? | a bound on $-\log p$: an area over log SNR, with the weights thrown away | 7 |
 # | What does guidance sample? | at 0 and 1 what it says, beyond 1 something with less variety than the tilted density | 8 |
 # | What does the target change? | the price of a mistake at each time | 9 |
-# | How many calls? | for this net ten; after that only training helps | 10 |
+# | How many calls? | for this net ten to fifty; what remains then is the net's | 10 |
 #
 # ## Compared with others
 #
