@@ -127,15 +127,33 @@ def lessons_exercises() -> dict[str, Exercise]:
 EXERCISES = lessons_exercises()
 
 
-@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
-def test_every_exercise_of_the_lessons(exercise):
-    """The solution is right, a stub awaits its reader, and each wrong turn is wrong and gets the hint meant for it."""
-    assert exercise(exercise.solution), exercise(exercise.solution)
+TURNS = [(name, i) for name, exercise in EXERCISES.items() for i in range(len(exercise.wrong_turns))]
 
-    def unsolved(*args, **kwargs):
+
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+def test_a_lesson_s_solution_is_right_and_runs_on(exercise):
+    assert exercise(exercise.solution) == Verdict("right", exercise.praise)
+    assert exercise.or_library(exercise.solution) is exercise.solution
+    assert len(exercise.wrong_turns) >= 1
+
+
+@pytest.mark.parametrize(("name", "i"), TURNS)
+def test_a_lesson_s_wrong_turn_gets_its_hint(name, i):
+    exercise = EXERCISES[name]
+    wrong, hint = exercise.wrong_turns[i]
+    assert exercise(wrong) == Verdict("wrong", hint)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+def test_a_lesson_s_stub_awaits_its_reader(exercise):
+    def stub(*args, **kwargs):
         raise NotImplementedError
 
-    assert exercise(unsolved).state == "awaits"
-    assert len(exercise.wrong_turns) >= 1
-    for wrong, hint in exercise.wrong_turns:
-        assert exercise(wrong) == Verdict("wrong", hint)
+    assert exercise(stub).state == "awaits"
+    assert exercise.or_library(stub) is exercise.solution
+
+
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+def test_nonsense_is_no_success_in_a_lesson(exercise):
+    assert exercise(lambda *arguments: torch.zeros(3)).state == "wrong"
+    assert exercise(lambda *arguments: arguments[99]).state == "wrong"

@@ -101,15 +101,6 @@ def timed(surface, move, report) -> None:
     assert statistics.median(times) < BUDGET
 
 
-@pytest.fixture
-def report(capsys):
-    def say(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line}")
-
-    return say
-
-
 def test_dragging_is_faster_than_a_frame(surface, report):
     surface.reset()
     surface.slider.scroll_into_view_if_needed()

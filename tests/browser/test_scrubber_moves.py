@@ -75,15 +75,6 @@ def stop_stopwatch(surface, moves: int, what: str, report) -> None:
     assert changed < BUDGET
 
 
-@pytest.fixture
-def report(capsys):
-    def say(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line}")
-
-    return say
-
-
 def test_dragging_is_faster_than_a_frame(surface, report):
     surface.reset()
     surface.slider.scroll_into_view_if_needed()
