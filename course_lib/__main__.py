@@ -80,7 +80,7 @@ def _evaluate(args):
         _write_on_card(args.name, figures)
     if not args.json:
         print(
-            f"{args.name}: distance {figures['fd']:.3f} in {args.calls} calls, n = {args.n}; "
+            f"{args.name}: distance {figures['fd']:.3f} in {figures['calls']} calls, n = {args.n}; "
             f"real training images {figures['fd_floor']:.3f}, {figures['fd'] / figures['fd_floor']:.2f} times as far"
         )
     else:

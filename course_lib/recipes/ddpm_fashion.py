@@ -152,10 +152,10 @@ def run(*, steps: int = STEPS, folder: str | Path | None = None, out: str | Path
         log(f"going on at step {start} from {state}")
     before, began, saved, losses = _seconds_before(folder, start), time.time(), time.time(), []
     for done in train(this.phase, this.batches, steps, start=start):
-        seconds = before + time.time() - began
-        losses.append(done.loss)
         if not leads:
             continue
+        seconds = before + time.time() - began
+        losses.append(done.loss)
         if done.step % 100 == 0:
             mean = sum(losses) / len(losses)  # of the last 100 steps, fewer after a cut
             row = {"step": done.step, "seconds": round(seconds, 1), "loss": round(mean, 5), "lr": done.lr}

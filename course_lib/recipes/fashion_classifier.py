@@ -2,6 +2,7 @@
 
 import functools
 import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -84,5 +85,5 @@ def run(*, steps: int = STEPS, out=None, log=print, **_):
             "valid_accuracy": round(accuracy(ema.module, "valid"), 4),
         },
     }
-    path = save_weights(ema.module, out or WEIGHTS / NAME, card)
+    path = save_weights(ema.module, Path(out or WEIGHTS) / NAME, card)
     log(f"{path}: {card['figures']}")
