@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from course_lib.data import fashion_batches
+from course_lib.data import fashion_batches, fashion_mnist, to_float
 from course_lib.device import autocast, place
 from course_lib.diffusion import Denoiser, Schedule, clipped, final, sample_ddim
 from course_lib.diffusion import denoiser as denoiser_module
@@ -85,7 +85,12 @@ def evaluate(net, schedule, target, calls, n=2048):
         labels = torch.arange(256) % 10
         with autocast("cpu"):
             images.append(final(sample_ddim(denoise, schedule, x, schedule.times(calls), labels)))
-    return frechet_distance(fashion_features(torch.cat(images)), fashion_reference(n))
+    features = fashion_features(torch.cat(images))
+    valid = fashion_features(to_float(fashion_mnist("valid")[0][:n]))  # what a choice is made by
+    return {
+        f"fd_{calls}_valid": round(frechet_distance(features, valid), 3),
+        f"fd_{calls}": round(frechet_distance(features, fashion_reference(n)), 3),
+    }
 
 
 def trial(change: dict, minutes: float):
@@ -123,7 +128,8 @@ def trial(change: dict, minutes: float):
         "images_per_s": round(step.step * v["batch"] / (minutes * 60), 1),
         "wall_s": round(time.time() - wall),
         "loss": round(step.loss, 4),
-        "fd_20": round(evaluate(ema.module, schedule, v["target"], 20), 3),
+        "threads": torch.get_num_threads(),
+        **evaluate(ema.module, schedule, v["target"], 20),
     }
     return row, ema.module
 
@@ -132,8 +138,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("changes", nargs="+", help="JSON of what to change from BASE")
     parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--threads", type=int, help="1: two trials side by side, on a core each")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
     for text in args.changes:
         pid = os.fork()  # a fresh process a trial: CPU time and patched times start anew
         if pid == 0:

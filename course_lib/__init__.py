@@ -16,6 +16,7 @@ _HOMES = {
         "PixelCodec",
         "Schedule",
         "Step",
+        "autoguided",
         "clipped",
         "final",
         "gaussian_denoiser",

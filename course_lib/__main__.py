@@ -10,8 +10,13 @@ from pathlib import Path
 def _add_sampling_options(parser: argparse.ArgumentParser):
     parser.add_argument("name", help="a shipped model, for example ddpm-fashion")
     parser.add_argument("--n", type=int, default=64, help="how many images")
-    parser.add_argument("--calls", type=int, default=20, help="network calls an image")
-    parser.add_argument("--sampler", default="ddim", help="ddim, ddpm, heun or dpmpp_2m")
+    parser.add_argument("--calls", type=int, default=20, help="network calls an image, those of guidance counted in")
+    parser.add_argument(
+        "--sampler", help="ddim, ddpm, heun or dpmpp_2m; by default the model's best way, guide and all"
+    )
+    parser.add_argument("--guidance", type=float, help="classifier-free guidance: 1 is plain, others take two calls")
+    parser.add_argument("--guide", metavar="NAME", help="a weaker snapshot to be led away from: one more call")
+    parser.add_argument("--guide-scale", type=float, help="how far away: 1 is plain")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -26,7 +31,6 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("sample", help="make images: a grid as .png, or all of them as .npz")
     _add_sampling_options(command)
     command.add_argument("--label", type=int, help="one class for all images; by default each in turn")
-    command.add_argument("--guidance", type=float, default=1.0, help="1 is plain; other values double the calls")
     command.add_argument("--out", type=Path, default=Path("samples.png"))
     command = commands.add_parser("evaluate", help="the Fréchet distance of a shipped model")
     _add_sampling_options(command)
@@ -50,6 +54,15 @@ def _train(args):
     recipe(args.name).run(**chosen)
 
 
+def _sampling(args):
+    """The way of sampling that the options ask for; where they say nothing, the best for the model."""
+    from course_lib.recipes import ddpm_fashion as ddpm
+
+    asked = {key: getattr(args, key) for key in ("sampler", "guidance", "guide", "guide_scale")}
+    asked = {key: value for key, value in asked.items() if value is not None}
+    return ddpm.Sampling(**asked) if asked else ddpm.best_sampling(args.name, args.calls)
+
+
 def _sample(args):
     import numpy as np
 
@@ -57,9 +70,7 @@ def _sample(args):
     from course_lib.recipes import ddpm_fashion as ddpm
 
     labels = None if args.label is None else [args.label] * args.n
-    images, labels = ddpm.generate(
-        args.name, args.n, args.calls, sampler=args.sampler, seed=args.seed, labels=labels, guidance=args.guidance
-    )
+    images, labels = ddpm.generate(args.name, args.n, args.calls, _sampling(args), seed=args.seed, labels=labels)
     if args.out.suffix == ".npz":
         np.savez_compressed(args.out, images=to_uint8(images).numpy(), labels=labels.numpy())
     else:
@@ -75,7 +86,7 @@ def _sample(args):
 def _evaluate(args):
     from course_lib.recipes import ddpm_fashion as ddpm
 
-    figures = ddpm.evaluate(args.name, args.n, args.calls, sampler=args.sampler, seed=args.seed)
+    figures = ddpm.evaluate(args.name, args.n, args.calls, _sampling(args), seed=args.seed)
     if args.card:
         _write_on_card(args.name, figures)
     if not args.json:
@@ -88,11 +99,12 @@ def _evaluate(args):
 
 
 def _write_on_card(name: str, figures: dict):
-    """Keep a measurement among the card's, in place of an earlier one of the same sampler, calls and n."""
+    """Keep a measurement among the card's, in place of an earlier one made the same way with the same calls and n."""
     from course_lib.weights import WEIGHTS, read_card, write_card
 
     def key(row: dict) -> tuple:
-        return row["n"], row["sampler"], row["calls"]
+        way = row["sampler"], row.get("guidance", 1.0), row.get("guide") or "", row.get("guide_scale", 0.0)
+        return row["n"], *way, row["calls"]
 
     card = read_card(name)
     rows = card.setdefault("figures", {}).setdefault("samplers", [])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.device import autocast, to_device
+from course_lib.files import written_whole
 
 
 class TrainingDiverged(ValueError):
@@ -196,14 +197,8 @@ def save_state(path: str | Path, step: int, phases: Phase | Sequence[Phase], bat
             for phase in phases
         ],
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(part, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())  # the bytes are on the disk before the name points at them
-    os.replace(part, path)
+    with written_whole(path) as part:
+        torch.save(state, part)
 
 
 def load_state(path: str | Path, phases: Phase | Sequence[Phase], batches=None, generators=()) -> int:

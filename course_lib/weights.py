@@ -5,11 +5,12 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
 from torch import nn
+
+from course_lib.files import written_whole
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
@@ -39,16 +40,14 @@ def save_weights(module: nn.Module, path: str | Path, card: dict, dtype: torch.d
             f"A {type(module).__name__} could not be loaded again: it is not in course_lib.models.MODELS."
         )
     path = Path(path).with_suffix(".safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         key: value.to(dtype if dtype and value.is_floating_point() else value.dtype).contiguous().cpu()
         for key, value in module.state_dict().items()
     }
     metadata = {"model": type(module).__name__, "config": json.dumps(dataclasses.asdict(module.config))}
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save_file(tensors, part, metadata)
-    part.chmod(0o644)  # safetensors writes for the owner alone
-    os.replace(part, path)
+    with written_whole(path) as part:
+        save_file(tensors, part, metadata)
+        part.chmod(0o644)  # safetensors writes for the owner alone
     card = {**card, "file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
     write_card(path, card)
     return path
@@ -56,10 +55,8 @@ def save_weights(module: nn.Module, path: str | Path, card: dict, dtype: torch.d
 
 def write_card(path: str | Path, card: dict):
     """Write the card of a weights file, as JSON that a person can read."""
-    path = Path(path).with_suffix(".json")
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    with written_whole(Path(path).with_suffix(".json")) as part:
+        part.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_card(name: str) -> dict:

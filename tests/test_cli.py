@@ -37,6 +37,7 @@ def untrained(tmp_path, monkeypatch):
     net = UNet(TINY)
     torch.nn.init.normal_(net.head[2].weight, std=0.1)
     save_weights(net, folder / "ddpm-fashion", {"name": "ddpm-fashion"})
+    save_weights(UNet(TINY), folder / ddpm_fashion.BEST.guide, {"name": ddpm_fashion.BEST.guide})
     classifier = FashionClassifier(ClassifierConfig(widths=(4, 4), features=8))
     torch.nn.init.normal_(classifier.project.weight, std=100)  # else its features hardly differ
     save_weights(classifier, folder / "fashion-classifier", {"name": "fashion-classifier"})
@@ -124,13 +125,44 @@ def test_evaluate_in_words(untrained, capsys):
 
 
 def test_evaluate_counts_the_calls_that_it_is_given(untrained, monkeypatch):
-    """Six calls are six, whatever the sampler; Heun's come in pairs but for the last, so there are five."""
-    for sampler, calls in (("ddim", 6), ("ddpm", 6), ("dpmpp_2m", 6), ("heun", 5)):
-        seen = []
-        net = weights.load_weights("ddpm-fashion", device="cpu")
-        net.register_forward_hook(lambda module, args, out, seen=seen: seen.append(len(out)))
-        ddpm_fashion.generate("ddpm-fashion", 5, 6, sampler=sampler, net=net)
+    """Calls are calls of any net, with or without the class; Heun's come in pairs but for the last."""
+    seen, load = [], ddpm_fashion.load_weights
+
+    def counting(name, device=None):
+        net = load(name, device="cpu")
+        net.register_forward_hook(lambda module, args, out: seen.append(len(out)))
+        return net
+
+    monkeypatch.setattr(ddpm_fashion, "load_weights", counting)
+    guide = {"guide": ddpm_fashion.BEST.guide}
+    for how, calls in (
+        ({"sampler": "ddim"}, 7),
+        ({"sampler": "ddpm"}, 7),
+        ({"sampler": "dpmpp_2m"}, 7),
+        ({"sampler": "heun"}, 7),
+        ({"sampler": "ddim", "guidance": 3.0}, 6),
+        ({"sampler": "ddim", "guidance": 0.0}, 7),
+        ({"sampler": "dpmpp_2m", **guide}, 6),
+        ({"sampler": "heun", **guide}, 6),
+        ({"sampler": "ddim", "guidance": 2.0, **guide}, 6),
+    ):
+        sampling = ddpm_fashion.Sampling(**how)
+        seen.clear()
+        ddpm_fashion.generate("ddpm-fashion", 5, 7, sampling)
         assert seen == [5] * calls
+        assert sampling.calls(sampling.steps(7)) == calls
+
+
+def test_the_best_way_is_the_default_and_any_option_makes_it_plain(untrained, capsys):
+    def figures(*more):
+        assert cli.main(["evaluate", "ddpm-fashion", "--n", "8", "--calls", "12", "--json", *more]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    best, found = ddpm_fashion.BEST, figures()
+    assert (found["sampler"], found["guide"], found["guide_scale"]) == (best.sampler, best.guide, best.guide_scale)
+    assert figures("--sampler", "ddim")["guide"] is None
+    assert figures("--guidance", "2")["sampler"] == "ddim"
+    assert figures("--guide", best.guide, "--guide-scale", "1.5")["guide_scale"] == 1.5
 
 
 # ---- mistakes
@@ -139,11 +171,16 @@ def test_evaluate_counts_the_calls_that_it_is_given(untrained, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["sample", "ddpm-fashoin"], "no shipped model 'ddpm-fashoin'; there are: ddpm-fashion, fashion-classifier"),
+        (
+            ["sample", "ddpm-fashoin"],
+            "no shipped model 'ddpm-fashoin'; there are: ddpm-fashion, ddpm-fashion-50k, fashion-classifier",
+        ),
         (["sample", "ddpm-fashion", "--n", "0"], "1 or more images"),
         (["sample", "ddpm-fashion", "--n", "-3"], "1 or more images"),
         (["sample", "ddpm-fashion", "--calls", "0"], "1 or more calls"),
-        (["sample", "ddpm-fashion", "--calls", "1001", "--n", "1"], "1 to 1000 steps, not 1001"),
+        (["sample", "ddpm-fashion", "--sampler", "ddim", "--calls", "1001", "--n", "1"], "1 to 1000 steps, not 1001"),
+        (["sample", "ddpm-fashion", "--guidance", "2", "--calls", "1"], "a step takes 2 network calls"),
+        (["sample", "ddpm-fashion", "--guide", "gone"], "no shipped model 'gone'"),
         (["sample", "ddpm-fashion", "--n", "2", "--label", "11"], "classes from 0 to 9"),
         (["sample", "ddpm-fashion", "--n", "2", "--label", "-1"], "classes from 0 to 9"),
         (["sample", "ddpm-fashion", "--sampler", "euler"], "no sampler 'euler'; there are: ddpm, ddim, heun, dpmpp_2m"),
@@ -237,7 +274,7 @@ def test_a_run_that_diverges_gets_a_sentence(monkeypatch, capsys):
 
 def test_verify(untrained, monkeypatch, capsys):
     assert cli.main(["verify"]) == 0
-    assert "2 weights files are whole" in one_line(capsys.readouterr().out)
+    assert "3 weights files are whole" in one_line(capsys.readouterr().out)
     monkeypatch.setattr(fashion_data, "PACKED_FILE", untrained / "gone.xz")
     assert cli.main(["verify"]) == 1
     assert "gone.xz" in capsys.readouterr().err

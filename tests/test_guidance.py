@@ -4,7 +4,17 @@ import pytest
 import torch
 from contracts import FULL, MEANS, STD, WEIGHTS
 
-from course_lib import Schedule, clipped, final, gaussian_denoiser, guided, mixture_denoiser, sample_ddim, sample_heun
+from course_lib import (
+    Schedule,
+    autoguided,
+    clipped,
+    final,
+    gaussian_denoiser,
+    guided,
+    mixture_denoiser,
+    sample_ddim,
+    sample_heun,
+)
 
 LABELS = torch.tensor([0, 1, 1])
 NULL = -1  # the mixture's "all classes"
@@ -104,6 +114,28 @@ def test_gaussians_of_equal_spread_are_guided_to_a_gaussian():
     found = final(sample_ddim(guided(denoise, 0, w), schedule, x, schedule.times(100), cond))
     expected = final(sample_ddim(gaussian_denoiser(schedule, -0.25 + w * 1.25, s), schedule, x, schedule.times(100)))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("scale", [0, 1, 0.5, 2.5])
+def test_autoguidance_is_on_the_line_and_exact_at_its_ends(denoise, x_t, scale):
+    """Scale 0 is the weaker model and 1 the better one, each by itself; elsewhere both are called once."""
+    weak = mixture_denoiser(FULL["cosine"], MEANS, 2 * STD, WEIGHTS, LABELS)
+    (noted, conds), (weak_noted, weak_conds) = counted(denoise), counted(weak)
+    found = autoguided(noted, weak_noted, scale)(x_t, 400, COND)
+    for answer, w, d in zip(found, weak(x_t, 400, COND), denoise(x_t, 400, COND), strict=True):
+        torch.testing.assert_close(answer, w + scale * (d - w), rtol=0, atol=1e-12)
+        if scale in (0, 1):
+            assert torch.equal(answer, d if scale else w)
+    assert (len(conds), len(weak_conds)) == {0: (0, 1), 1: (1, 0)}.get(scale, (1, 1))
+
+
+def test_autoguidance_removes_an_error_that_the_weaker_model_makes_twice_as_large():
+    """What it is for: a mean off by d, and by 2 d in the weaker model, is right at scale 2; no condition is needed."""
+    schedule, mean, off, s = Schedule.cosine(), 0.5, 0.2, 0.3
+    exact, better, weaker = (gaussian_denoiser(schedule, mean + k * off, s) for k in (0, 1, 2))
+    x = torch.randn(50, 1, dtype=torch.float64)
+    found = final(sample_ddim(autoguided(better, weaker, 2), schedule, x, schedule.times(50)))
+    torch.testing.assert_close(found, final(sample_ddim(exact, schedule, x, schedule.times(50))), rtol=0, atol=1e-10)
 
 
 def test_the_null_condition_may_be_a_tensor():

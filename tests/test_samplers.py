@@ -278,3 +278,11 @@ def test_unknown_variance():
     steps = sample_ddpm(gaussian_denoiser(schedule, 0, 1), schedule, torch.randn(3), [1000, 0], variance="beta")
     with pytest.raises(ValueError, match="'small'.*'large'.*'beta'"):
         next(steps)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("times", [[], [500], [0, 500], [500, 500, 0]], ids=["none", "one", "rising", "twice"])
+def test_times_that_lead_nowhere_get_a_sentence(name, times):
+    denoise = gaussian_denoiser(Schedule.cosine(), 0.0, 1.0)
+    with pytest.raises(ValueError, match="two or more decreasing times"):
+        final(SAMPLERS[name](denoise, Schedule.cosine(), torch.zeros(1, 2), times))

@@ -387,21 +387,22 @@ def test_a_save_that_is_cut_leaves_the_old_state(tmp_path, monkeypatch, cut):
     save_state(path, 2, phase)
     before = path.read_bytes()
 
-    def half(state, file):
-        file.write(before[: len(before) // 2])
+    def half(state, part):
+        Path(part).write_bytes(before[: len(before) // 2])
         raise KeyboardInterrupt
 
     def stop(*args):
         raise KeyboardInterrupt
 
-    target, name = (training.torch, "save") if cut == "while writing" else (training.os, "replace")
+    target, name = (training.torch, "save") if cut == "while writing" else (os, "replace")
     monkeypatch.setattr(target, name, half if cut == "while writing" else stop)
     with pytest.raises(KeyboardInterrupt):
         save_state(path, 3, phase)
     monkeypatch.undo()
     assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]  # nothing left over
     assert load_state(path, scalar_phase()) == 2
-    save_state(path, 4, phase)  # what the cut left over is in nobody's way
+    save_state(path, 4, phase)
     assert load_state(path, scalar_phase()) == 4
 
 

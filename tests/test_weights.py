@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from torch import nn
 
 from course_lib import weights
+from course_lib.files import written_whole
 from course_lib.models import ClassifierConfig, FashionClassifier, UNet, UNetConfig
 from course_lib.weights import WeightsError, load_weights, read_card, save_weights, shipped, verify
 
@@ -128,8 +131,21 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         save_weights(random_unet(), tmp_path / "net", {})
     assert path.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.json", "net.safetensors"]
     monkeypatch.undo()
     load_weights(UNet, path, device="cpu")
+
+
+def test_what_a_killed_process_left_is_swept_after_an_hour(tmp_path):
+    old, fresh, other = (tmp_path / name for name in ("net.txt.1.part", "net.txt.2.part", "nest.txt.1.part"))
+    for left in (old, fresh, other):
+        left.touch()
+    for left in (old, other):
+        os.utime(left, (time.time() - 7200,) * 2)
+    with written_whole(tmp_path / "net.txt") as part:
+        part.write_text("whole")
+    assert (tmp_path / "net.txt").read_text() == "whole"
+    assert (old.exists(), fresh.exists(), other.exists()) == (False, True, True)
 
 
 # ---- what is wrong

@@ -3,7 +3,7 @@
 from course_lib.diffusion.codec import Codec, LatentCodec, PixelCodec
 from course_lib.diffusion.denoiser import TARGETS, Denoise, Denoiser
 from course_lib.diffusion.exact import gaussian_denoiser, mixture_denoiser, points_denoiser
-from course_lib.diffusion.guidance import clipped, guided
+from course_lib.diffusion.guidance import autoguided, clipped, guided
 from course_lib.diffusion.samplers import (
     SAMPLERS,
     Step,
@@ -25,6 +25,7 @@ __all__ = [
     "PixelCodec",
     "Schedule",
     "Step",
+    "autoguided",
     "clipped",
     "final",
     "gaussian_denoiser",

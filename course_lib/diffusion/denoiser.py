@@ -19,23 +19,29 @@ TARGETS: dict[str, Callable] = {
 }
 
 
+def share_of(whole: Tensor, shard: tuple[int, int]) -> Tensor:
+    """The rows of a global batch [B * world, ...] that process `rank` of `world` works on: [B, ...]."""
+    rank, world = shard
+    B = len(whole) // world
+    return whole[rank * B : (rank + 1) * B]
+
+
 def stratified_times(B: int, T: int, generator: torch.Generator | None, shard: tuple[int, int] = (0, 1)) -> Tensor:
     """One uniform time 1 .. T in each of B equal slots, so that a batch covers all noise levels: int64 [B].
 
     (Kingma et al. 2021, appendix I.1.) With shard = (rank, world), this process's times of the global batch's.
     """
-    rank, world = shard
-    slots = (torch.arange(B * world) + torch.rand(B * world, generator=generator)) / (B * world)
-    return 1 + (slots * T).long().clamp(max=T - 1)[rank * B : (rank + 1) * B]
+    slots = B * shard[1]
+    device = generator.device if generator is not None else "cpu"
+    u = (torch.arange(slots, device=device) + torch.rand(slots, generator=generator, device=device)) / slots
+    return share_of(1 + (u * T).long().clamp(max=T - 1), shard)
 
 
 def randn_like(x: Tensor, generator: torch.Generator | None, shard: tuple[int, int] = (0, 1)) -> Tensor:
     """Standard Normal noise of x's shape; with shard = (rank, world), this process's rows of the global batch."""
-    rank, world = shard
-    B = len(x)
     device = generator.device if generator is not None else x.device
-    noise = torch.randn(B * world, *x.shape[1:], generator=generator, device=device)
-    return noise[rank * B : (rank + 1) * B].to(x)
+    noise = torch.randn(len(x) * shard[1], *x.shape[1:], generator=generator, device=device)
+    return share_of(noise, shard).to(x)
 
 
 class Denoiser:

@@ -7,6 +7,24 @@ from course_lib.diffusion.denoiser import Denoise
 from course_lib.diffusion.schedule import Schedule
 
 
+def autoguided(denoise: Denoise, weaker: Denoise, scale: float) -> Denoise:
+    """Autoguidance: scale 0 is the weaker model, 1 plain, above 1 leads away from the weaker model's mistakes.
+
+    (Karras et al. 2024, "Guiding a diffusion model with a bad version of itself", section 4.) weaker was trained for
+    the same, but not as long or with fewer weights: what it does wrong, the better model does too, only less. Scales 0
+    and 1 make one network call a step, every other scale two.
+    """
+
+    def denoise_guided(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
+        if scale == 1:
+            return denoise(x_t, t, cond)
+        if scale == 0:
+            return weaker(x_t, t, cond)
+        return tuple(torch.lerp(w, d, scale) for w, d in zip(weaker(x_t, t, cond), denoise(x_t, t, cond), strict=True))
+
+    return denoise_guided
+
+
 def guided(denoise: Denoise, null_cond: int | Tensor, scale: float) -> Denoise:
     """Classifier-free guidance (Ho & Salimans 2022, eq. 6): scale 0 is unconditional, 1 plain, above 1 stresses cond.
 
@@ -14,15 +32,15 @@ def guided(denoise: Denoise, null_cond: int | Tensor, scale: float) -> Denoise:
     Scales 0 and 1 make one network call a step, every other scale two.
     """
 
+    def unconditional(x_t: Tensor, t: int | Tensor, cond) -> tuple[Tensor, Tensor]:
+        return denoise(x_t, t, torch.as_tensor(null_cond).to(cond).expand_as(cond))
+
+    away = autoguided(denoise, unconditional, scale)
+
     def denoise_guided(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
         if cond is None:
             raise ValueError("Guidance needs a condition: pass cond to the sampler, for example a class a picture.")
-        if scale == 1:
-            return denoise(x_t, t, cond)
-        uncond = denoise(x_t, t, torch.as_tensor(null_cond).to(cond).expand_as(cond))
-        if scale == 0:
-            return uncond
-        return tuple(torch.lerp(u, c, scale) for u, c in zip(uncond, denoise(x_t, t, cond), strict=True))
+        return away(x_t, t, cond)
 
     return denoise_guided
 

@@ -31,6 +31,15 @@ def final(steps: Iterable[Step]) -> Tensor:
     return step.x_t
 
 
+def strides(times: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The steps (from, to) of decreasing times; ValueError where there is none to make."""
+    if len(times) < 2 or any(t <= s for t, s in zip(times[:-1], times[1:], strict=True)):
+        raise ValueError(
+            f"A sampler walks down two or more decreasing times, not {list(times)}: try schedule.times(20)."
+        )
+    return zip(times[:-1], times[1:], strict=True)
+
+
 def _noise(x: Tensor, generator: torch.Generator | None) -> Tensor:
     device = generator.device if generator is not None else x.device
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
@@ -67,7 +76,7 @@ def sample_ddpm(
     """
     if variance not in ("small", "large"):
         raise ValueError(f"variance is 'small' (beta-tilde) or 'large' (beta), not {variance!r}.")
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in strides(times):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
         c_t, c_0, small, large = _posterior(schedule, t, s)
@@ -89,7 +98,7 @@ def sample_ddim(
     generator: torch.Generator | None = None,
 ) -> Iterator[Step]:
     """DDIM (Song et al. 2021, eq. 12): eta 0 adds no noise, eta 1 is DDPM with the small variance."""
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in strides(times):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
         alpha, sigma = schedule.at(s, x)
@@ -107,7 +116,7 @@ def sample_heun(denoise: Denoise, schedule: Schedule, x: Tensor, times: Sequence
     In our letters the step is x += d(alpha) x0 + d(sigma) eps, which has no division and so suits every schedule.
     Two calls a step, one on the last: 2 n - 1 for n steps.
     """
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in strides(times):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
         alpha, sigma = schedule.at(s, x)
@@ -129,7 +138,7 @@ def sample_dpmpp_2m(denoise: Denoise, schedule: Schedule, x: Tensor, times: Sequ
     """
     log_snr = schedule.log_snr / 2  # their lambda = log(alpha / sigma)
     x0_before, h_before = None, None
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in strides(times):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
         alpha_t, sigma_t = schedule.at(t, x)

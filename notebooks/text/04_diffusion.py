@@ -33,7 +33,7 @@ from course_lib import TARGETS, Denoiser, Schedule, Scrubber, autocast, final, l
 from course_lib import gaussian_denoiser, points_denoiser, sample_ddim, sample_ddpm
 from course_lib.data import CLASSES, fashion_mnist, to_float
 from course_lib.diffusion import Denoise
-from course_lib.diffusion.samplers import Step, _noise  # names that the shown pieces of the library use
+from course_lib.diffusion.samplers import Step, _noise, strides  # names that the shown pieces of the library use
 from course_lib.exercises import diffusion as grade
 from course_lib.recipes import ddpm_fashion
 from course_lib.widgets.flipbook import Flipbook

@@ -32,10 +32,12 @@ from course_lib import autocast, clipped, default_device, final, guided, load_we
 from course_lib import sample_ddim, sample_dpmpp_2m, sample_heun
 from course_lib.data import CLASSES, fashion_batches, fashion_mnist, to_float
 from course_lib.diffusion import Denoise
-from course_lib.diffusion.denoiser import randn_like, stratified_times  # two names that the shown pieces of the library use
+from course_lib.diffusion.denoiser import randn_like, stratified_times  # names that the shown pieces of the library use
+from course_lib.diffusion.samplers import strides
 from course_lib.exercises import noise_predictor as grade
 from course_lib.metrics import fashion_features, frechet_distance
 from course_lib.recipes import ddpm_fashion
+from course_lib.recipes.ddpm_fashion import Sampling
 from course_lib.training import warmup_flat_decay
 from course_lib.weights import read_card
 from course_lib.widgets import Scrubber
@@ -701,7 +703,7 @@ show_rows(rows, CLASSES);
 # | | Algorithm 2, sampling (Ho et al. 2020) | here |
 # |---|---|---|
 # | 1 | $x_T \sim \mathcal N(0, I)$ | the caller's `x` |
-# | 2 | **for** $t = T, \ldots, 1$ **do** | `for t, s in zip(times[:-1], times[1:])`: any stride, $s < t$ |
+# | 2 | **for** $t = T, \ldots, 1$ **do** | `for t, s in strides(times)`: any stride, $s < t$ |
 # | 3 | $z \sim \mathcal N(0, I)$ if $t > 1$, else $z = 0$ | `_noise(x, generator)`, under `if s > 0` |
 # | 4 | $x_{t-1} = \frac{1}{\sqrt{\alpha_t}}\left(x_t - \frac{1-\alpha_t}{\sqrt{1-\bar\alpha_t}}\,\varepsilon_\theta(x_t, t)\right) + \sigma_t z$ | `c_t * x + c_0 * x0`, and `variance ** 0.5 * noise` |
 # | 5 | **end for** | |
@@ -1366,7 +1368,7 @@ drawn = torch.randperm(55_000, generator=torch.Generator().manual_seed(1))[: 4 *
 crowd = {"real pictures": [crowd_distance(to_float(train_images[rows])) for rows in drawn]}
 names = {"DDPM": "ddpm", "DDIM": "ddim", "DPM-Solver++(2M)": "dpmpp_2m"}
 for name, seed in tqdm([(name, seed) for name in names for seed in (0, 1)], desc="crowds", leave=False):
-    pictures, _ = ddpm_fashion.generate("ddpm-fashion", n, 5, sampler=names[name], seed=seed, net=net)
+    pictures, _ = ddpm_fashion.generate("ddpm-fashion", n, 5, Sampling(names[name]), seed=seed, net=net)
     crowd.setdefault(f"{name}, 5 calls", []).append(crowd_distance(pictures))
 
 # %%
@@ -1393,7 +1395,7 @@ if not figures:
 # table), but not to that of real pictures, however many: what then remains isn't the sampler's, it is **the net's**, and only more training closes
 # it. Compare the rows of section 5.
 #
-# **Break it.** Put `guidance=3.0` into `generate`. The single pictures look better (section 8). And the crowd? Then leave the clipping out of `sampling`
+# **Break it.** Put `guidance=3.0` into `Sampling`. The single pictures look better (section 8). And the crowd? Then leave the clipping out of `sampling`
 # and sample with `variance="large"` in ten steps.
 #
 # ## What you have learnt
