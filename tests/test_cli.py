@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from course_lib import __main__ as cli
 from course_lib import weights
@@ -239,28 +241,64 @@ def test_interrupted(monkeypatch, capsys):
 # ---- train and verify
 
 
-def test_train_writes_weights_cards_and_goes_on(untrained, tmp_path, monkeypatch, capsys):
-    """The whole command on a tiny net: checkpoints, a log, a snapshot on the way, and going on after the end."""
+@pytest.fixture
+def train_command(untrained, tmp_path, monkeypatch):
+    """`train ddpm-fashion` on a tiny net and blank images, as a function of the folder and more arguments."""
     images = torch.zeros(128, 28, 28, dtype=torch.uint8)
     monkeypatch.setattr(ddpm_fashion, "CONFIG", TINY)
     monkeypatch.setattr(ddpm_fashion, "SNAPSHOTS", {"ddpm-fashion-10k": 2})
     monkeypatch.setattr(ddpm_fashion, "fashion_mnist", lambda split: (images, torch.zeros(128)))
-    real_setup = ddpm_fashion.setup
-    monkeypatch.setattr(ddpm_fashion, "setup", lambda **options: real_setup(TINY, **options))
-    folder, out = tmp_path / "run", tmp_path / "out"
-    command = ["train", "ddpm-fashion", "--folder", str(folder), "--out", str(out), "--steps"]
-    assert cli.main([*command, "4"]) == 0
+    monkeypatch.setattr(ddpm_fashion, "default_device", lambda: torch.device("cpu"))
+
+    def command(folder, *more):
+        out = tmp_path / "out"
+        arguments = ["train", "ddpm-fashion", "--folder", str(tmp_path / folder), "--out", str(out), *more]
+        assert cli.main(arguments) == 0
+        return out
+
+    return command
+
+
+def test_train_writes_weights_cards_and_goes_on(train_command, monkeypatch, capsys):
+    """The whole command: checkpoints, a log, a snapshot on the way, and going on after the end."""
+    out = train_command("run", "--steps", "4")
     assert sorted(path.name for path in out.iterdir()) == [
         f"{name}.{kind}" for name in ("ddpm-fashion-10k", "ddpm-fashion") for kind in ("json", "safetensors")
     ]
     card = json.loads((out / "ddpm-fashion.json").read_text())
-    assert (card["steps"], card["images_seen"], card["command"]) == (4, 256, "python -m course_lib train ddpm-fashion")
+    assert (card["images_seen"], card["command"]) == (256, "python -m course_lib train ddpm-fashion")
+    assert [(leg["steps"], leg["images"]) for leg in card["legs"]] == [(4, 256)]
     capsys.readouterr()
-    assert cli.main([*command, "6"]) == 0
+    train_command("run", "--steps", "6")
     assert "going on at step 4" in capsys.readouterr().out
-    assert json.loads((out / "ddpm-fashion.json").read_text())["steps"] == 6
+    assert json.loads((out / "ddpm-fashion.json").read_text())["images_seen"] == 384
     monkeypatch.setattr(weights, "WEIGHTS", out)
     assert isinstance(weights.load_weights("ddpm-fashion-10k", device="cpu"), UNet)
+
+
+def test_a_later_leg_needs_the_weights_of_the_one_before_and_nothing_else(train_command, tmp_path, monkeypatch):
+    """Two legs; again from the first one's file in an empty folder: the same numbers, and the snapshot is the first's."""
+
+    def tensors(path: Path) -> dict:  # not bytes: the order of a safetensors header is not fixed
+        return {name: tensor.tolist() for name, tensor in load_file(path).items()}
+
+    monkeypatch.setattr(ddpm_fashion, "LEGS", (ddpm_fashion.Leg(3, 0.5), ddpm_fashion.Leg(2, 0.5)))
+    out = train_command("run")
+    whole, snapshot = tensors(out / "ddpm-fashion.safetensors"), (out / "ddpm-fashion-10k.json").read_text()
+    card = json.loads((out / "ddpm-fashion.json").read_text())
+    assert card["images_seen"] == 5 * 64
+    assert [(leg["steps"], leg["flat"], leg["images"]) for leg in card["legs"]] == [(3, 0.5, 192), (2, 0.5, 128)]
+    assert card["training_seconds"] == sum(leg["seconds"] for leg in card["legs"])
+    assert tensors(tmp_path / "run" / "leg-1-3.safetensors") != whole
+    (tmp_path / "again").mkdir()
+    for kind in ("json", "safetensors"):
+        shutil.copy(tmp_path / "run" / f"leg-1-3.{kind}", tmp_path / "again")
+    train_command("again")
+    assert tensors(out / "ddpm-fashion.safetensors") == whole
+    assert (out / "ddpm-fashion-10k.json").read_text() == snapshot
+    (tmp_path / "again" / "leg-2-2.safetensors").unlink()  # cut before it was written, after the last checkpoint
+    train_command("again")
+    assert tensors(out / "ddpm-fashion.safetensors") == whole
 
 
 def test_a_run_that_diverges_gets_a_sentence(monkeypatch, capsys):

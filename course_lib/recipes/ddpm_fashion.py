@@ -21,6 +21,7 @@ from course_lib.optim import Muon
 from course_lib.training import (
     Ema,
     Phase,
+    TrainStep,
     launched_accelerator,
     load_state,
     save_state,
@@ -34,13 +35,25 @@ CONFIG = UNetConfig(widths=(64, 128))  # chosen in benchmarks/choose_net.md
 SCHEDULE = "cosine"
 TARGET = "v"
 LR = 2e-3
-FLAT = 0.76  # of the run at the full learning rate; the rest comes down in a line
 BATCH_SIZE = 64
-STEPS = 5_100  # 326,400 images, six passes over the training split
 DROP = 0.1  # of the labels, so that the same net learns to work without one
 SEED = 0
 SAVE_EVERY = 180  # seconds between checkpoints
-SNAPSHOTS = {f"{NAME}-10k": 156, f"{NAME}-50k": 781, f"{NAME}-250k": 3906}  # by images seen; the step of each
+SNAPSHOTS = {f"{NAME}-10k": 156, f"{NAME}-50k": 781, f"{NAME}-250k": 3906}  # by images seen; first leg's step of each
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A part of the run: it starts from the averaged weights of the part before, and at the full learning rate again.
+
+    So a finished run can be carried on from its weights file alone, without the optimizer's state.
+    """
+
+    steps: int
+    flat: float  # fraction of its steps at the full learning rate; over the rest it comes down in a line
+
+
+LEGS = (Leg(5_100, flat=0.76), Leg(24_000, flat=0.4))
 
 
 def schedule() -> Schedule:
@@ -90,21 +103,34 @@ class Run:
         return self.phase, self.batches, [self.generator]
 
 
-def setup(config: UNetConfig = CONFIG, *, accelerator=None, data=None) -> Run:
-    """A run at its beginning, a process's share of it under an Accelerator.
+def setup(
+    config: UNetConfig = CONFIG,
+    *,
+    leg: int = 1,
+    flat: float = 0.4,
+    start: UNet | None = None,
+    accelerator=None,
+    data=None,
+) -> Run:
+    """A leg of the run at its beginning, a process's share of it under an Accelerator.
 
-    data is (images, labels), by default Fashion-MNIST's training split.
+    start: the net whose weights a later leg goes on from. data is (images, labels), by default Fashion-MNIST's training
+    split. Every leg has its own noise and its own order of the images.
     """
-    torch.manual_seed(SEED)
+    seed = SEED + leg - 1
+    torch.manual_seed(seed)
     shard, device, prepare = (0, 1), default_device(), lambda net: net
     if accelerator is not None:
         shard, device = (accelerator.process_index, accelerator.num_processes), accelerator.device
         prepare = accelerator.prepare
-    net = place(UNet(config), device, compiled=True)
-    generator = torch.Generator().manual_seed(SEED)
+    net = UNet(config)
+    if start is not None:
+        net.load_state_dict(start.state_dict())
+    net = place(net, device, compiled=True)
+    generator = torch.Generator().manual_seed(seed)
     loss = loss_on(denoiser(prepare(net)), config.null_class, generator, shard)
-    phase = Phase(NAME, net, loss, Muon(net, lr=LR), Ema(net), warmup_flat_decay(flat=FLAT))
-    batches = Batches(*(data or fashion_mnist("train")), BATCH_SIZE, SEED, shard=shard)
+    phase = Phase(NAME, net, loss, Muon(net, lr=LR), Ema(net), warmup_flat_decay(flat=flat))
+    batches = Batches(*(data or fashion_mnist("train")), BATCH_SIZE, seed, shard=shard)
     return Run(net, phase, batches, generator)
 
 
@@ -126,55 +152,81 @@ def card(name: str, images: int, seconds: float, **more) -> dict:
     }
 
 
-def _log(folder: Path, row: dict):
-    with open(folder / "log.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+class _Log:
+    """The losses of a leg, a line every 100 steps, and the training time over all the pieces that it was cut into."""
+
+    def __init__(self, path: Path, start: int, tell):
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        self.before = max((row["seconds"] for row in rows if row["step"] <= start), default=0.0)
+        self.path, self.tell, self.began, self.losses = path, tell, time.time(), []
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.time() - self.began
+
+    def note(self, done: TrainStep):
+        self.losses.append(done.loss)
+        if done.step % 100 == 0:
+            mean = sum(self.losses) / len(self.losses)  # of the last 100 steps, fewer after a cut
+            row = {"step": done.step, "seconds": round(self.seconds, 1), "loss": round(mean, 5), "lr": done.lr}
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            self.tell(row)
+            self.losses.clear()
 
 
-def _seconds_before(folder: Path, step: int) -> float:
-    """Training time that the log has for the steps before `step`, over all the pieces that the run was cut into."""
-    path = folder / "log.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return max((row["seconds"] for row in rows if row["step"] <= step), default=0.0)
-
-
-def run(*, steps: int = STEPS, folder: str | Path | None = None, out: str | Path | None = None, log=print, **_):
-    """Train, or go on from the last checkpoint in `folder` (by default the user's cache); write weights and cards."""
-    folder = Path(folder or (cache_folder() or Path(".")) / "runs" / NAME)
-    folder.mkdir(parents=True, exist_ok=True)
-    out, state = Path(out or WEIGHTS), folder / "state.pt"
-    accelerator = launched_accelerator()
-    leads = accelerator is None or accelerator.is_main_process  # only one process writes
-    this = setup(accelerator=accelerator)
+def _run_leg(number: int, leg: Leg, end: Path, before: list[dict], out: Path, accelerator, tell):
+    """Train one leg, or go on from its last checkpoint; its averaged weights and their card go to `end`."""
+    state, previous = end.with_name(f"leg-{number}.pt"), None
+    if before:
+        previous = load_weights(UNet, end.with_name(before[-1]["file"]), device="cpu")
+    this = setup(CONFIG, leg=number, flat=leg.flat, start=previous, accelerator=accelerator)
     start = load_state(state, *this.parts) if state.exists() else 0
     if start:
-        log(f"going on at step {start} from {state}")
-    before, began, saved, losses = _seconds_before(folder, start), time.time(), time.time(), []
-    for done in train(this.phase, this.batches, steps, start=start):
+        tell(f"going on at step {start} from {state}")
+    log, saved = _Log(end.with_name(f"leg-{number}.jsonl"), start, tell), time.time()
+    leads = accelerator is None or accelerator.is_main_process  # only one process writes
+    for done in train(this.phase, this.batches, leg.steps, start=start):
         if not leads:
             continue
-        seconds = before + time.time() - began
-        losses.append(done.loss)
-        if done.step % 100 == 0:
-            mean = sum(losses) / len(losses)  # of the last 100 steps, fewer after a cut
-            row = {"step": done.step, "seconds": round(seconds, 1), "loss": round(mean, 5), "lr": done.lr}
-            _log(folder, row)
-            log(row)
-            losses.clear()
+        log.note(done)
         for name, at in SNAPSHOTS.items():
-            if done.step == at:
-                seen = at * BATCH_SIZE
-                save_weights(this.phase.ema.module, out / name, card(name, seen, seconds), dtype=torch.float16)
-        if time.time() - saved > SAVE_EVERY or done.step == steps:
+            if number == 1 and done.step == at:
+                snapshot = card(name, at * BATCH_SIZE, log.seconds)
+                save_weights(this.phase.ema.module, out / name, snapshot, dtype=torch.float16)
+        if time.time() - saved > SAVE_EVERY or done.step == leg.steps:
             save_state(state, done.step, *this.parts)
             saved = time.time()
-        if done.step == round(FLAT * steps):
-            # where a longer run can go on: from here the learning rate comes down
-            save_state(folder / "flat.pt", done.step, *this.parts)
     if leads:
-        figures = {"steps": steps, "parameters": sum(p.numel() for p in this.net.parameters())}
-        seen = card(NAME, steps * BATCH_SIZE, _seconds_before(folder, steps), **figures)
-        log(f"wrote {save_weights(this.phase.ema.module, out / NAME, seen, dtype=torch.float16)}")
+        images = leg.steps * BATCH_SIZE + sum(each["images"] for each in before)
+        legs = [{**asdict(leg), "images": leg.steps * BATCH_SIZE, "seconds": round(log.seconds)}]
+        legs = [{key: each[key] for key in legs[0]} for each in before] + legs
+        size = sum(p.numel() for p in this.net.parameters())
+        seen = card(NAME, images, sum(each["seconds"] for each in legs), legs=legs, parameters=size)
+        save_weights(this.phase.ema.module, end, seen, dtype=torch.float16)
+
+
+def run(*, steps: int | None = None, folder: str | Path | None = None, out: str | Path | None = None, log=print, **_):
+    """Train, or go on from the last checkpoint in `folder` (by default the user's cache); write weights and cards.
+
+    steps, if given, makes it a run of one leg of that length.
+    """
+    folder = Path(folder or (cache_folder() or Path(".")) / "runs" / NAME)
+    folder.mkdir(parents=True, exist_ok=True)
+    out, accelerator = Path(out or WEIGHTS), launched_accelerator()
+    before = []
+    for number, leg in enumerate(LEGS if steps is None else (Leg(steps, LEGS[-1].flat),), 1):
+        end = folder / f"leg-{number}-{leg.steps}.safetensors"
+        if not end.exists():
+            _run_leg(number, leg, end, before, out, accelerator, log)
+            if accelerator is not None:
+                accelerator.wait_for_everyone()
+        made = json.loads(end.with_suffix(".json").read_text(encoding="utf-8"))
+        before = [{**each, "file": end.name} for each in made["legs"]]
+    if accelerator is None or accelerator.is_main_process:
+        made = {key: value for key, value in made.items() if key not in ("file", "bytes", "sha256")}
+        net = load_weights(UNet, end, device="cpu")
+        log(f"wrote {save_weights(net, out / NAME, made, dtype=torch.float16)}")
 
 
 @dataclass(frozen=True)

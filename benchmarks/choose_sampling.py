@@ -1,0 +1,44 @@
+"""Which way of sampling gives the least distance for 10, 20 and 50 network calls? Chosen on validation images.
+
+    python benchmarks/choose_sampling.py --calls 20 '{}' '{"sampler": "dpmpp_2m", "guide": "ddpm-fashion-50k"}'
+
+Each argument is JSON of a recipes.ddpm_fashion.Sampling. 2,048 samples of seed 1 against the first 2,048 images of the
+validation split, so that neither the test images nor the noise of the published figures has a say. Rows go to
+choose_sampling.jsonl.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from course_lib.data import fashion_mnist, to_float
+from course_lib.metrics import fashion_features, frechet_distance
+from course_lib.recipes.ddpm_fashion import NAME, Sampling, generate
+from course_lib.weights import load_weights, read_card
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("ways", nargs="+", help="JSON of a Sampling")
+    parser.add_argument("--calls", type=int, nargs="+", default=[20])
+    parser.add_argument("--n", type=int, default=2048)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".jsonl"))
+    args = parser.parse_args()
+    net, sha = load_weights(NAME), read_card(NAME)["sha256"]
+    valid = fashion_features(to_float(fashion_mnist("valid")[0][: args.n]))
+    for way in (Sampling(**json.loads(text)) for text in args.ways):
+        for calls in args.calls:
+            began = time.time()
+            images, _ = generate(NAME, args.n, calls, way, seed=args.seed, net=net)
+            row = {"weights": sha[:8], "calls": way.calls(way.steps(calls)), **vars(way)}
+            row |= {"n": args.n, "seed": args.seed, "seconds": round(time.time() - began)}
+            row["fd_valid"] = round(frechet_distance(fashion_features(images), valid), 4)
+            print(json.dumps(row), flush=True)
+            with open(args.out, "a") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
