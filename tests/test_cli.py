@@ -277,7 +277,7 @@ def test_train_writes_weights_cards_and_goes_on(train_command, monkeypatch, caps
 
 
 def test_a_later_leg_needs_the_weights_of_the_one_before_and_nothing_else(train_command, tmp_path, monkeypatch):
-    """Two legs; again from the first one's file in an empty folder: the same numbers, and the snapshot is the first's."""
+    """Two legs; again from the first one's file in an empty folder: the same numbers, the same snapshot."""
 
     def tensors(path: Path) -> dict:  # not bytes: the order of a safetensors header is not fixed
         return {name: tensor.tolist() for name, tensor in load_file(path).items()}
