@@ -282,12 +282,12 @@ def test_a_later_leg_needs_the_weights_of_the_one_before_and_nothing_else(train_
     def tensors(path: Path) -> dict:  # not bytes: the order of a safetensors header is not fixed
         return {name: tensor.tolist() for name, tensor in load_file(path).items()}
 
-    monkeypatch.setattr(ddpm_fashion, "LEGS", (ddpm_fashion.Leg(3, 0.5), ddpm_fashion.Leg(2, 0.5)))
+    monkeypatch.setattr(ddpm_fashion, "LEGS", (ddpm_fashion.Leg(3, weighted=False), ddpm_fashion.Leg(2, flat=0.5)))
     out = train_command("run")
     whole, snapshot = tensors(out / "ddpm-fashion.safetensors"), (out / "ddpm-fashion-10k.json").read_text()
     card = json.loads((out / "ddpm-fashion.json").read_text())
     assert card["images_seen"] == 5 * 64
-    assert [(leg["steps"], leg["flat"], leg["images"]) for leg in card["legs"]] == [(3, 0.5, 192), (2, 0.5, 128)]
+    assert [(leg["steps"], leg["flat"], leg["images"]) for leg in card["legs"]] == [(3, 0.4, 192), (2, 0.5, 128)]
     assert card["training_seconds"] == sum(leg["seconds"] for leg in card["legs"])
     assert tensors(tmp_path / "run" / "leg-1-3.safetensors") != whole
     (tmp_path / "again").mkdir()

@@ -507,6 +507,27 @@ def test_a_tenth_of_the_labels_is_dropped(generator):
     assert torch.equal(torch.cat(shards), whole)
 
 
+def test_min_snr_is_the_papers_weight_for_v():
+    plan = ddpm_fashion.schedule()
+    alpha, sigma = plan.alpha[1:], plan.sigma[1:]
+    snr = (alpha / sigma) ** 2
+    torch.testing.assert_close(ddpm_fashion.min_snr(alpha, sigma), snr.clamp(max=5) / (snr + 1), rtol=1e-12, atol=1e-15)
+
+
+def test_only_a_weighted_leg_has_the_weight():
+    """The first step of two legs from one seed: the same errors, once counted plainly and once by min_snr."""
+    loss, errors = {}, {}
+    for weighted in (False, True):
+        leg = ddpm_fashion.Leg(10, weighted=weighted)
+        run = ddpm_fashion.setup(runs.CONFIG, leg, data=runs.fake_data())
+        done = next(train(run.phase, run.batches, 10, precision=torch.float32)).losses[ddpm_fashion.NAME]
+        loss[weighted], errors[weighted] = done["loss"].item(), done["per_image"]
+    assert torch.equal(errors[False], errors[True])
+    alpha, sigma = (part[done["t"]].float() for part in (ddpm_fashion.schedule().alpha, ddpm_fashion.schedule().sigma))
+    assert loss[False] == pytest.approx(errors[False].mean().item(), rel=1e-5)
+    assert loss[True] == pytest.approx((ddpm_fashion.min_snr(alpha, sigma) * errors[True]).mean().item(), rel=1e-5)
+
+
 def test_the_loss_falls_on_the_recipe(monkeypatch):
     """40 steps of a tiny net on squares, at the full rate from the start."""
     monkeypatch.setattr(ddpm_fashion, "default_device", lambda: torch.device("cpu"))

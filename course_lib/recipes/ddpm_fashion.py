@@ -50,10 +50,19 @@ class Leg:
     """
 
     steps: int
-    flat: float  # fraction of its steps at the full learning rate; over the rest it comes down in a line
+    flat: float = 0.4  # fraction of its steps at the full learning rate; over the rest it comes down in a line
+    weighted: bool = True  # by min_snr; the first leg was made before that was tried
 
 
-LEGS = (Leg(5_100, flat=0.76), Leg(24_000, flat=0.4))
+LEGS = (Leg(5_100, flat=0.76, weighted=False), Leg(25_000))
+
+
+def min_snr(alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Min-SNR weighting with gamma 5, for the target v (Hang et al. 2023, section 3.4): [B] to [B].
+
+    Each error in v counts min(SNR, 5) / (SNR + 1), less where there is hardly any noise or hardly anything else.
+    """
+    return torch.minimum(alpha**2, 5 * sigma**2)  # alpha^2 + sigma^2 = 1
 
 
 def schedule() -> Schedule:
@@ -105,19 +114,19 @@ class Run:
 
 def setup(
     config: UNetConfig = CONFIG,
+    leg: Leg = LEGS[-1],
+    number: int = 1,
     *,
-    leg: int = 1,
-    flat: float = 0.4,
     start: UNet | None = None,
     accelerator=None,
     data=None,
 ) -> Run:
-    """A leg of the run at its beginning, a process's share of it under an Accelerator.
+    """Leg `number` of the run at its beginning, a process's share of it under an Accelerator.
 
     start: the net whose weights a later leg goes on from. data is (images, labels), by default Fashion-MNIST's training
     split. Every leg has its own noise and its own order of the images.
     """
-    seed = SEED + leg - 1
+    seed = SEED + number - 1
     torch.manual_seed(seed)
     shard, device, prepare = (0, 1), default_device(), lambda net: net
     if accelerator is not None:
@@ -128,8 +137,9 @@ def setup(
         net.load_state_dict(start.state_dict())
     net = place(net, device, compiled=True)
     generator = torch.Generator().manual_seed(seed)
-    loss = loss_on(denoiser(prepare(net)), config.null_class, generator, shard)
-    phase = Phase(NAME, net, loss, Muon(net, lr=LR), Ema(net), warmup_flat_decay(flat=flat))
+    denoise = Denoiser(prepare(net), schedule(), TARGET, min_snr if leg.weighted else None)
+    loss = loss_on(denoise, config.null_class, generator, shard)
+    phase = Phase(NAME, net, loss, Muon(net, lr=LR), Ema(net), warmup_flat_decay(flat=leg.flat))
     batches = Batches(*(data or fashion_mnist("train")), BATCH_SIZE, seed, shard=shard)
     return Run(net, phase, batches, generator)
 
@@ -180,7 +190,7 @@ def _run_leg(number: int, leg: Leg, end: Path, before: list[dict], out: Path, ac
     state, previous = end.with_name(f"leg-{number}.pt"), None
     if before:
         previous = load_weights(UNet, end.with_name(before[-1]["file"]), device="cpu")
-    this = setup(CONFIG, leg=number, flat=leg.flat, start=previous, accelerator=accelerator)
+    this = setup(CONFIG, leg, number, start=previous, accelerator=accelerator)
     start = load_state(state, *this.parts) if state.exists() else 0
     if start:
         tell(f"going on at step {start} from {state}")
@@ -215,7 +225,7 @@ def run(*, steps: int | None = None, folder: str | Path | None = None, out: str 
     folder.mkdir(parents=True, exist_ok=True)
     out, accelerator = Path(out or WEIGHTS), launched_accelerator()
     before = []
-    for number, leg in enumerate(LEGS if steps is None else (Leg(steps, LEGS[-1].flat),), 1):
+    for number, leg in enumerate(LEGS if steps is None else (Leg(steps),), 1):
         end = folder / f"leg-{number}-{leg.steps}.safetensors"
         if not end.exists():
             _run_leg(number, leg, end, before, out, accelerator, log)
