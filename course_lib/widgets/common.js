@@ -106,6 +106,43 @@ function keepKeys(root) {
   for (const node of root.querySelectorAll("button, select, [tabindex]")) node.dataset.lmSuppressShortcuts = "true";
 }
 
+// ---------------------------------------------------------------- the slider
+
+/** A slider over frames 0 to last, for keys and screen readers; what it looks like is its children's business. */
+function sliderNode(className, label, last, ...children) {
+  return make("div", {
+    class: className,
+    role: "slider",
+    tabindex: "0",
+    "aria-label": label,
+    "aria-orientation": "horizontal",
+    "aria-valuemin": "0",
+    "aria-valuemax": String(last),
+  }, ...children);
+}
+
+/**
+ * Let the pointer drag along a slider. follow hears how far along it is: 0 and 1 are the ends of the scale, which stand
+ * `left` and `right` pixels inside the sides of `scale`.
+ */
+function dragAlong(node, scale, { left, right }, follow) {
+  let held = false;
+  const tellWhere = (event) => {
+    const box = scale.getBoundingClientRect();
+    follow((event.clientX - box.left - left) / (box.width - left - right));
+  };
+  node.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    event.preventDefault(); // else the page selects text
+    node.focus({ preventScroll: true });
+    node.setPointerCapture(event.pointerId);
+    held = true;
+    tellWhere(event);
+  });
+  node.addEventListener("pointermove", (event) => held && tellWhere(event));
+  for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => (held = false));
+}
+
 // ---------------------------------------------------------------- playing
 
 class Player {

@@ -47,33 +47,9 @@ class Track {
   constructor(values, label, seek) {
     Object.assign(this, { values, label, seek, last: values.length - 1, frame: 0 });
     this.svg = make("svg", { height: TRACK.height, "aria-hidden": "true" });
-    this.node = make("div", {
-      class: "marble-axis marble-track",
-      role: "slider",
-      tabindex: "0",
-      "aria-label": label,
-      "aria-orientation": "horizontal",
-      "aria-valuemin": "0",
-      "aria-valuemax": String(this.last),
-    }, this.svg);
-    this.node.addEventListener("pointerdown", (event) => this.#grab(event));
-    this.node.addEventListener("pointermove", (event) => this.held && this.#follow(event));
-    for (const end of ["pointerup", "pointercancel"]) this.node.addEventListener(end, () => (this.held = false));
-  }
-
-  #grab(event) {
-    if (event.button !== 0) return;
-    event.preventDefault(); // else the page selects text
-    this.node.focus({ preventScroll: true });
-    this.node.setPointerCapture(event.pointerId);
-    this.held = true;
-    this.#follow(event);
-  }
-
-  #follow(event) {
-    const box = this.svg.getBoundingClientRect();
-    const share = (event.clientX - box.left - TRACK.side) / (box.width - 2 * TRACK.side);
-    this.seek(Math.round(this.last * share));
+    this.node = sliderNode("marble-axis marble-track", label, this.last, this.svg);
+    const ends = { left: TRACK.side, right: TRACK.side };
+    dragAlong(this.node, this.svg, ends, (share) => this.seek(Math.round(this.last * share)));
   }
 
   x(frame) {

@@ -264,33 +264,9 @@ class TimeAxis {
     this.reel = make("canvas", { height: spec.height, "aria-hidden": "true" });
     this.slot = make("div", { class: "marble-mark" });
     this.strip = make("div", { class: "marble-reel", hidden: "" }, this.reel, this.slot);
-    this.node = make("div", {
-      class: "marble-axis",
-      role: "slider",
-      tabindex: "0",
-      "aria-label": "Step of the run, from noise to image",
-      "aria-orientation": "horizontal",
-      "aria-valuemin": "0",
-      "aria-valuemax": String(leader.t.length - 1),
-    }, this.strip, this.svg);
-    this.node.addEventListener("pointerdown", (event) => this.#grab(event));
-    this.node.addEventListener("pointermove", (event) => this.held && this.#follow(event));
-    for (const end of ["pointerup", "pointercancel"]) this.node.addEventListener(end, () => (this.held = false));
-  }
-
-  #grab(event) {
-    if (event.button !== 0) return;
-    event.preventDefault(); // else the page selects text
-    this.node.focus({ preventScroll: true });
-    this.node.setPointerCapture(event.pointerId);
-    this.held = true;
-    this.#follow(event);
-  }
-
-  #follow(event) {
-    const box = this.svg.getBoundingClientRect();
-    const share = (event.clientX - box.left - AXIS.left) / (box.width - AXIS.left - AXIS.right);
-    this.seek(nearest(this.leader.t, this.spec.curve.T * (1 - share)));
+    const label = "Step of the run, from noise to image";
+    this.node = sliderNode("marble-axis", label, leader.t.length - 1, this.strip, this.svg);
+    dragAlong(this.node, this.svg, AXIS, (share) => this.seek(nearest(leader.t, spec.curve.T * (1 - share))));
   }
 
   x(t) {
