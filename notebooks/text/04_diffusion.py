@@ -610,7 +610,7 @@ def sample_ddim(
     generator: torch.Generator | None = None,
 ) -> Iterator[Step]:
     """DDIM (Song et al. 2021, eq. 12): eta 0 adds no noise, eta 1 is DDPM with the small variance."""
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in strides(times):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
         alpha, sigma = schedule.at(s, x)
