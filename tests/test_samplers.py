@@ -281,8 +281,8 @@ def test_unknown_variance():
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("times", [[], [500], [0, 500], [500, 500, 0]], ids=["none", "one", "rising", "twice"])
+@pytest.mark.parametrize("times", [[], [500], [500, 500, 0]], ids=["none", "one", "twice"])
 def test_times_that_lead_nowhere_get_a_sentence(name, times):
     denoise = gaussian_denoiser(Schedule.cosine(), 0.0, 1.0)
-    with pytest.raises(ValueError, match="two or more decreasing times"):
+    with pytest.raises(ValueError, match="two or more different times"):
         final(SAMPLERS[name](denoise, Schedule.cosine(), torch.zeros(1, 2), times))

@@ -32,10 +32,10 @@ def final(steps: Iterable[Step]) -> Tensor:
 
 
 def strides(times: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The steps (from, to) of decreasing times; ValueError where there is none to make."""
-    if len(times) < 2 or any(t <= s for t, s in zip(times[:-1], times[1:], strict=True)):
+    """The steps (from, to) along `times`; ValueError where there is none to make."""
+    if len(times) < 2 or any(t == s for t, s in zip(times[:-1], times[1:], strict=True)):
         raise ValueError(
-            f"A sampler walks down two or more decreasing times, not {list(times)}: try schedule.times(20)."
+            f"A sampler goes through two or more different times, not {list(times)}: try schedule.times(20)."
         )
     return zip(times[:-1], times[1:], strict=True)
 
