@@ -2,7 +2,7 @@
 
     python benchmarks/choose_sampling.py --calls 20 '{}' '{"sampler": "dpmpp_2m", "guide": "ddpm-fashion-50k"}'
 
-Each argument is JSON of a recipes.ddpm_fashion.Sampling. 2,048 samples of seed 1 against the first 2,048 images of the
+Each argument is JSON of a recipes.sampling.Sampling. 2,048 samples of seed 1 against the first 2,048 images of the
 validation split, so that neither the test images nor the noise of the published figures has a say. Rows go to
 choose_sampling.jsonl.
 """
@@ -14,7 +14,8 @@ from pathlib import Path
 
 from course_lib.data import fashion_mnist, to_float
 from course_lib.metrics import fashion_features, frechet_distance
-from course_lib.recipes.ddpm_fashion import NAME, Sampling, generate
+from course_lib.recipes.ddpm_fashion import NAME
+from course_lib.recipes.sampling import Sampling, generate
 from course_lib.weights import load_weights, read_card
 
 

@@ -56,21 +56,21 @@ def _train(args):
 
 def _sampling(args):
     """The way of sampling that the options ask for; where they say nothing, the best for the model."""
-    from course_lib.recipes import ddpm_fashion as ddpm
+    from course_lib.recipes.sampling import Sampling, best_sampling
 
     asked = {key: getattr(args, key) for key in ("sampler", "guidance", "guide", "guide_scale")}
     asked = {key: value for key, value in asked.items() if value is not None}
-    return ddpm.Sampling(**asked) if asked else ddpm.best_sampling(args.name, args.calls)
+    return Sampling(**asked) if asked else best_sampling(args.name, args.calls)
 
 
 def _sample(args):
     import numpy as np
 
     from course_lib.data import to_uint8
-    from course_lib.recipes import ddpm_fashion as ddpm
+    from course_lib.recipes import sampling
 
     labels = None if args.label is None else [args.label] * args.n
-    images, labels = ddpm.generate(args.name, args.n, args.calls, _sampling(args), seed=args.seed, labels=labels)
+    images, labels = sampling.generate(args.name, args.n, args.calls, _sampling(args), seed=args.seed, labels=labels)
     if args.out.suffix == ".npz":
         np.savez_compressed(args.out, images=to_uint8(images).numpy(), labels=labels.numpy())
     else:
@@ -84,9 +84,9 @@ def _sample(args):
 
 
 def _evaluate(args):
-    from course_lib.recipes import ddpm_fashion as ddpm
+    from course_lib.recipes import sampling
 
-    figures = ddpm.evaluate(args.name, args.n, args.calls, _sampling(args), seed=args.seed)
+    figures = sampling.evaluate(args.name, args.n, args.calls, _sampling(args), seed=args.seed)
     if args.card:
         _write_on_card(args.name, figures)
     if not args.json:

@@ -17,7 +17,7 @@ from course_lib import weights
 from course_lib.data import fashion as fashion_data
 from course_lib.metrics import fashion as yardstick
 from course_lib.models import ClassifierConfig, FashionClassifier, UNet, UNetConfig
-from course_lib.recipes import ddpm_fashion, fashion_classifier
+from course_lib.recipes import ddpm_fashion, fashion_classifier, sampling
 from course_lib.weights import save_weights, shipped
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +39,7 @@ def untrained(tmp_path, monkeypatch):
     net = UNet(TINY)
     torch.nn.init.normal_(net.head[2].weight, std=0.1)
     save_weights(net, folder / "ddpm-fashion", {"name": "ddpm-fashion"})
-    save_weights(UNet(TINY), folder / ddpm_fashion.BEST.guide, {"name": ddpm_fashion.BEST.guide})
+    save_weights(UNet(TINY), folder / sampling.BEST.guide, {"name": sampling.BEST.guide})
     classifier = FashionClassifier(ClassifierConfig(widths=(4, 4), features=8))
     torch.nn.init.normal_(classifier.project.weight, std=100)  # else its features hardly differ
     save_weights(classifier, folder / "fashion-classifier", {"name": "fashion-classifier"})
@@ -128,15 +128,15 @@ def test_evaluate_in_words(untrained, capsys):
 
 def test_evaluate_counts_the_calls_that_it_is_given(untrained, monkeypatch):
     """Calls are calls of any net, with or without the class; Heun's come in pairs but for the last."""
-    seen, load = [], ddpm_fashion.load_weights
+    seen, load = [], sampling.load_weights
 
     def counting(name, device=None):
         net = load(name, device="cpu")
         net.register_forward_hook(lambda module, args, out: seen.append(len(out)))
         return net
 
-    monkeypatch.setattr(ddpm_fashion, "load_weights", counting)
-    guide = {"guide": ddpm_fashion.BEST.guide}
+    monkeypatch.setattr(sampling, "load_weights", counting)
+    guide = {"guide": sampling.BEST.guide}
     for how, calls in (
         ({"sampler": "ddim"}, 7),
         ({"sampler": "ddpm"}, 7),
@@ -148,11 +148,11 @@ def test_evaluate_counts_the_calls_that_it_is_given(untrained, monkeypatch):
         ({"sampler": "heun", **guide}, 6),
         ({"sampler": "ddim", "guidance": 2.0, **guide}, 6),
     ):
-        sampling = ddpm_fashion.Sampling(**how)
+        way = sampling.Sampling(**how)
         seen.clear()
-        ddpm_fashion.generate("ddpm-fashion", 5, 7, sampling)
+        sampling.generate("ddpm-fashion", 5, 7, way)
         assert seen == [5] * calls
-        assert sampling.calls(sampling.steps(7)) == calls
+        assert way.calls(way.steps(7)) == calls
 
 
 def test_the_best_way_is_the_default_and_any_option_makes_it_plain(untrained, capsys):
@@ -160,7 +160,7 @@ def test_the_best_way_is_the_default_and_any_option_makes_it_plain(untrained, ca
         assert cli.main(["evaluate", "ddpm-fashion", "--n", "8", "--calls", "12", "--json", *more]) == 0
         return json.loads(capsys.readouterr().out)
 
-    best, found = ddpm_fashion.BEST, figures()
+    best, found = sampling.BEST, figures()
     assert (found["sampler"], found["guide"], found["guide_scale"]) == (best.sampler, best.guide, best.guide_scale)
     assert figures("--sampler", "ddim")["guide"] is None
     assert figures("--guidance", "2")["sampler"] == "ddim"
@@ -233,7 +233,7 @@ def test_interrupted(monkeypatch, capsys):
     def stopped(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ddpm_fashion, "generate", stopped)
+    monkeypatch.setattr(sampling, "generate", stopped)
     assert cli.main(["sample", "ddpm-fashion"]) == 130
     assert one_line(capsys.readouterr().err) == "stopped"
 

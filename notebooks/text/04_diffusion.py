@@ -36,6 +36,7 @@ from course_lib.diffusion import Denoise
 from course_lib.diffusion.samplers import Step, _noise, strides  # names that the shown pieces of the library use
 from course_lib.exercises import diffusion as grade
 from course_lib.recipes import ddpm_fashion
+from course_lib.recipes.sampling import generate
 from course_lib.widgets.flipbook import Flipbook
 from course_lib.widgets.plots import BLUE, GREEN, GREY, ORANGE, PALETTE, RED, frames_of, show_images, show_rows, tile, use_style
 
@@ -1023,7 +1024,7 @@ block = torch.randn(n, 1, 28, 28, generator=seeded(30))
 *_, last = tqdm(sample_ddim(memory, plan, block, plan.times(16)), total=17, desc="the perfect denoiser", leave=False)
 groups = {"perfect denoiser": last.x_t}
 groups["our network"] = torch.cat(
-    [ddpm_fashion.generate("ddpm-fashion", 32, 20, seed=k, net=net)[0] for k in tqdm(range(4), desc="our network", leave=False)]
+    [generate("ddpm-fashion", 32, 20, seed=k, net=net)[0] for k in tqdm(range(4), desc="our network", leave=False)]
 )
 groups["test photographs"] = to_float(test_images[:1000])
 

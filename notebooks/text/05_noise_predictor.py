@@ -37,7 +37,7 @@ from course_lib.diffusion.samplers import strides
 from course_lib.exercises import noise_predictor as grade
 from course_lib.metrics import fashion_features, frechet_distance
 from course_lib.recipes import ddpm_fashion
-from course_lib.recipes.ddpm_fashion import Sampling
+from course_lib.recipes.sampling import BEST, Sampling, generate
 from course_lib.training import warmup_flat_decay
 from course_lib.weights import read_card
 from course_lib.widgets import Scrubber
@@ -1426,7 +1426,7 @@ drawn = torch.randperm(55_000, generator=torch.Generator().manual_seed(1))[: 4 *
 crowd = {"real pictures": [crowd_distance(to_float(train_images[rows])) for rows in drawn]}
 names = {"DDPM": "ddpm", "DDIM": "ddim", "DPM-Solver++(2M)": "dpmpp_2m"}
 for name, seed in tqdm([(name, seed) for name in names for seed in (0, 1)], desc="crowds", leave=False):
-    pictures, _ = ddpm_fashion.generate("ddpm-fashion", n, 5, Sampling(names[name]), seed=seed, net=net)
+    pictures, _ = generate("ddpm-fashion", n, 5, Sampling(names[name]), seed=seed, net=net)
     crowd.setdefault(f"{name}, 5 calls", []).append(crowd_distance(pictures))
 
 # %%
@@ -1452,11 +1452,11 @@ draw_crowd(crowd)
 ways = {
     "plain": Sampling("dpmpp_2m"),
     "class stressed, 3": Sampling("dpmpp_2m", guidance=3.0),
-    "away from the snapshot": ddpm_fashion.BEST,
+    "away from the snapshot": BEST,
 }
 guided_crowd = {"real pictures": crowd["real pictures"]}
 for name, seed in tqdm([(name, seed) for name in ways for seed in (0, 1)], desc="crowds", leave=False):
-    pictures, _ = ddpm_fashion.generate("ddpm-fashion", n, 20, ways[name], seed=seed, net=net)
+    pictures, _ = generate("ddpm-fashion", n, 20, ways[name], seed=seed, net=net)
     guided_crowd.setdefault(f"{name}, 20 calls", []).append(crowd_distance(pictures))
 draw_crowd(guided_crowd)
 
