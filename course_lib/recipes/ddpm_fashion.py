@@ -52,7 +52,7 @@ class Leg:
     weighted: bool = True  # by min_snr; the first leg was made before that was tried
 
 
-LEGS = (Leg(5_100, flat=0.76, weighted=False), Leg(25_000))
+LEGS = (Leg(5_100, flat=0.76, weighted=False), Leg(23_000))
 
 
 def min_snr(alpha: Tensor, sigma: Tensor) -> Tensor:
