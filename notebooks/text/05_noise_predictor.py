@@ -1285,12 +1285,12 @@ print(f"share of the right bump at 2.25: {share:.2f}, in the data: 0.40")  # NBV
 # Both are wrong, and in the same direction; the line through them leads past the better one to the truth, and on to the other side.
 # No bump is lost.
 #
-# Now with nets: the shipped one, led away from its own snapshot after 50,000 pictures. The columns are those of the dial above. Compare
+# Now with nets: the shipped one, led away from its own snapshot after 250,000 pictures. The columns are those of the dial above. Compare
 # what grows with the scale here with what grew there.
 
 # %%
-early = ddpm_fashion.denoiser(load_weights("ddpm-fashion-50k"))
-pulls, painted = [0, 1, 1.5, 2, 2.5, 3, 4, 6], []
+early = ddpm_fashion.denoiser(load_weights("ddpm-fashion-250k"))
+pulls, painted = [0, 1, 1.5, 2, 3, 4, 6, 8], []
 for w in tqdm(pulls, desc="scales", leave=False):
     painter = clipped(autoguided(shipped, early, w), plan)
     painted.append(sample(sample_dpmpp_2m, painter, noise(20, 1, 28, 28, seed=21), plan.times(10), kinds.repeat(2)))
@@ -1478,7 +1478,7 @@ for row in figures:
 # not to that of real pictures, however many: what then remains isn't the sampler's, it is **the net's**. More training closes it (compare the
 # rows of section 5), and some of it is bought back by knowing in which direction the net is still wrong.
 #
-# **Break it.** Lead away from `ddpm-fashion-10k`, then from `ddpm-fashion-250k`: which is the better bad example? Then leave the clipping out
+# **Break it.** Lead away from `ddpm-fashion-10k`, then from `ddpm-fashion-50k`: how bad may a bad example be? Then leave the clipping out
 # of `sampling` and sample with `variance="large"` in ten steps.
 #
 # ## What you have learnt
