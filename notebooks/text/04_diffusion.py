@@ -256,9 +256,9 @@ def way_back(t, s, x_t, grid):
 t, x_t = 300, 0.1
 fine = torch.linspace(-2.5, 2.5, 1601, dtype=torch.float64)
 dx = fine[1] - fine[0]
-strides = [1, 2, 4, 7, 11, 16, 23, 32, 45, 60, 75, 90, 105, 120, 140, 160, 180, 200, 220, 240, 260, 275]
+reaches = [1, 2, 4, 7, 11, 16, 23, 32, 45, 60, 75, 90, 105, 120, 140, 160, 180, 200, 220, 240, 260, 275]
 truth, fitted = [], []
-for stride in strides:
+for stride in reaches:
     q = way_back(t, t - stride, x_t, fine)
     mean = (q * fine).sum() * dx
     std = ((q * (fine - mean) ** 2).sum() * dx).sqrt()
@@ -273,7 +273,7 @@ shape = left.fill_between(fine, 0 * fine, color=BLUE, alpha=0.7, linewidth=0)
 left.axvline(x_t, color=GREY, linestyle=":")
 left.set(xlim=(-2.5, 2.5), ylim=(0, 1.25), yticks=[], xlabel="x, earlier")
 left.legend(loc="upper left")
-right.plot(strides, misplaced, color=RED)
+right.plot(reaches, misplaced, color=RED)
 (dot,) = right.plot([], [], "o", color=RED, markersize=10)
 right.set(xlabel="stride (small steps)", ylabel="probability misplaced", ylim=(0, None))
 
@@ -282,11 +282,11 @@ def draw(k):
     scale = 1 / max(truth[k].max(), fitted[k].max())
     shape.set_data(fine, 0 * fine, truth[k] * scale)
     dashed.set_data(fine, fitted[k] * scale)
-    dot.set_data([strides[k]], [misplaced[k]])
-    left.set_title(f"where was it {strides[k]} step{'s' * (strides[k] > 1)} earlier?")
+    dot.set_data([reaches[k]], [misplaced[k]])
+    left.set_title(f"where was it {reaches[k]} step{'s' * (reaches[k] > 1)} earlier?")
 
 
-Flipbook(frames_of(figure, draw, range(len(strides))), strides, label="stride", title="The exact way back")
+Flipbook(frames_of(figure, draw, range(len(reaches))), reaches, label="stride", title="The exact way back")
 
 # %% [markdown]
 # With a big stride the past is torn in two: the point came from $+1$ or from $-1$, and a single Normal puts much of its

@@ -1386,8 +1386,8 @@ budgets = (5, 10, 20, 40)
 goal = sample(sample_dpmpp_2m, sampling, eight, plan.times(100), eight_kinds)
 ends, jobs = {}, [(name, calls) for name in samplers for calls in budgets]
 for name, calls in tqdm(jobs, desc="three samplers", leave=False):
-    strides = (calls + 1) // 2 if name == "Heun" else calls  # Heun calls twice a stride, and once on the last
-    ends[name, calls] = sample(samplers[name], sampling, eight, plan.times(strides), eight_kinds)
+    n_steps = (calls + 1) // 2 if name == "Heun" else calls  # Heun calls twice a stride, and once on the last
+    ends[name, calls] = sample(samplers[name], sampling, eight, plan.times(n_steps), eight_kinds)
 
 # %%
 figure, axis = plt.subplots(figsize=(8, 3.8))
