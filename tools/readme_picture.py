@@ -38,7 +38,7 @@ def main():
     bundle, _ = scrubber()._repr_mimebundle_()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         saved = Path(folder) / "page.html"
-        saved.write_text(bundle["text/html"], encoding="utf-8")
+        saved.write_text("<!doctype html><meta charset=utf-8>" + bundle["text/html"], encoding="utf-8")
         path = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1140, "height": 900})

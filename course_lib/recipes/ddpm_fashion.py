@@ -183,12 +183,17 @@ class _Log:
             self.losses.clear()
 
 
-def _run_leg(number: int, leg: Leg, end: Path, before: list[dict], out: Path, accelerator, tell):
-    """Train one leg, or go on from its last checkpoint; its averaged weights and their card go to `end`."""
-    state, previous = end.with_name(f"leg-{number}.pt"), None
-    if before:
-        previous = load_weights(UNet, end.with_name(before[-1]["file"]), device="cpu")
+def _read_card(path: Path) -> dict:
+    """The card beside a weights file, less what `save_weights` adds to it."""
+    made = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return {key: value for key, value in made.items() if key not in ("file", "bytes", "sha256")}
+
+
+def _run_leg(number: int, leg: Leg, before: Path | None, end: Path, out: Path, accelerator, tell):
+    """Train one leg, or go on from its last checkpoint: from the weights `before` to the averaged ones, `end`."""
+    previous = load_weights(UNet, before, device="cpu") if before else None
     this = setup(CONFIG, leg, number, start=previous, accelerator=accelerator)
+    state = end.with_name(f"leg-{number}.pt")
     start = load_state(state, *this.parts) if state.exists() else 0
     if start:
         tell(f"going on at step {start} from {state}")
@@ -206,11 +211,11 @@ def _run_leg(number: int, leg: Leg, end: Path, before: list[dict], out: Path, ac
             save_state(state, done.step, *this.parts)
             saved = time.time()
     if leads:
-        images = leg.steps * BATCH_SIZE + sum(each["images"] for each in before)
-        legs = [{**asdict(leg), "images": leg.steps * BATCH_SIZE, "seconds": round(log.seconds)}]
-        legs = [{key: each[key] for key in legs[0]} for each in before] + legs
+        legs = _read_card(before)["legs"] if before else []
+        legs = [*legs, {**asdict(leg), "images": leg.steps * BATCH_SIZE, "seconds": round(log.seconds)}]
+        images, seconds = (sum(each[key] for each in legs) for key in ("images", "seconds"))
         size = sum(p.numel() for p in this.net.parameters())
-        seen = card(NAME, images, sum(each["seconds"] for each in legs), legs=legs, parameters=size)
+        seen = card(NAME, images, seconds, legs=legs, parameters=size)
         save_weights(this.phase.ema.module, end, seen, dtype=torch.float16)
 
 
@@ -222,16 +227,14 @@ def run(*, steps: int | None = None, folder: str | Path | None = None, out: str 
     folder = Path(folder or (cache_folder() or Path(".")) / "runs" / NAME)
     folder.mkdir(parents=True, exist_ok=True)
     out, accelerator = Path(out or WEIGHTS), launched_accelerator()
-    before = []
+    before = None
     for number, leg in enumerate(LEGS if steps is None else (Leg(steps),), 1):
         end = folder / f"leg-{number}-{leg.steps}.safetensors"
         if not end.exists():
-            _run_leg(number, leg, end, before, out, accelerator, log)
+            _run_leg(number, leg, before, end, out, accelerator, log)
             if accelerator is not None:
                 accelerator.wait_for_everyone()
-        made = json.loads(end.with_suffix(".json").read_text(encoding="utf-8"))
-        before = [{**each, "file": end.name} for each in made["legs"]]
+        before = end
     if accelerator is None or accelerator.is_main_process:
-        made = {key: value for key, value in made.items() if key not in ("file", "bytes", "sha256")}
         net = load_weights(UNet, end, device="cpu")
-        log(f"wrote {save_weights(net, out / NAME, made, dtype=torch.float16)}")
+        log(f"wrote {save_weights(net, out / NAME, _read_card(end), dtype=torch.float16)}")
