@@ -1495,6 +1495,7 @@ for row in figures:
 # | Why does the sampler add noise? | so that the picture holds the noise that the net is told | 6 |
 # | Where does the loss come from? | a bound on $-\log p$: an area over log SNR, with the weights thrown away | 7 |
 # | What does guidance sample? | at 0 and 1 what it says, beyond 1 something with less variety than the tilted density | 8 |
+# | What should a net be led away from? | a worse self: mistakes go, variety stays | 8 |
 # | What does the target change? | the price of a mistake at each time | 9 |
 # | How many calls? | for this net ten to fifty; what remains then is the net's | 10 |
 #
@@ -1517,6 +1518,7 @@ for row in figures:
 # - Kingma, Salimans, Poole & Ho 2021, *Variational diffusion models*: the bound as an area.
 # - Salimans & Ho 2022, *Progressive distillation*: the target `v`. Lu et al. 2022, *DPM-Solver++*.
 # - Ho & Salimans 2022, *Classifier-free guidance*; Bradley & Nakkiran 2024, *Classifier-free guidance is a predictor-corrector*.
+# - Karras et al. 2024, *Guiding a diffusion model with a bad version of itself*: leading away from a snapshot.
 #
 # Next in this family: **lesson 08**, from a small or hidden picture to a large one, and **lesson 09**, where the wish is a sentence. Before that, lesson 06 asks
 # what happens if a *critic* replaces the formula.
