@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from course_lib.data import fashion_batches, fashion_mnist, to_float
+from course_lib.data import fashion_batches
 from course_lib.device import autocast, place
 from course_lib.diffusion import Denoiser, Schedule, clipped, final, sample_ddim
 from course_lib.diffusion import denoiser as denoiser_module
@@ -23,6 +23,7 @@ from course_lib.metrics import fashion_features, frechet_distance
 from course_lib.metrics.fashion import fashion_reference
 from course_lib.models import UNet, UNetConfig
 from course_lib.optim import Muon
+from course_lib.recipes.ddpm_fashion import min_snr
 from course_lib.training import Ema, Phase, train, warmup_flat_decay
 
 BASE = {
@@ -44,8 +45,7 @@ BASE = {
 }
 WEIGHTINGS = {
     None: None,
-    # Hang et al. 2023, eq. 8, with gamma 5, for target v: min(SNR, 5) / (SNR + 1) on the error of v
-    "min-snr-5": lambda alpha, sigma: torch.minimum(alpha**2, 5 * sigma**2),
+    "min-snr-5": min_snr,
     # Karras et al. 2022, table 1: lambda(sigma) c_out^2 has data spread 0.5 built in; on v's error it is 1 / (sd^2 ..)
     "mid": lambda alpha, sigma: 4 * alpha * sigma,
     "soft-mid": lambda alpha, sigma: 0.5 + alpha * sigma,
@@ -86,9 +86,8 @@ def evaluate(net, schedule, target, calls, n=2048):
         with autocast("cpu"):
             images.append(final(sample_ddim(denoise, schedule, x, schedule.times(calls), labels)))
     features = fashion_features(torch.cat(images))
-    valid = fashion_features(to_float(fashion_mnist("valid")[0][:n]))  # what a choice is made by
-    return {
-        f"fd_{calls}_valid": round(frechet_distance(features, valid), 3),
+    return {  # a choice is made by the first
+        f"fd_{calls}_valid": round(frechet_distance(features, fashion_reference(n, "valid")), 3),
         f"fd_{calls}": round(frechet_distance(features, fashion_reference(n)), 3),
     }
 

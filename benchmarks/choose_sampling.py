@@ -12,8 +12,8 @@ import json
 import time
 from pathlib import Path
 
-from course_lib.data import fashion_mnist, to_float
 from course_lib.metrics import fashion_features, frechet_distance
+from course_lib.metrics.fashion import fashion_reference
 from course_lib.recipes.ddpm_fashion import NAME
 from course_lib.recipes.sampling import Sampling, generate
 from course_lib.weights import load_weights, read_card
@@ -28,14 +28,13 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     args = parser.parse_args()
     net, sha = load_weights(NAME), read_card(NAME)["sha256"]
-    valid = fashion_features(to_float(fashion_mnist("valid")[0][: args.n]))
     for way in (Sampling(**json.loads(text)) for text in args.ways):
         for calls in args.calls:
             began = time.time()
             images, _ = generate(NAME, args.n, calls, way, seed=args.seed, net=net)
             row = {"weights": sha[:8], "calls": way.calls(way.steps(calls)), **vars(way)}
             row |= {"n": args.n, "seed": args.seed, "seconds": round(time.time() - began)}
-            row["fd_valid"] = round(frechet_distance(fashion_features(images), valid), 4)
+            row["fd_valid"] = round(frechet_distance(fashion_features(images), fashion_reference(args.n, "valid")), 4)
             print(json.dumps(row), flush=True)
             with open(args.out, "a") as file:
                 file.write(json.dumps(row) + "\n")

@@ -103,8 +103,7 @@ def _write_on_card(name: str, figures: dict):
     from course_lib.weights import WEIGHTS, read_card, write_card
 
     def key(row: dict) -> tuple:
-        way = row["sampler"], row.get("guidance", 1.0), row.get("guide") or "", row.get("guide_scale", 0.0)
-        return row["n"], *way, row["calls"]
+        return row["n"], row["sampler"], row["guidance"], row["guide"] or "", row["guide_scale"], row["calls"]
 
     card = read_card(name)
     rows = card.setdefault("figures", {}).setdefault("samplers", [])

@@ -146,6 +146,8 @@ def test_evaluate_counts_the_calls_that_it_is_given(untrained, monkeypatch):
         ({"sampler": "ddim", "guidance": 0.0}, 7),
         ({"sampler": "dpmpp_2m", **guide}, 6),
         ({"sampler": "heun", **guide}, 6),
+        ({"sampler": "ddim", **guide, "guide_scale": 1}, 7),
+        ({"sampler": "ddim", **guide, "guide_scale": 0}, 7),
         ({"sampler": "ddim", "guidance": 2.0, **guide}, 6),
     ):
         way = sampling.Sampling(**how)

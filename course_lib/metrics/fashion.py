@@ -33,9 +33,12 @@ def fashion_features(images: Tensor, batch_size: int = 512) -> Tensor:
 
 
 @functools.cache
-def fashion_reference(n: int) -> Tensor:
-    """Features of the test images to compare n samples with: the first 2,048 (small protocol) or all 10,000."""
-    images, _ = fashion_mnist("test")
+def fashion_reference(n: int, split: str = "test") -> Tensor:
+    """Features of the images to compare n samples with: a split's first 2,048 (small protocol) or all of them.
+
+    Figures are published against "test"; what is chosen by them, a net or a way of sampling, against "valid".
+    """
+    images, _ = fashion_mnist(split)
     return fashion_features(to_float(images[: 2048 if n <= 2048 else None]))
 
 

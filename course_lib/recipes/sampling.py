@@ -31,7 +31,10 @@ class Sampling:
     @property
     def calls_a_look(self) -> int:
         """Network calls for one look at x_t, of whichever net."""
-        return (1 if self.guidance in (0, 1) else 2) + (self.guide is not None)
+        own = 1 if self.guidance in (0, 1) else 2
+        if self.guide is None or self.guide_scale == 1:
+            return own
+        return 1 if self.guide_scale == 0 else own + 1
 
     def steps(self, calls: int) -> int:
         """The steps that `calls` network calls pay for; ValueError where they are too few for one."""
