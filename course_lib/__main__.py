@@ -36,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_sampling_options(command)
     command.set_defaults(n=2048)
     command.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    command.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="for runs of hours: keep what is done there, and go on from it"
+    )
     command.add_argument("--card", action="store_true", help="write the figures into the model's card as well")
     command = commands.add_parser("html", help="a lesson as one HTML file that moves with no kernel and no network")
     command.add_argument("notebook", type=Path)
@@ -86,7 +89,9 @@ def _sample(args):
 def _evaluate(args):
     from course_lib.recipes import sampling
 
-    figures = sampling.evaluate(args.name, args.n, args.calls, _sampling(args), seed=args.seed)
+    figures = sampling.evaluate(
+        args.name, args.n, args.calls, _sampling(args), seed=args.seed, checkpoint=args.checkpoint
+    )
     if args.card:
         _write_on_card(args.name, figures)
     if not args.json:
@@ -141,7 +146,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return globals()[f"_{args.command}"](args) or 0
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        kept = getattr(args, "checkpoint", None)
+        print(f"stopped; the same command goes on from {kept}" if kept else "stopped", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:  # the library's own errors are kinds of these
         print(f"{args.command}: {error}", file=sys.stderr)

@@ -39,7 +39,7 @@ def untrained(tmp_path, monkeypatch):
     net = UNet(TINY)
     torch.nn.init.normal_(net.head[2].weight, std=0.1)
     save_weights(net, folder / "ddpm-fashion", {"name": "ddpm-fashion"})
-    save_weights(UNet(TINY), folder / sampling.BEST.guide, {"name": sampling.BEST.guide})
+    save_weights(UNet(TINY), folder / ddpm_fashion.BEST.guide, {"name": ddpm_fashion.BEST.guide})
     classifier = FashionClassifier(ClassifierConfig(widths=(4, 4), features=8))
     torch.nn.init.normal_(classifier.project.weight, std=100)  # else its features hardly differ
     save_weights(classifier, folder / "fashion-classifier", {"name": "fashion-classifier"})
@@ -136,7 +136,7 @@ def test_evaluate_counts_the_calls_that_it_is_given(untrained, monkeypatch):
         return net
 
     monkeypatch.setattr(sampling, "load_weights", counting)
-    guide = {"guide": sampling.BEST.guide}
+    guide = {"guide": ddpm_fashion.BEST.guide}
     for how, calls in (
         ({"sampler": "ddim"}, 7),
         ({"sampler": "ddpm"}, 7),
@@ -163,11 +163,64 @@ def test_the_best_way_is_the_default_and_any_option_makes_it_plain(untrained, ca
         return json.loads(capsys.readouterr().out)
 
     assert figures(calls=10)["guide"] is None  # few calls are better spent on steps
-    best, found = sampling.BEST, figures()
+    best, found = ddpm_fashion.BEST, figures()
     assert (found["sampler"], found["guide"], found["guide_scale"]) == (best.sampler, best.guide, best.guide_scale)
     assert figures("--sampler", "ddim")["guide"] is None
     assert figures("--guidance", "2")["sampler"] == "ddim"
     assert figures("--guide", best.guide, "--guide-scale", "1.5")["guide_scale"] == 1.5
+
+
+def test_an_image_is_the_same_in_a_run_of_any_length_and_from_any_start(untrained):
+    for way in (sampling.Sampling(), sampling.Sampling("ddpm"), sampling.Sampling("dpmpp_2m", guidance=2.0)):
+        whole, labels = sampling.generate("ddpm-fashion", 10, 2, way, batch_size=4, seed=3)
+        fewer, _ = sampling.generate("ddpm-fashion", 8, 2, way, batch_size=4, seed=3)
+        later = list(sampling.image_batches("ddpm-fashion", 10, 2, way, batch_size=4, seed=3, start=4))
+        assert torch.equal(fewer, whole[:8])
+        assert torch.equal(torch.cat([images for images, _ in later]), whole[4:])
+        assert torch.cat([part for _, part in later]).tolist() == labels[4:].tolist()
+
+
+def test_evaluate_goes_on_from_its_checkpoint(untrained, tmp_path, monkeypatch):
+    """Cut after any batch, and made longer: the same figures as in one piece, and no image made twice."""
+    way, made = sampling.Sampling("ddpm"), []
+    batches = sampling.image_batches
+
+    def evaluate(n, checkpoint=None, cut=None, **more):
+        def watched(*args, **options):
+            for i, batch in enumerate(batches(*args, **options)):
+                if i == cut:
+                    raise KeyboardInterrupt
+                made.append(len(batch[0]))
+                yield batch
+
+        monkeypatch.setattr(sampling, "image_batches", watched)
+        how = {"batch_size": 4, "checkpoint": checkpoint, **more}
+        return sampling.evaluate("ddpm-fashion", n, 2, way, **how)
+
+    def same(a, b):
+        return all(a[key] == pytest.approx(b[key]) for key in a if key != "seconds_per_image")
+
+    short, long = evaluate(8), evaluate(16)
+    path = tmp_path / "new" / "checkpoint"
+    made.clear()
+    assert same(evaluate(8, path), short)
+    for cut in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(16, path, cut)
+    assert same(evaluate(16, path), long)
+    assert made == [4] * 4
+    assert same(evaluate(16, path), long)  # nothing left to do
+    assert made == [4] * 4
+    for other, says in (
+        (lambda: evaluate(8, path), "holds 16 images already: ask for as many or more, not 8"),
+        (lambda: evaluate(16, path, seed=1), 'holds images made in another way, .*"seed": 0'),
+    ):
+        with pytest.raises(ValueError, match=says):
+            other()
+    path.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="is no checkpoint of an evaluation"):
+        evaluate(16, path)
+    assert path.read_bytes() == b"something else"
 
 
 # ---- mistakes
@@ -208,7 +261,7 @@ def test_mistakes_get_a_sentence_and_exit_code_1(untrained, capsys, tmp_path, ar
 
 def test_a_classifier_does_not_sample(untrained, capsys, tmp_path):
     assert cli.main(["sample", "fashion-classifier", "--n", "2", "--out", str(tmp_path / "x.npz")]) == 1
-    assert "fashion-classifier is a FashionClassifier: it makes no images" in one_line(capsys.readouterr().err)
+    assert "fashion-classifier makes no images" in one_line(capsys.readouterr().err)
 
 
 def test_damaged_weights_get_a_sentence(untrained, capsys, tmp_path):
@@ -222,6 +275,15 @@ def test_damaged_weights_get_a_sentence(untrained, capsys, tmp_path):
 def test_a_place_that_cannot_be_written_gets_a_sentence(untrained, capsys, tmp_path, name):
     assert cli.main(["sample", "ddpm-fashion", "--n", "1", "--calls", "1", "--out", str(tmp_path / name)]) == 1
     one_line(capsys.readouterr().err)
+
+
+def test_an_evaluation_that_is_stopped_says_how_to_go_on(untrained, monkeypatch, capsys, tmp_path):
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sampling, "image_batches", stopped)
+    assert cli.main(["evaluate", "ddpm-fashion", "--n", "8", "--checkpoint", str(tmp_path / "x")]) == 130
+    assert one_line(capsys.readouterr().err) == f"stopped; the same command goes on from {tmp_path / 'x'}"
 
 
 def test_unknown_options_are_argparses(capsys):

@@ -6,7 +6,7 @@ import torch
 
 from course_lib import frechet_distance
 from course_lib.data import to_float, to_uint8
-from course_lib.metrics import fashion
+from course_lib.metrics import Moments, fashion
 
 
 def by_sqrtm(a: np.ndarray, b: np.ndarray) -> float:
@@ -92,6 +92,20 @@ def test_fewer_images_than_dimensions():
     assert frechet_distance(ones, 3 * ones) == pytest.approx(12)
 
 
+def test_moments_of_parts_add_up_to_those_of_the_whole():
+    """Far from the origin too, where sums of squares would have lost their digits."""
+    x, y = features(301, 12, 0) + 1e5, features(200, 12, 1) + 1e5
+    whole, parts = Moments.of(x), sum((Moments.of(part) for part in x.split(40)), Moments.empty(12))
+    assert (whole.n, parts.n) == (301, 301)
+    for moments in (whole, parts):
+        torch.testing.assert_close(moments.mean, x.mean(0), rtol=1e-12, atol=0)
+        torch.testing.assert_close(moments.cov, torch.cov(x.T), rtol=1e-9, atol=1e-9)
+    assert frechet_distance(parts, Moments.of(y)) == pytest.approx(frechet_distance(x, y), rel=1e-7)
+    single = Moments.of(x[:1])
+    assert single.n == 1
+    assert single.scatter.abs().max() == 0
+
+
 def test_the_mean_term_is_the_trace_over_N_and_M():
     """Of equal laws the mean term alone expects tr(Sigma) (1 / N + 1 / M).
 
@@ -116,6 +130,9 @@ def test_more_images_less_bias():
     ("a", "b", "says"),
     [
         (torch.zeros(1, 3), torch.zeros(5, 3), r"features_a must be \[N, D\] with N of 2 or more, not \(1, 3\)"),
+        (Moments.of(torch.zeros(1, 3)), torch.zeros(5, 3), r"features_a must be .* not \(1, 3\)"),
+        (Moments.empty(3), torch.zeros(5, 3), r"features_a must be .* not \(0, 3\)"),
+        (torch.zeros(5, 3), torch.zeros(0, 3), r"features_b must be .* not \(0, 3\)"),
         (torch.zeros(5, 3), torch.zeros(5), r"features_b must be \[N, D\]"),
         (torch.zeros(5, 3), torch.zeros(5, 4), "3 and 4 features: use one feature net"),
         (torch.zeros(5, 3), torch.full((5, 3), float("nan")), "features_b holds values that are not finite"),

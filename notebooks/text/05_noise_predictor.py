@@ -37,7 +37,7 @@ from course_lib.diffusion.samplers import strides
 from course_lib.exercises import noise_predictor as grade
 from course_lib.metrics import fashion_features, frechet_distance
 from course_lib.recipes import ddpm_fashion
-from course_lib.recipes.sampling import BEST, Sampling, generate
+from course_lib.recipes.sampling import Sampling, generate
 from course_lib.training import warmup_flat_decay
 from course_lib.weights import read_card
 from course_lib.widgets import Scrubber
@@ -1452,7 +1452,7 @@ draw_crowd(crowd)
 ways = {
     "plain": Sampling("dpmpp_2m"),
     "class stressed, 3": Sampling("dpmpp_2m", guidance=3.0),
-    "away from the snapshot": BEST,
+    "away from the snapshot": ddpm_fashion.BEST,
 }
 guided_crowd = {"real pictures": crowd["real pictures"]}
 for name, seed in tqdm([(name, seed) for name in ways for seed in (0, 1)], desc="crowds", leave=False):
