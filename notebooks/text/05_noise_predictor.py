@@ -11,6 +11,7 @@
 # - test a noise predictor without a label, a density or a look at a picture,
 # - derive the variational bound, and check every step of the derivation with numbers,
 # - say what guidance samples, which is not what it is usually said to sample,
+# - say what each part of a U-Net is for, by taking it away,
 # - choose a target and a sampler by what they do to the error.
 #
 # Six cells are stubs for you to write, five lines or so each; what you write runs on in the cells after it. If you skip
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import torch.nn.functional as F
 from IPython.display import display
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -35,6 +37,7 @@ from course_lib.diffusion import Denoise
 from course_lib.diffusion.denoiser import randn_like, stratified_times  # names that the shown pieces of the library use
 from course_lib.diffusion.samplers import strides
 from course_lib.exercises import noise_predictor as grade
+from course_lib.layers import zero_init
 from course_lib.metrics import fashion_features, frechet_distance
 from course_lib.recipes import ddpm_fashion
 from course_lib.recipes.sampling import Sampling, generate
@@ -243,6 +246,145 @@ print(f"rms difference {(answer - means).square().mean().sqrt():.2f}, on the sca
 #
 # > Trained on squared error, a net becomes a machine for **conditional means**:
 # > $\hat x_0 \approx \mathrm E[x_0 \mid x_t]$ and $\hat\varepsilon \approx \mathrm E[\varepsilon \mid x_t]$.
+#
+# ### What sits between the inputs and the answer?
+#
+# The answer needs two things that pull apart. To say "this is a boot" a net must **see far**, which is cheap in a small picture. To
+# say which grain is noise it must **keep every pixel**, which a small picture can't. A *U-Net* (Ronneberger et al. 2015) does both: it
+# goes down to a small picture and up again, and on the way up each layer also gets what the layer of its size held on the way down, over
+# a *skip*. This is all of it; `emb` is the clock and the wish, as one vector:
+
+# %% src="course_lib/models/unet.py::UNet.forward"
+def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+    emb = self.embed(t, cond)
+    h = self.stem(F.pixel_unshuffle(x_t, self.config.fold))  # [B, folded, H / fold, W / fold]
+    skips = [h]
+    for layer in self.down:
+        h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
+        skips.append(h)
+    for layer in self.middle:
+        h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
+    for layer in self.up:
+        h = layer(torch.cat([h, skips.pop()], dim=1), emb) if isinstance(layer, ResBlock) else layer(h)
+    return F.pixel_shuffle(self.head(h), self.config.fold)  # [B, channels, H, W]
+
+
+# %% [markdown]
+# And this is the part it is made of. Look for the line by which the clock and the wish get in: they don't add a picture, they *turn the
+# channels up and down*, by a factor and a shift for each.
+
+# %% src="course_lib/layers.py::ResBlock"
+class ResBlock(nn.Module):
+    """Two convolutions around a residual path, scaled and shifted by the condition (Dhariwal & Nichol 2021, section 3).
+
+    x [B, in_channels, H, W] and emb [B, emb_dim] to [B, out_channels, H, W].
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, emb_dim: int, groups: int = 8):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.emb = nn.Linear(emb_dim, 2 * out_channels)
+        self.norm2 = nn.GroupNorm(groups, out_channels)
+        self.conv2 = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        scale, shift = self.emb(emb)[:, :, None, None].chunk(2, dim=1)  # [B, out_channels, 1, 1] each
+        h = self.norm2(h) * (1 + scale) + shift
+        return self.skip(x) + self.conv2(F.silu(h))
+
+
+# %% [markdown]
+# **What does the U hold?** Below, the shipped net looks at a boot at $t = 400$, and every layer shows the pattern that most of its channels
+# share (their first principal component; the number counts the channels). Read from left to right. Where does the noise go, and
+# where do the small details of the answer come from?
+
+# %%
+held = []
+hooks = [
+    layer.register_forward_hook(lambda layer, given, out: held.append(out[0].float().cpu()))
+    for layer in (net.stem, *net.down, *net.middle, *net.up)
+]
+x_t = plan.add_noise(to_float(test_images[:1]), 400, noise(1, 1, 28, 28, seed=1))
+answer = ask(shipped, x_t, 400, test_labels[:1])[0]
+for hook in hooks:
+    hook.remove()
+
+
+def shared_pattern(h: Tensor) -> Tensor:
+    """The first principal component of a layer's channels [C, H, W], signed like the answer: [H, W]."""
+    flat = h.flatten(1) - h.mean(dim=(1, 2))[:, None]
+    pattern = torch.linalg.svd(flat, full_matrices=False).Vh[0].reshape(h.shape[1:])
+    return pattern * (pattern * F.adaptive_avg_pool2d(answer[0], h.shape[1])[0]).sum().sign()
+
+
+# %%
+figure, axes = plt.subplots(3, len(held) + 2, figsize=(13, 2.9))
+for axis in axes.flat:
+    axis.set_axis_off()
+for column, h in enumerate([x_t[0], *held, answer[0]]):
+    axis = axes[{28: 0, 14: 1, 7: 2}[h.shape[1]], column]
+    axis.imshow(shared_pattern(h) if len(h) > 1 else h[0])
+    axis.set_title(len(h), fontsize=11)
+axes[0, 0].set_title("$x_t$")
+axes[0, -1].set_title("$\\hat x_0$")
+ends = {"xycoords": axes[1, 13].transAxes, "textcoords": axes[1, 3].transAxes}
+axes[1, 3].annotate("", (-0.1, 0.5), xytext=(1.1, 0.5), arrowprops={"arrowstyle": "->", "color": BLUE, "lw": 2}, **ends)
+figure.text(0.4, 0.55, "skips", color=BLUE, ha="center");
+
+# %% [markdown]
+# At the bottom, on 7 by 7 pixels, there is a boot without a single detail, and hardly any noise. The edges come back at the upper right,
+# where the skips arrive. So says the picture; a picture is no proof. **Cut the wires and measure.** First the skips of the 14 by 14
+# level alone, then all that comes up from the 7 by 7 level. The error is that of the net's own answer (a mixture of noise and picture,
+# `v` of section 9), in which no time is easy by itself. Before you run it: at which times will the net miss the one, and at which the
+# other?
+
+# %%
+def without_skip(layer, given):
+    """The input of a block on the way up, with zeros in place of what came over the skip."""
+    h, emb = given
+    own = torch.arange(h.shape[1], device=h.device) < layer.conv2.out_channels
+    return h * own[:, None, None], emb
+
+
+def cut_error(t: int, *hooks) -> float:
+    """The error of the shipped net's own answer on 64 test pictures, with hooks in place while it looks."""
+    x0, eps = to_float(test_images[:64]), noise(64, 1, 28, 28, seed=t)
+    seen, guess = ask(shipped, plan.add_noise(x0, t, eps), t, test_labels[:64])
+    for hook in hooks:
+        hook.remove()
+    a, s = plan.alpha[t].item(), plan.sigma[t].item()
+    return (a * (guess - eps) - s * (seen - x0)).square().mean().item()
+
+
+# %%
+some_times = [20, 60, 150, 260, 380, 500, 620, 740, 860, 960, 1000]
+bottom = net.up[3]  # the way from 7 x 7 up to 14 x 14
+curves = {"whole": [], "without the 14 x 14 skips": [], "without the 7 x 7 level": []}
+for t in tqdm(some_times, desc="cut wires", leave=False):
+    curves["whole"].append(cut_error(t))
+    skips = [layer.register_forward_pre_hook(without_skip) for layer in net.up[4:]]
+    curves["without the 14 x 14 skips"].append(cut_error(t, *skips))
+    curves["without the 7 x 7 level"].append(cut_error(t, bottom.register_forward_hook(lambda *given: 0 * given[-1])))
+for (name, curve), colour in zip(curves.items(), (GREY, RED, BLUE), strict=True):
+    plt.plot(some_times, curve, "o-", color=colour, label=name)
+plt.gca().set(xlabel="t", ylabel="error of the net's own answer", ylim=(0, 2), title="64 test pictures")
+plt.legend();
+
+# %% [markdown]
+# Without the skips the net can't name the grain: up to about $t = 260$ it is worse than saying nothing, and at $t = 1000$, where
+# only the figure is asked for, it hardly notices. Without the level below it is the other way round: next to nothing is lost at $t = 20$,
+# and at $t = 1000$ the error doubles. **The skips carry the grain, the bottom carries the figure.**
+#
+# **Break it.** There is one layer of attention at the bottom, which lets every place look at every other one (`net.middle[1]`; a hook that
+# returns `given[0]` takes it away). How much does the net miss it?
+#
+# <details><summary>What happens</summary>
+# Hardly at all: the error at t = 500 goes from 0.068 to 0.070. On 7 by 7 pixels the convolutions below have already seen the whole picture.
+# Attention earns its place in larger pictures, and where the wish is a sentence (lesson 09).
+# </details>
 #
 # ## 3. What is really done: Algorithm 1
 #
@@ -568,8 +710,14 @@ plt.legend();
 # in a training loop, and it catches what the loss curve hides: wrong tables, shifted times, a net still out of scale. (Where the
 # green bars miss the line, the shipped net isn't at its best either.)
 #
-# **Break it.** In `late_clock` put `t + 1`. From which $t$ on does the test see it? Then return `shipped(...)` with its
-# noise times 1.02.
+# **Break it.** In `late_clock` put `t + 5`, then `t + 2`, then `t + 1`: how small a slip does the test still see, and at which $t$? Then return
+# `shipped(...)` with its noise times 1.02.
+#
+# <details><summary>What happens</summary>
+# A slip of 5 is seen up to about t = 500, one of 2 at the smallest t only, where each step changes the noise most in proportion, and one of 1 drowns in
+# the bars: for that, 64 pictures are too few. A factor of 1.02 moves the sum by 0.04 wherever the noise can be named, many times the bars: scale
+# is what this test sees best.
+# </details>
 #
 # %% [markdown]
 # ## 5. Train one
@@ -692,8 +840,14 @@ show_rows(rows, CLASSES);
 # the figure stays recognisably the same, though these nets share not one weight with yours. The noise decides which picture
 # it is; the data decides what the noise means; the net only has to find out.
 #
-# **Break it.** Train with `torch.randint(900, 1000, ...)` for the times, then with `(1, 100, ...)`. What can each of the two
-# nets do, and what do their samples look like?
+# **Break it.** Train with `torch.randint(900, 1000, (len(x0),), generator=generator)` for the times, then with `(1, 100, ...)`. What can each of
+# the two nets do, and what do their samples look like?
+#
+# <details><summary>What happens</summary>
+# The first draws silhouettes made of grain: it decides on a trouser and can't finish it. At t = 900 its error is as low as that of the net trained on all
+# times (0.004), at t = 100 it is 1.4, worse than saying nothing. The second draws cloth without a garment, patches with clean edges: at t = 100 its error is
+# 0.21, as low as the other's, at t = 500 it is 0.56 for 0.05. Two halves of one craft, and t tells them apart.
+# </details>
 #
 # ## 6. Back again: Algorithm 2
 #
@@ -1366,24 +1520,32 @@ right.legend();
 # A weight can change the price once more. The dotted line is the loss of the longer part of the shipped net's training: each error in
 # `v` counted $\min(\mathrm{SNR}, 5)/(\mathrm{SNR}+1)$ times (*min-SNR*, Hang et al. 2023), so that neither the last grain nor sheer
 # guessing takes the net's attention. Is that better? It was measured: five minutes of training each, Fréchet distance 0.57 with the weight and
-# 0.61 without (`benchmarks/choose_net.md`).
+# 0.61 without (`benchmarks/choose_net.md`). It has a price as well, which comes to light in section 10.
 #
 # What *you* trained in section 5 was a mixture: the net answers in `v` (so that no error is blown up at $t$ near $T$), and the loss is
 # priced in `eps`. The two choices are independent: what the net *says*, and what a mistake *costs*.
 #
-# **Break it.** In section 5, train `Denoiser(own, plan, "eps")` in place of `"v"`. The loss looks much the same. And the pictures?
+# **Break it.** In section 5, train `Denoiser(own, plan, "eps")` in place of `"v"`, and read it so in `show`. The loss looks much the same. And the pictures?
+#
+# <details><summary>What happens</summary>
+# The loss ends where it did (0.093 for 0.091), and the trouser becomes a shirt. At t = 1000 there is no picture in x_t at all, and whoever answers with the
+# noise has said nothing about the picture. Just below, a small error is divided by a small alpha: at t = 990 the error in the noise is 0.002 for 0.0001.
+# Nothing in the mean over all t, everything for the first strokes, which decide what the garment is.
+# </details>
 #
 # ## 10. Ten calls or a thousand
 #
 # DDPM made its pictures in 1,000 calls of the net. **How many are needed?** Samplers without fresh noise can be judged without any
-# statistics: from one and the same noise, the exact path has one end, so ask how far each sampler's end is from it. The "exact" end
-# here is DPM-Solver++ with 100 calls.
+# statistics: from one and the same noise, the exact path has one end, so ask how far each sampler's end is from it. For the exact end we
+# pay the thousand calls, once.
 
 # %%
 eight, eight_kinds = noise(8, 1, 28, 28, seed=31), torch.tensor([9, 8, 0, 3, 7, 4, 5, 1])
 samplers = {"DDIM": sample_ddim, "Heun": sample_heun, "DPM-Solver++(2M)": sample_dpmpp_2m}
-budgets = (5, 10, 20, 40)
-goal = sample(sample_dpmpp_2m, sampling, eight, plan.times(100), eight_kinds)
+budgets = (5, 10, 20, 50)
+walk = sample_dpmpp_2m(sampling, plan, eight.to(device), plan.times(1000), eight_kinds.to(device))
+with autocast(device):
+    goal = final(tqdm(walk, total=1001, desc="a thousand calls", leave=False)).cpu()
 ends, jobs = {}, [(name, calls) for name in samplers for calls in budgets]
 for name, calls in tqdm(jobs, desc="three samplers", leave=False):
     n_steps = (calls + 1) // 2 if name == "Heun" else calls  # Heun calls twice a stride, and once on the last
@@ -1395,17 +1557,18 @@ for name, colour, marker in zip(samplers, (BLUE, ORANGE, RED), "os^", strict=Tru
     gap = torch.stack([(ends[name, n] - goal).square().mean(dim=(1, 2, 3)).sqrt() for n in budgets])  # [budgets, 8]
     calls = [2 * ((n + 1) // 2) - 1 if name == "Heun" else n for n in budgets]
     axis.errorbar(calls, gap.mean(1), 2 * gap.std(1) / 8**0.5, color=colour, marker=marker, capsize=3, label=name)
+    print(f"{name:17s} " + ", ".join(f"{n} calls {g:.3f}" for n, g in zip(calls, gap.mean(1).tolist(), strict=True)))
 axis.set(xlabel="calls of the net", ylabel="rms distance to the exact end", xscale="log", yscale="log")
 axis.set_xticks(budgets, [str(n) for n in budgets], minor=False)
-axis.set_title("8 pictures; bars: two standard errors")
+axis.set_title("8 pictures, against 1,000 calls; bars: two standard errors")
 axis.minorticks_off()
 axis.legend()
-show_rows({"100 calls": goal} | {f"{name}, 5": ends[name, 5] for name in samplers});
+show_rows({"1,000 calls": goal} | {f"{name}, 5": ends[name, 5] for name in samplers});
 
 # %% [markdown]
 # Up to ten calls the three are alike: an order is a promise about *small* strides, and Heun, which spends two calls on each, has few of
-# them. From twenty on the second-order samplers pull away, and at forty DDIM is two to three times as far off as they are. But look at the pictures: at
-# five calls, too, every row is a row of clothes, only not *the same* clothes to the last fold.
+# them. From twenty on the second-order samplers pull away; at fifty DDIM is twice as far off as they are, and they are within
+# three grey levels of the thousand calls (a level is 2 / 255, about 0.008). But look at the pictures: at five calls, too, every row is a row of clothes, only not *the same* clothes to the last fold.
 #
 # ### As a crowd
 #
@@ -1463,24 +1626,73 @@ draw_crowd(guided_crowd)
 # %% [markdown]
 # Stressing the class makes the single picture clearer and the crowd far worse: it draws types. The other two can't be told apart by 256
 # samples, nor from real pictures (these were drawn without minding the classes, the samples have all ten in equal numbers). That takes
-# more of them. From the shipped card, with the floor for as many real ones; the scale was chosen on other images, those of the validation split
-# (`benchmarks/choose_sampling.md`):
+# more of them. From the shipped card, 2,048 samples a dot, calls of every net counted; grey is the distance of as many real training
+# pictures. (The scale was chosen on other images, those of the validation split: `benchmarks/choose_sampling.md`.)
 
 # %%
-figures = read_card("ddpm-fashion").get("figures", {}).get("samplers", [])
-print(f"{'sampler':10s} {'led away from':18s} {'calls':>5s} {'n':>6s} {'distance':>9s} {'real pictures':>14s}")
+figures = read_card("ddpm-fashion")["figures"]["samplers"]
+ways = {"DDPM": ("ddpm", None), "DDIM": ("ddim", None), "Heun": ("heun", None), "DPM-Solver++(2M)": ("dpmpp_2m", None)}
+ways["led away from the snapshot"] = ("dpmpp_2m", "ddpm-fashion-250k")
+figure, axis = plt.subplots(figsize=(9, 4.2))
+for (name, way), colour, marker in zip(ways.items(), (PINK, BLUE, ORANGE, RED, GREEN), "vos^D", strict=True):
+    rows = [row for row in figures if (row["sampler"], row["guide"]) == way and row["n"] == 2048 and row["guidance"] == 1]
+    axis.plot([row["calls"] for row in rows], [row["fd"] for row in rows], color=colour, marker=marker, label=name)
+axis.axhline(figures[0]["fd_floor"], color=GREY, label="real pictures")
+axis.set(xlabel="calls of the net", ylabel="Fréchet distance", xscale="log", ylim=(0, None))
+axis.set_xticks([10, 20, 50, 1000], ["10", "20", "50", "1000"])
+axis.minorticks_off()
+axis.set_title("2,048 samples, against 2,048 test pictures")
+axis.legend();
+
+# %%
+print("10,000 samples, against 10,000 test pictures")
 for row in figures:
-    guide = row.get("guide") or "-"
-    print(f"{row['sampler']:10s} {guide:18s} {row['calls']:5d} {row['n']:6,} {row['fd']:9.3f} {row['fd_floor']:14.3f}")
+    if row["n"] == 10_000:
+        led = f", led away from {row['guide']}" if row["guide"] else ""
+        print(f"  {row['calls']:4d} calls: {row['fd']:.3f}; real pictures {row['fd_floor']:.3f} ({row['sampler']}{led})")
 
 # %% [markdown]
-# On the colour photographs of DDIM's paper (Song et al. 2021, table 1) fresh noise ruins a run of ten steps, the more so with the large variance.
-# On our small grey pictures, with the small variance and `x0` clipped, it does no more than come last. More calls bring the distance down, but
-# not to that of real pictures, however many: what then remains isn't the sampler's, it is **the net's**. More training closes it (compare the
-# rows of section 5), and some of it is bought back by knowing in which direction the net is still wrong.
+# Three things in this picture. (How far a dot may be off: with three seeds the green one at twenty calls was 0.123, 0.114 and 0.111.)
 #
-# **Break it.** Lead away from `ddpm-fashion-10k`, then from `ddpm-fashion-50k`: how bad may a bad example be? Then leave the clipping out
-# of `sampling` and sample with `variance="large"` in ten steps.
+# 1. **Without fresh noise nothing moves after twenty calls.** DDIM, Heun and DPM-Solver++ have arrived at the end of the same path; what keeps it from the
+#    grey line isn't the sampler's error, it is **the net's**, carried along from stroke to stroke.
+# 2. **DDPM comes last with few calls and overtakes them at fifty.** Its fresh noise covers up what went wrong before, and the net looks again (Karras et al.
+#    2022, section 4). In few steps there is too much of it: on the colour photographs of DDIM's paper (Song et al. 2021, table 1) it ruins a run of ten.
+# 3. **The net's error can be bought back**, in part, by knowing in which direction the net is still wrong: at twenty and fifty calls the green line has half of them
+#    for its steps and is far below the rest. More training closes the gap at its root (compare the rows of section 5).
+#
+# ### Why are a thousand calls worse than fifty?
+#
+# The green line rises again, from 0.11 to 0.27. It can't be the sampler: more strokes follow the path more closely. So the path itself must lead astray, **in a place
+# where few strokes never look**. With 50 calls, 25 steps, the last look is at $t = 40$; with 1,000 there are nineteen more below that, down to $t = 2$. How good is the
+# net there? And the snapshot that it is led away from?
+
+# %%
+small = times[: times.index(100) + 1]
+early_miss, _ = measure(early, *fresh, small, "snapshot, small times")
+for miss, colour, label in ((fresh_miss[: len(small)], BLUE, "shipped net"), (early_miss, ORANGE, "snapshot, 250,000 images")):
+    plt.errorbar(small, miss.mean(1), 2 * miss.std(1) / 8, color=colour, marker="o", markersize=5, capsize=3, label=label)
+plt.axvline(40, color=GREY, linestyle=":")
+plt.text(42, 0.7, "with 25 steps the last look is here", color=GREY)
+plt.gca().set(xlabel="t", ylabel="error in the noise", xscale="log", ylim=(0, 1))
+plt.title("small times, 64 test pictures; bars: two standard errors")
+plt.legend(loc="lower left");
+
+# %% [markdown]
+# Below $t = 30$ the *snapshot* is the better net, though the shipped one has seen seven times as many pictures. Look at the dotted line of section 9: the longer part of its
+# training counted an error at $t = 20$ with the weight 0.009. **What a weight doesn't count is unlearnt.** At these times the net is led away from its betters.
+#
+# The proof is to leave those looks out. Led away in 200 calls, all the way down: distance 0.33. The same, but from $t = 40$ to the picture in one stroke: 0.18. In 50 calls: 0.16
+# (512 samples of one seed, validation pictures). So few calls are not only cheap here, they hide a fault; and only whoever also runs the slow way finds it.
+#
+# **Break it.** Lead away from `ddpm-fashion-50k`, then from `ddpm-fashion-10k` (`Sampling("dpmpp_2m", guide=..., guide_scale=2.3)`): how bad may a bad
+# example be? Then sample DDPM in ten steps with `variance="large"`.
+#
+# <details><summary>What happens</summary>
+# Away from the snapshot after 50,000 images: as good as before, as far as 256 samples can tell (0.28 for 0.30, the mean of two seeds). After 10,000: 0.65.
+# That net's mistakes are no longer ours on a larger scale; the pictures turn pale, grainy and hard. With the large variance: 3.5 for 0.6. Each step adds the
+# noise of data that are noise themselves (lesson 04, section 7), and ten steps can't take it away again: good garments, full of grain.
+# </details>
 #
 # ## What you have learnt
 #
@@ -1489,6 +1701,7 @@ for row in figures:
 # | Where does the label come from? | you made it: the total noise of one jump | 1 |
 # | Why tell the net the time? | one net does a thousand jobs, from sharpening to inventing | 2 |
 # | What does squared error teach? | conditional means; with nothing to see, the class's mean | 2 |
+# | Why a U? | the skips carry the grain, the bottom carries the figure | 2 |
 # | How is it trained? | a random time, one jump, one loss | 3 |
 # | Where is zero? | at $1 - \mathrm E[\hat\varepsilon^2]$; for pictures between a straight line and a copyist | 4 |
 # | How do you test a noise predictor? | $\mathrm{mean}(\hat\varepsilon^2)$ + error = 1, at each $t$ | 4 |
@@ -1497,17 +1710,18 @@ for row in figures:
 # | What does guidance sample? | at 0 and 1 what it says, beyond 1 something with less variety than the tilted density | 8 |
 # | What should a net be led away from? | a worse self: mistakes go, variety stays | 8 |
 # | What does the target change? | the price of a mistake at each time | 9 |
-# | How many calls? | for this net ten to fifty; what remains then is the net's | 10 |
+# | How many calls? | for this net some twenty to fifty; more of them show where the net is blind | 10 |
 #
 # ## Compared with others
 #
 # *The annotated diffusion model* (Rogge & Rasul), *fastai's* part 2 (course22p2) and *MIT's 6.S184* labs were read beside this lesson.
 #
 # - **Where this page goes further**: the loss has its floor drawn under it, exactly in one dimension and between two walls for pictures; the noise predictor is
-#   tested without labels; every step of the bound is checked by a number, and the bound itself against the model's likelihood by quadrature; guidance is
-#   compared with the density that it is said to sample; samplers are compared at equal numbers of calls with error bars. Six exercises have graders with
+#   tested without labels; every step of the bound is checked by a number, and the bound itself against the model's likelihood by quadrature; a U-Net's wires are cut one level at
+#   a time and what is lost is measured; guidance is compared with the density that it is said to sample; samplers are compared at equal numbers of calls with error bars. Six exercises have graders with
 #   hints, and what was written trains and samples. All of it runs on two processor cores without a download.
-# - **Where not yet**: the annotated model writes the U-Net out on the page, block by block (here it is in `course_lib/models/unet.py`); fastai builds its training
+# - **Where not yet**: the annotated model builds the U-Net on the page from its smallest parts (here two pieces are shown and measured, the rest is in
+#   `course_lib/models/unet.py`); fastai builds its training
 #   loop from nothing, reads a run through its activations, and goes on to latents and text; MIT has the theory in continuous time, where DDPM, DDIM and flows
 #   are one family. Our pictures are 28 by 28 and grey.
 #
