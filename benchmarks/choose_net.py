@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from course_lib.data import fashion_batches
+from course_lib.data import fashion_batches, fashion_mnist, to_float
 from course_lib.device import autocast, place
 from course_lib.diffusion import Denoiser, Schedule, clipped, final, sample_ddim
 from course_lib.diffusion import denoiser as denoiser_module
@@ -47,6 +47,7 @@ WEIGHTINGS = {
     None: None,
     "min-snr-5": min_snr,
     # Karras et al. 2022, table 1: lambda(sigma) c_out^2 has data spread 0.5 built in; on v's error it is 1 / (sd^2 ..)
+    "min-snr-5, at least 0.2": lambda alpha, sigma: min_snr(alpha, sigma).clamp(min=0.2),
     "mid": lambda alpha, sigma: 4 * alpha * sigma,
     "soft-mid": lambda alpha, sigma: 0.5 + alpha * sigma,
 }
@@ -92,6 +93,20 @@ def evaluate(net, schedule, target, calls, n=2048):
     }
 
 
+@torch.no_grad()
+def small_times(denoise, times=(4, 20), n=256):
+    """The error in the noise at times that few calls never look at, on validation images."""
+    images, labels = fashion_mnist("valid")
+    x0, cond, errors = to_float(images[:n]), torch.as_tensor(labels[:n].astype("int64")), {}
+    for t in times:
+        eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(t))
+        with autocast("cpu"):
+            errors[f"eps_error_{t}"] = (
+                (denoise(denoise.schedule.add_noise(x0, t, eps), t, cond)[1] - eps).square().mean()
+            )
+    return {name: round(error.item(), 4) for name, error in errors.items()}
+
+
 def trial(change: dict, minutes: float):
     v = {**BASE, **change}
     net, optimizer = build(v)
@@ -129,6 +144,7 @@ def trial(change: dict, minutes: float):
         "loss": round(step.loss, 4),
         "threads": torch.get_num_threads(),
         **evaluate(ema.module, schedule, v["target"], 20),
+        **small_times(Denoiser(ema.module, schedule, v["target"])),
     }
     return row, ema.module
 
