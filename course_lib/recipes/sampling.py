@@ -86,8 +86,9 @@ def image_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The images of `generate` as they are made, a batch of (images, labels) at a time, beginning with number `start`.
 
-    Image i depends on the seed, its label and i: a run of fewer images is the start of a longer one, and one that was
-    cut goes on at a multiple of batch_size with the same images.
+    A run of fewer images is the start of a longer one, and one that was cut goes on with the same images: each starts
+    from noise of its own. Samplers with fresh noise draw it by the batch, so there the two agree where batches do, that
+    is for the same batch_size and a start at a multiple of it.
     """
     _check_counts(n, calls)
     kind = _diffusion_recipe(name)
