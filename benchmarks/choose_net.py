@@ -11,6 +11,7 @@ import json
 import math
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,8 +47,7 @@ BASE = {
 WEIGHTINGS = {
     None: None,
     "min-snr-5": min_snr,
-    # Karras et al. 2022, table 1: lambda(sigma) c_out^2 has data spread 0.5 built in; on v's error it is 1 / (sd^2 ..)
-    "min-snr-5, at least 0.2": lambda alpha, sigma: min_snr(alpha, sigma).clamp(min=0.2),
+    "min-snr-5, at least 0.2": partial(min_snr, least=0.2),
     "mid": lambda alpha, sigma: 4 * alpha * sigma,
     "soft-mid": lambda alpha, sigma: 0.5 + alpha * sigma,
 }

@@ -347,7 +347,7 @@ def test_a_later_leg_needs_the_weights_of_the_one_before_and_nothing_else(train_
     def tensors(path: Path) -> dict:  # not bytes: the order of a safetensors header is not fixed
         return {name: tensor.tolist() for name, tensor in load_file(path).items()}
 
-    monkeypatch.setattr(ddpm_fashion, "LEGS", (ddpm_fashion.Leg(3, weighted=False), ddpm_fashion.Leg(2, flat=0.5)))
+    monkeypatch.setattr(ddpm_fashion, "LEGS", (ddpm_fashion.Leg(3, least=1.0), ddpm_fashion.Leg(2, flat=0.5)))
     out = train_command("run")
     whole, snapshot = tensors(out / "ddpm-fashion.safetensors"), (out / "ddpm-fashion-10k.json").read_text()
     card = json.loads((out / "ddpm-fashion.json").read_text())

@@ -511,21 +511,24 @@ def test_min_snr_is_the_papers_weight_for_v():
     plan = ddpm_fashion.schedule()
     alpha, sigma = plan.alpha[1:], plan.sigma[1:]
     snr = (alpha / sigma) ** 2
-    torch.testing.assert_close(ddpm_fashion.min_snr(alpha, sigma), snr.clamp(max=5) / (snr + 1), rtol=1e-12, atol=1e-15)
+    weight = ddpm_fashion.min_snr(alpha, sigma)
+    torch.testing.assert_close(weight, snr.clamp(max=5) / (snr + 1), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(ddpm_fashion.min_snr(alpha, sigma, 0.2), weight.clamp(min=0.2), rtol=0, atol=0)
 
 
-def test_only_a_weighted_leg_has_the_weight():
-    """The first step of two legs from one seed: the same errors, once counted plainly and once by min_snr."""
+@pytest.mark.parametrize("least", [0.0, 0.2, 1.0])
+def test_a_leg_weights_by_min_snr_but_at_least_so_much(least):
+    """The first step of a leg: the same errors whatever the weight, and at 1 their plain mean."""
     loss, errors = {}, {}
-    for weighted in (False, True):
-        leg = ddpm_fashion.Leg(10, weighted=weighted)
+    for leg in (ddpm_fashion.Leg(10, least=1.0), ddpm_fashion.Leg(10, least=least)):
         run = ddpm_fashion.setup(runs.CONFIG, leg, data=runs.fake_data())
         done = next(train(run.phase, run.batches, 10, precision=torch.float32)).losses[ddpm_fashion.NAME]
-        loss[weighted], errors[weighted] = done["loss"].item(), done["per_image"]
-    assert torch.equal(errors[False], errors[True])
+        loss[leg.least], errors[leg.least] = done["loss"].item(), done["per_image"]
+    assert torch.equal(errors[1.0], errors[least])
+    assert loss[1.0] == pytest.approx(errors[1.0].mean().item(), rel=1e-5)
     alpha, sigma = (part[done["t"]].float() for part in (ddpm_fashion.schedule().alpha, ddpm_fashion.schedule().sigma))
-    assert loss[False] == pytest.approx(errors[False].mean().item(), rel=1e-5)
-    assert loss[True] == pytest.approx((ddpm_fashion.min_snr(alpha, sigma) * errors[True]).mean().item(), rel=1e-5)
+    weight = torch.minimum(alpha**2, 5 * sigma**2).clamp(min=least)
+    assert loss[least] == pytest.approx((weight * errors[least]).mean().item(), rel=1e-5)
 
 
 def test_the_loss_falls_on_the_recipe(monkeypatch):

@@ -4,6 +4,7 @@ import json
 import platform
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -52,18 +53,19 @@ class Leg:
 
     steps: int
     flat: float = 0.4  # fraction of its steps at the full learning rate; over the rest it comes down in a line
-    weighted: bool = True  # by min_snr; the first leg was made before that was tried
+    least: float = 0.2  # the least weight that an error in v has at any time; 1 weights all times alike
 
 
-LEGS = (Leg(5_100, flat=0.76, weighted=False), Leg(23_000))
+LEGS = (Leg(5_100, flat=0.76, least=1.0), Leg(23_000, least=0.0), Leg(16_000))  # why three: benchmarks/choose_net.md
 
 
-def min_snr(alpha: Tensor, sigma: Tensor) -> Tensor:
+def min_snr(alpha: Tensor, sigma: Tensor, least: float = 0.0) -> Tensor:
     """Min-SNR weighting with gamma 5, for the target v (Hang et al. 2023, section 3.4): [B] to [B].
 
-    Each error in v counts min(SNR, 5) / (SNR + 1), less where there is hardly any noise or hardly anything else.
+    Each error in v counts min(SNR, 5) / (SNR + 1), less where there is hardly any noise or hardly anything else, but
+    nowhere less than `least`: without it the smallest times, where long samplings take half their steps, go untrained.
     """
-    return torch.minimum(alpha**2, 5 * sigma**2)  # alpha^2 + sigma^2 = 1
+    return torch.minimum(alpha**2, 5 * sigma**2).clamp(min=least)  # alpha^2 + sigma^2 = 1
 
 
 def schedule() -> Schedule:
@@ -143,7 +145,7 @@ def setup(
         net.load_state_dict(start.state_dict())
     net = place(net, device, compiled=True)
     generator = torch.Generator().manual_seed(seed)
-    denoise = Denoiser(prepare(net), schedule(), TARGET, min_snr if leg.weighted else None)
+    denoise = Denoiser(prepare(net), schedule(), TARGET, partial(min_snr, least=leg.least))
     loss = loss_on(denoise, config.null_class, generator, shard)
     phase = Phase(NAME, net, loss, Muon(net, lr=LR), Ema(net), warmup_flat_decay(flat=leg.flat))
     batches = Batches(*(data or fashion_mnist("train")), BATCH_SIZE, seed, shard=shard)
