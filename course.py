@@ -9,7 +9,8 @@ python3 course.py COMMAND ...     anything else goes to `python -m course_lib`: 
 
 lab takes --no-browser, --port N and --host H; what it doesn't know goes to JupyterLab.
 test takes --only NAME,NAME; what it doesn't know goes to pytest.
---cpu (lab, test): on Linux, take the build of torch without CUDA, 0.2 GB instead of 3.
+--cpu (lab, test): on Linux, take the build of torch without CUDA, 0.2 GB instead of 3. Later starts remember it;
+for CUDA again, delete the virtual environment and start without --cpu.
 MARBLE_VENV=FOLDER in the environment puts the virtual environment there instead of in .venv.
 """
 
@@ -52,7 +53,26 @@ class Trouble(Exception):
 
 def venv_dir():
     """The folder of the virtual environment."""
-    return Path(os.environ.get("MARBLE_VENV") or ROOT / ".venv").expanduser().absolute()
+    given = os.environ.get("MARBLE_VENV") or ROOT / ".venv"
+    try:
+        return Path(given).expanduser().absolute()
+    except RuntimeError:  # ~NAME of a user who isn't there
+        raise Trouble("MARBLE_VENV names {}, a home folder that isn't known. Write it out.".format(given)) from None
+
+
+def check_place(venv):
+    """Refuse a place where no folder can be: at or below a file, or on a drive that isn't there."""
+    there = next((place for place in (venv, *venv.parents) if os.path.lexists(str(place))), None)
+    if there is None:
+        raise Trouble(
+            "The environment can't be in {}: there is no {} here. Set MARBLE_VENV to a folder on a disk that is "
+            "here.".format(venv, venv.anchor)
+        )
+    if not os.path.isdir(str(there)):
+        raise Trouble(
+            "The environment can't be in {}: {} is not a folder. Move that away, or set MARBLE_VENV to a folder that "
+            "is empty or doesn't exist.".format(venv, there)
+        )
 
 
 def venv_python(venv, windows=os.name == "nt"):
@@ -83,16 +103,17 @@ def runs(python):
 
 def probe(python):
     """What an environment's Python says of itself: version and site-packages; None if it's broken or has no pip."""
-    code = (
-        "import json, sys, sysconfig, importlib.util as u;"
-        "print(json.dumps([sys.version.split()[0], sysconfig.get_path('purelib'), u.find_spec('pip') is not None]))"
+    code = (  # relative, and so ASCII: with -I it may spell the folders above in another encoding
+        "import json, os, sys, sysconfig, importlib.util as u;"
+        "site = os.path.relpath(sysconfig.get_path('purelib'), sys.prefix);"
+        "print(json.dumps([sys.version.split()[0], site, u.find_spec('pip') is not None]))"
     )
     try:
         done = subprocess.run([str(python), "-I", "-c", code], capture_output=True, text=True, timeout=60)
         version, site, pip = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    return {"version": version, "site": Path(site)} if pip else None
+    return {"version": version, "site": Path(python).parent.parent / site} if pip else None
 
 
 def wanted(which, version):
@@ -107,20 +128,45 @@ def stamp_of(venv, which):
     return venv / "marble-{}.stamp".format(which)
 
 
-def is_ready(venv, which, facts):
-    """Whether a finished install of these very requirements is there."""
+def read_stamp(venv, which, facts):
+    """The packages that a finished install of these very requirements left; None if there was no such install."""
     try:
-        return bool(facts) and stamp_of(venv, which).read_text() == wanted(which, facts["version"])
-    except OSError:
-        return False
+        lines = stamp_of(venv, which).read_text().splitlines()
+    except (OSError, ValueError):
+        return None
+    if not facts or lines[:1] != [wanted(which, facts["version"])]:
+        return None
+    return set(lines[1:]) or pinned(which)  # earlier launchers wrote no names
+
+
+def is_ready(venv, which, facts, cpu=False):
+    """Whether a finished install is there that nothing was taken from since, and has no CUDA where --cpu is given."""
+    left = read_stamp(venv, which, facts)
+    return left is not None and left <= packages(facts["site"]) and not (cpu and has_cuda(facts["site"]))
 
 
 def write_stamps(venv, which, facts):
-    """Say that an install has finished; `test` holds all of `lab`."""
+    """Say that an install has finished, and what it left; `test` holds all of `lab`."""
     for name in ("lab", "test") if which == "test" else ("lab",):
         fresh = venv / "stamp.tmp"
-        fresh.write_text(wanted(name, facts["version"]))
+        fresh.write_text("\n".join([wanted(name, facts["version"])] + sorted(packages(facts["site"]))))
         os.replace(fresh, stamp_of(venv, name))  # so that a stamp is whole or isn't there
+
+
+def plain(name):
+    """A package's name in the one spelling that all of its spellings share."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def packages(site):
+    """The names of the packages in this folder: read from the folder's listing, which takes a millisecond."""
+    return {plain(info.name.split("-")[0]) for info in site.glob("*.dist-info")}
+
+
+def pinned(which):
+    """The names of the packages that the requirements ask for themselves."""
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in SETS[which] if name != "constraints.txt")
+    return {plain(name) for name in re.findall(r"^([\w.-]+)==[^\s;]+[ \t]*(?:#.*)?$", text, re.M)}
 
 
 def make_venv(venv):
@@ -152,13 +198,14 @@ def set_up(which, cpu=False):
     """Bring the virtual environment to what `which` needs and return its Python; takes a moment when it's there."""
     check_python()
     venv = venv_dir()
+    check_place(venv)
     python = venv_python(venv)
     facts = probe(python) if not (venv / "marble-unfinished").exists() else None
-    if not is_ready(venv, which, facts):
+    if not is_ready(venv, which, facts, cpu):
         venv.parent.mkdir(parents=True, exist_ok=True)
         with lock(venv.parent / (venv.name + ".lock")) as held:
             facts = probe(python) if not (venv / "marble-unfinished").exists() else None
-            if not is_ready(venv, which, facts):
+            if not is_ready(venv, which, facts, cpu):
                 facts = install(venv, which, facts, cpu, held)
     link(facts["site"])
     return python
@@ -166,18 +213,25 @@ def set_up(which, cpu=False):
 
 def install(venv, which, facts, cpu, held=None):
     """Install the requirements into the environment, which is made first if it must be."""
+    cpu = cpu or without_cuda(venv, facts)  # who once took the small build doesn't get the large one unasked
     check_disk(venv, cpu)
     if facts is None:
         make_venv(venv)
         facts = probe(venv_python(venv))
         if facts is None:
             raise Trouble("The virtual environment in {} doesn't start. Delete that folder and try again.".format(venv))
-    for stamp in SETS:
+    gone = (read_stamp(venv, which, facts) or set()) - packages(facts["site"])
+    if gone:
+        say("Gone from the environment since it was set up: {}.".format(", ".join(sorted(gone))))
+    for old in [stamp_of(venv, name) for name in SETS] + [venv / "marble-cpu"]:
         with contextlib.suppress(FileNotFoundError):
-            stamp_of(venv, stamp).unlink()
+            old.unlink()
     sweep(venv, facts["site"])
+    if cpu:
+        (venv / "marble-cpu").touch()  # before pip, which may be cut off before torch is there to tell
+    say_build(venv, facts["site"], cpu)
     requirements = "requirements-test.txt" if which == "test" else "requirements.txt"
-    run_pip(venv, ["-r", str(ROOT / requirements)] + (["--extra-index-url", CPU_INDEX] if cpu else []), held)
+    run_pip(venv, ["-r", str(ROOT / requirements)] + torch_arguments(facts["site"], cpu), held)
     shutil.rmtree(venv / "tmp", ignore_errors=True)
     settle(venv)
     write_stamps(venv, which, facts)
@@ -203,9 +257,11 @@ def sweep(venv, site):
 def link(site):
     """Let the environment's Python import `course_lib` from wherever this checkout lies now."""
     path = site / "marble_course.pth"
+    # ASCII alone, since Python 3.11 reads such a file in the locale's encoding; bytes, since that reads paths as well
+    line = "import os, sys; sys.path.append(os.fsdecode({!r}))\n".format(os.fsencode(str(ROOT))).encode("ascii")
     with contextlib.suppress(OSError):  # a shared environment may be read-only: PYTHONPATH does it there
-        if not path.exists() or path.read_text(encoding="utf-8") != str(ROOT) + "\n":
-            path.write_text(str(ROOT) + "\n", encoding="utf-8")
+        if not path.exists() or path.read_bytes() != line:
+            path.write_bytes(line)
 
 
 @contextlib.contextmanager
@@ -239,6 +295,46 @@ def try_lock(file):
     return True
 
 
+# ---------------------------------------------------------------- torch, with CUDA or without
+
+
+def has_cuda(site):
+    """Whether the torch in this folder is built for a GPU; None without a torch. It is read: an import takes long."""
+    try:
+        text = (site / "torch" / "version.py").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    return re.search(r"^(cuda|hip|xpu)\b[^=\n]*=\s*['\"]", text, re.M) is not None
+
+
+def without_cuda(venv, facts):
+    """Whether the environment was set up without CUDA: what its torch says, or what was asked where it has none."""
+    cuda = has_cuda(facts["site"]) if facts else None
+    return (venv / "marble-cpu").exists() if cuda is None else sys.platform == "linux" and not cuda
+
+
+def torch_arguments(site, cpu):
+    """What pip must be told besides the requirements, so that it takes the build of torch that is wanted."""
+    pin = re.search(r"^torch==([\w.]+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M)
+    version = pin.group(1) if pin else "none"
+    here = [info for end in ("", "+*") for info in site.glob("torch-{}{}.dist-info".format(version, end))]
+    if not cpu or (here and not has_cuda(site)):
+        return []  # a torch that will do isn't asked for again, nor is an index that may be out of reach
+    # to pip, a build with CUDA is as good as any other of that version: only the full name moves it
+    exact = ["torch=={}+cpu".format(version)] if here else []
+    return exact + ["--extra-index-url", CPU_INDEX]
+
+
+def say_build(venv, site, cpu):
+    """Say which build of torch is to come, where that may surprise."""
+    if cpu and has_cuda(site):
+        say("The torch here is built with CUDA. --cpu puts the small build in its place; CUDA's own libraries stay.")
+        say("To be rid of those as well, delete {} and run the same command again.".format(venv))
+    elif sys.platform == "linux" and not cpu and CPU_INDEX not in " ".join(os.environ.values()):
+        if not shutil.which("nvidia-smi"):
+            say("No NVIDIA GPU is seen here: with --cpu, this would take the small build of torch.")
+
+
 # ---------------------------------------------------------------- pip, and what can go wrong with it
 
 
@@ -250,9 +346,6 @@ def run_pip(venv, arguments, held=None, every=0.2):
     if os.name != "nt" and "TMPDIR" not in env:  # beside the environment: /tmp may be small, and remains are found
         (venv / "tmp").mkdir(exist_ok=True)
         env["TMPDIR"] = str(venv / "tmp")
-    if sys.platform == "linux" and CPU_INDEX not in " ".join(arguments + list(env.values())):
-        if not shutil.which("nvidia-smi"):
-            say("No NVIDIA GPU is seen here: with --cpu, this would take the small build of torch.")
     say("Installing; pip's own words go to {}".format(log))
     start = time.monotonic()
     with open(log, "wb") as out:
@@ -376,10 +469,9 @@ def no_writing(place):
 
 
 def free_gb(path):
-    """Gigabytes free on the disk that this path lies on or would lie on."""
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free / 1e9
+    """Gigabytes free on the disk that this path lies on or would lie on; 0 where there is no such disk."""
+    there = next((place for place in (path, *path.parents) if place.exists()), None)
+    return shutil.disk_usage(there).free / 1e9 if there else 0.0
 
 
 def check_disk(venv, cpu):
@@ -442,13 +534,20 @@ def notebook_of(arguments):
     folder = ROOT / "notebooks"
     for index, argument in enumerate(arguments):
         before = arguments[index - 1] if index else ""
-        if argument.startswith("-") or (before.startswith("-") and before not in ("--no-browser", "--allow-root")):
+        alone = "=" in before or before in ("", "--no-browser", "--allow-root")
+        if argument.startswith("-") or (before.startswith("-") and not alone):
             continue  # an option, or an option's value
-        path = Path(argument)
-        given = path.suffix == ".ipynb" and path.exists()
-        hits = [path.resolve()] if given else sorted(folder.glob(argument + "*.ipynb"))
-        if hits and ROOT in hits[0].parents:
-            return hits[0].relative_to(ROOT).as_posix(), arguments[:index] + arguments[index + 1 :]
+        lessons = [path for path in sorted(folder.glob("*.ipynb")) if path.name.startswith(argument)]
+        if os.path.exists(argument) and (argument.endswith(".ipynb") or not lessons):
+            lessons = [Path(argument).resolve()]
+        if lessons and (ROOT == lessons[0] or ROOT in lessons[0].parents):
+            return lessons[0].relative_to(ROOT).as_posix(), arguments[:index] + arguments[index + 1 :]
+        names = ", ".join(path.name.split("_")[0] for path in sorted(folder.glob("*.ipynb")))
+        raise Trouble(
+            "There is no lesson {}. Name one by how its file begins ({}), or give the path of a file within {}.".format(
+                argument, names, ROOT
+            )
+        )
     return ("notebooks/" + FIRST if (folder / FIRST).exists() else None), arguments
 
 
@@ -473,13 +572,14 @@ def lab_arguments(arguments, root_user=False):
 def lab(arguments):
     """Set up, verify data and weights, open JupyterLab."""
     cpu, arguments = take(arguments, "--cpu")
+    command = lab_arguments(arguments, hasattr(os, "geteuid") and os.geteuid() == 0)  # a slip is said before an install
     python = set_up("lab", cpu)
     if call(python, "-m", "course_lib", "verify"):
         raise Trouble(
             "Data or weights are not what they should be (see above). `git checkout -- assets weights` brings the "
             "shipped files back."
         )
-    return become(python, *lab_arguments(arguments, hasattr(os, "geteuid") and os.geteuid() == 0))
+    return become(python, *command)
 
 
 def doctor(arguments):
@@ -487,7 +587,7 @@ def doctor(arguments):
     venv = venv_dir()
     python = venv_python(venv)
     facts = probe(python)
-    if is_ready(venv, "lab", facts):
+    if read_stamp(venv, "lab", facts) is not None:  # and if something is gone since, its own doctor says what
         link(facts["site"])
         return become(python, "-m", "course_lib", "doctor", *arguments)
     lines = before_set_up(venv)
@@ -506,10 +606,14 @@ def before_set_up(venv):
         lines.append((False, "Python", sys.version.split()[0], str(trouble)))
     pip = all(importlib.util.find_spec(name) for name in ("venv", "ensurepip"))
     lines.append((pip, "venv", "can be made" if pip else "ensurepip is missing", "sudo apt install python3-venv"))
+    try:
+        check_place(venv)
+    except Trouble as trouble:
+        lines.append((False, "folder", str(venv), str(trouble)))
     free = free_gb(venv)
     room = free >= NEED_GB or (venv / "install.log").exists()
     lines.append((room, "disk", "{:.1f} GB free".format(free), "make {:g} GB free, or set MARBLE_VENV".format(NEED_GB)))
-    begun = "begun and not finished" if venv.exists() else "not made yet"
+    begun = "begun and not finished" if venv.is_dir() else "not made yet"
     lines.append((False, "environment", begun, "python3 course.py lab"))
     return lines
 
@@ -620,6 +724,11 @@ def explain(error):
         return disk_full(venv_dir())
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return no_writing(error.filename or venv_dir())
+    if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+        return Trouble(
+            "{} is in the way of the set-up ({}). Move it away, or set MARBLE_VENV to a folder that is empty or "
+            "doesn't exist.".format(error.filename or venv_dir(), error.strerror)
+        )
     raise error
 
 

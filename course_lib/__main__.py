@@ -23,7 +23,7 @@ def _add_sampling_options(parser: argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m course_lib", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("train", help="make a shipped model's weights again, or go on where a run was cut")
+    command = commands.add_parser("train", help="make a shipped model's weights again; a long run goes on from a cut")
     command.add_argument("name", help="a recipe, for example ddpm-fashion")
     command.add_argument("--steps", type=int, help="by default the recipe's own")
     command.add_argument("--folder", type=Path, help="where checkpoints and the log go; by default the user's cache")
@@ -63,6 +63,8 @@ def _sampling(args):
 
     asked = {key: getattr(args, key) for key in ("sampler", "guidance", "guide", "guide_scale")}
     asked = {key: value for key, value in asked.items() if value is not None}
+    if "guide_scale" in asked and "guide" not in asked:
+        raise ValueError("--guide-scale says how far to lead away from a snapshot: name it with --guide.")
     return Sampling(**asked) if asked else best_sampling(args.name, args.calls)
 
 
@@ -72,8 +74,8 @@ def _sample(args):
     from course_lib.data import to_uint8
     from course_lib.recipes import sampling
 
-    labels = None if args.label is None else [args.label] * args.n
-    images, labels = sampling.generate(args.name, args.n, args.calls, _sampling(args), seed=args.seed, labels=labels)
+    labels, way = None if args.label is None else [args.label] * args.n, _sampling(args)
+    images, labels = sampling.generate(args.name, args.n, args.calls, way, seed=args.seed, labels=labels)
     if args.out.suffix == ".npz":
         np.savez_compressed(args.out, images=to_uint8(images).numpy(), labels=labels.numpy())
     else:
@@ -83,7 +85,7 @@ def _sample(args):
 
         sheet = Image.fromarray((tile(images) * 255).round().astype("uint8"))
         sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(args.out)
-    print(f"{args.out}: {args.n} images in {args.calls} calls")
+    print(f"{args.out}: {args.n} images in {way.calls(way.steps(args.calls))} calls")
 
 
 def _evaluate(args):
@@ -104,11 +106,12 @@ def _evaluate(args):
 
 
 def _write_on_card(name: str, figures: dict):
-    """Keep a measurement among the card's, in place of an earlier one made the same way with the same calls and n."""
+    """Keep a measurement among the card's, in place of an earlier one of the same way, calls, n and seed."""
     from course_lib.weights import WEIGHTS, read_card, write_card
 
     def key(row: dict) -> tuple:
-        return row["n"], row["sampler"], row["guidance"], row["guide"] or "", row["guide_scale"], row["calls"]
+        way = row["sampler"], row["guidance"], row["guide"] or "", row["guide_scale"]
+        return row["n"], *way, row["calls"], row["seed"]
 
     card = read_card(name)
     rows = card.setdefault("figures", {}).setdefault("samplers", [])

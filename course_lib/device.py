@@ -42,7 +42,8 @@ def _cpu_precision() -> torch.dtype:
 @functools.cache
 def _precision(kind: str) -> torch.dtype:
     if kind == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        # older cards (T4, V100) only emulate it, slowly
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     return _cpu_precision() if kind == "cpu" else torch.float32
 
 

@@ -1,5 +1,6 @@
 """What this machine offers the course: one line a thing, with the mend for whatever is wrong."""
 
+import contextlib
 import importlib.metadata
 import os
 import re
@@ -80,7 +81,14 @@ def packages() -> Line:
     if missing:
         return Line("packages", f"missing: {', '.join(missing)}", False, SET_UP)
     value = f"others than those tested: {', '.join(other)}" if other else f"all {len(pins)} at the tested versions"
-    return Line("packages", value, not other, "`python3 course.py lab` makes an environment of its own", False)
+    own = "`python3 course.py lab` makes an environment of its own"
+    mend = f"`{short(sys.executable)} -m pip install -r requirements.txt` brings the tested ones" if launched() else own
+    return Line("packages", value, not other, mend, False)
+
+
+def launched() -> bool:
+    """Whether this is the environment that the launcher set up, and not a conda or a system Python."""
+    return Path(sys.prefix, "marble-lab.stamp").exists()
 
 
 def torch_build() -> Line:
@@ -103,8 +111,20 @@ def device() -> Line:
         value = f"{torch.cuda.get_device_name()}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
         return Line("device", value, free > LITTLE_MEMORY, "end what else uses the GPU (nvidia-smi lists it)", False)
     unused = found.type == "cpu" and shutil.which("nvidia-smi") is not None
-    mend = "there is an NVIDIA GPU that torch can't use: set up again without --cpu, and with a driver for its CUDA"
+    mend = f"there is an NVIDIA GPU that torch can't use: {gpu_mend()}"
     return Line("device", {"cpu": "the processor", "mps": "Apple's GPU (mps)"}[found.type], not unused, mend, False)
+
+
+def gpu_mend() -> str:
+    """How torch comes to use an NVIDIA GPU: by a driver for its CUDA, or by another build where it has none."""
+    import torch
+
+    if torch.version.cuda:
+        return f"install a driver for CUDA {torch.version.cuda} or later (nvidia-smi names what yours is for)"
+    if launched() and sys.platform == "linux":  # elsewhere the launcher has no build with CUDA to give
+        return f"delete {short(sys.prefix)}, then run `python3 course.py lab` without --cpu, which fetches about 3 GB"
+    pip = f"`{short(sys.executable)} -m pip uninstall torch`"
+    return f"{pip}, then install a build with CUDA as pytorch.org/get-started/locally says"
 
 
 def bf16() -> Line:
@@ -148,12 +168,28 @@ def memory() -> Line:
     )
 
 
+# a container's limit, what it uses, and that part of it which is files kept to be read again: cgroup v2, then v1
+CGROUPS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
+
+
 def container_memory(group: Path = Path("/sys/fs/cgroup")) -> tuple[int | None, int]:
-    """The bytes that a container may use and those in use; (None, 0) without such a limit."""
-    try:
-        return int((group / "memory.max").read_text()), int((group / "memory.current").read_text())
-    except (OSError, ValueError):  # "max" is no number: no limit
-        return None, 0
+    """The bytes that a container may use and those in use, less what the system would give up; (None, 0): no limit."""
+    for limit, used, stat, kept in CGROUPS:
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+            most = int((group / limit).read_text())
+            if most < 2**60:  # v1 writes no limit as the largest number that it has
+                return most, max(0, int((group / used).read_text()) - counted(group / stat, kept))
+    return None, 0
+
+
+def counted(stat: Path, key: str) -> int:
+    """A number from a control group's memory.stat; 0 where there is none."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return int(dict(line.split() for line in stat.read_text().splitlines())[key])
+    return 0
 
 
 def disk() -> Line:
@@ -168,8 +204,8 @@ def disk() -> Line:
 
 
 def existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
-    return path if path.exists() else existing(path.parent)
+    """The path, or the nearest folder above it that exists; the root where not even the drive does."""
+    return path if path.exists() or path == path.parent else existing(path.parent)
 
 
 def data() -> Line:
@@ -188,8 +224,6 @@ def weights() -> Line:
     from course_lib.weights import WeightsError, shipped, verify
 
     names = shipped()
-    if not names:
-        return Line("weights", "there are none", False, "git checkout -- weights")
     for name in names:
         try:
             verify(name)
@@ -201,10 +235,8 @@ def weights() -> Line:
 def broken(name: str, error: Exception, mend: str) -> Line:
     """The line for an error that brings its own mend along, as its last words."""
     text = re.sub(r"\s+", " ", str(error))
-    value, _, own = text.partition("mend:")
-    if not own:
-        value, _, own = text.partition("Get it again:")
-    return Line(name, value.strip(" ;.") + ".", False, own.strip() or mend)
+    value, *own = re.split(r"mend:|Get (?:it|them) again:", text, maxsplit=1)
+    return Line(name, value.strip(" ;.") + ".", False, "".join(own).strip() or mend)
 
 
 if __name__ == "__main__":

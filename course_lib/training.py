@@ -177,13 +177,17 @@ def launched_accelerator():
     return Accelerator(mixed_precision="no")  # course_lib.device.autocast sees to precision
 
 
-def save_state(path: str | Path, step: int, phases: Phase | Sequence[Phase], batches=None, generators=()):
+def save_state(
+    path: str | Path, step: int, phases: Phase | Sequence[Phase], batches=None, generators=(), *, run: str = ""
+):
     """Write all that a run needs to go on as if it had never stopped. Atomic: a cut leaves the old file whole.
 
-    batches needs state_dict(); generators are the torch.Generators that the losses draw from.
+    batches needs state_dict(); generators are the torch.Generators that the losses draw from. run says which run this
+    is, its settings for example, so that no other goes on from here by mistake.
     """
     phases = [phases] if isinstance(phases, Phase) else list(phases)
     state = {
+        "run": run,
         "step": step,
         "batches": batches.state_dict() if batches is not None else None,
         "generators": [generator.get_state() for generator in generators],
@@ -201,10 +205,18 @@ def save_state(path: str | Path, step: int, phases: Phase | Sequence[Phase], bat
         torch.save(state, part)
 
 
-def load_state(path: str | Path, phases: Phase | Sequence[Phase], batches=None, generators=()) -> int:
-    """Take up what `save_state` wrote; returns the step to give to `train` as `start`."""
+def load_state(path: str | Path, phases: Phase | Sequence[Phase], batches=None, generators=(), *, run: str = "") -> int:
+    """Take up what `save_state` wrote; returns the step to give to `train` as `start`.
+
+    Raises ValueError where the file holds another run, or other phases.
+    """
     phases = [phases] if isinstance(phases, Phase) else list(phases)
     state = torch.load(path, map_location="cpu", weights_only=True)
+    if state.get("run", "") != run:
+        raise ValueError(
+            f"{path} is the checkpoint of another run ({state.get('run') or 'of an unknown kind'}): give this one a "
+            "folder of its own, or remove that file."
+        )
     names = [saved["name"] for saved in state["phases"]]
     if names != [phase.name for phase in phases]:
         raise ValueError(f"{path} holds the phases {names}, not {[phase.name for phase in phases]}.")

@@ -13,6 +13,7 @@ from torch import nn
 from course_lib.files import written_whole
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+COURSE = WEIGHTS  # where all that the recipes ship must be; WEIGHTS may be pointed at another folder
 
 
 class WeightsError(ValueError):
@@ -63,6 +64,8 @@ def read_card(name: str) -> dict:
     """The card of a shipped model."""
     path = WEIGHTS / f"{name}.json"
     if not path.exists():
+        if name in shipped():
+            raise _missing()
         raise WeightsError(f"There is no shipped model {name!r}; there are: {', '.join(shipped()) or 'none'}.")
     with contextlib.suppress(ValueError):
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -72,8 +75,31 @@ def read_card(name: str) -> dict:
 
 
 def shipped() -> list[str]:
-    """The names of the models whose weights come with the course."""
-    return sorted(path.stem for path in WEIGHTS.glob("*.json"))
+    """The names of the models whose weights come with the course: what the recipes make, and what lies there."""
+    there = {path.stem for kind in ("json", "safetensors") for path in WEIGHTS.glob(f"*.{kind}")}
+    return sorted(there | _promised())
+
+
+def _promised() -> set[str]:
+    """The names that the recipes ship, whether their files are there or not."""
+    from course_lib.recipes import RECIPES, recipe
+
+    if WEIGHTS != COURSE:
+        return set()
+    return {each for name in RECIPES for each in (name, *getattr(recipe(name), "SNAPSHOTS", ()))}
+
+
+def _missing() -> WeightsError:
+    """The error that names every file that is missing, so that one mend does."""
+    names = shipped()
+    lost = [file for name in names for file in (f"{name}.json", f"{name}.safetensors") if not (WEIGHTS / file).exists()]
+    if len(lost) > 1:
+        return WeightsError(f"{', '.join(lost)} are missing from {WEIGHTS}. Get them again: git checkout -- weights")
+    text = f"{WEIGHTS / lost[0]} is missing. Get it again: git checkout -- weights/{lost[0]}"
+    name, _, kind = lost[0].rpartition(".")
+    if kind == "json" and name not in _promised():
+        text += f", or move {name}.safetensors elsewhere if it is your own"
+    return WeightsError(text)
 
 
 @functools.cache
@@ -90,7 +116,7 @@ def verify(name: str):
     """Check a shipped file against its card; raises WeightsError with the mend."""
     path, card = WEIGHTS / f"{name}.safetensors", read_card(name)
     if not path.exists():
-        raise WeightsError(f"{path} is missing. Get it again: git checkout -- weights/{path.name}")
+        raise _missing()
     stat = path.stat()
     _verified(path, stat.st_size, stat.st_mtime_ns, card["sha256"])
 

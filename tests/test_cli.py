@@ -217,6 +217,10 @@ def test_evaluate_goes_on_from_its_checkpoint(untrained, tmp_path, monkeypatch):
     ):
         with pytest.raises(ValueError, match=says):
             other()
+    torch.manual_seed(3)  # another yardstick: its moments are not to be added to those of the first
+    save_weights(FashionClassifier(ClassifierConfig(widths=(4, 4), features=8)), untrained / "fashion-classifier", {})
+    with pytest.raises(ValueError, match="holds images made in another way"):
+        evaluate(16, path)
     path.write_bytes(b"something else")
     with pytest.raises(ValueError, match="is no checkpoint of an evaluation"):
         evaluate(16, path)
@@ -245,6 +249,12 @@ def test_evaluate_goes_on_from_its_checkpoint(untrained, tmp_path, monkeypatch):
         (["evaluate", "gone"], "no shipped model 'gone'"),
         (["evaluate", "ddpm-fashion", "--n", "0"], "1 or more images"),
         (["evaluate", "ddpm-fashion", "--n", "1", "--calls", "1"], "N of 2 or more"),
+        (["sample", "ddpm-fashion", "--guide-scale", "1.5"], "name it with --guide"),
+        (["sample", "ddpm-fashion", "--seed", "-1"], "from 0 to 2^31 - 1, not -1"),
+        (["evaluate", "ddpm-fashion", "--n", "64", "--seed", str(2**31)], "from 0 to 2^31 - 1"),
+        (["train", "ddpm-fashion", "--steps", "0"], "1 or more steps, not 0"),
+        (["train", "fashion-classifier", "--steps", "-5"], "1 or more steps, not -5"),
+        (["train", "fashion-classifier", "--folder", "x"], "leave --folder out"),
         (["train", "ddpm-fashoin"], "no recipe 'ddpm-fashoin'; there are: ddpm-fashion, fashion-classifier"),
     ],
     ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",
@@ -339,6 +349,40 @@ def test_train_writes_weights_cards_and_goes_on(train_command, monkeypatch, caps
     assert json.loads((out / "ddpm-fashion.json").read_text())["images_seen"] == 384
     monkeypatch.setattr(weights, "WEIGHTS", out)
     assert isinstance(weights.load_weights("ddpm-fashion-10k", device="cpu"), UNet)
+
+
+def test_a_run_does_not_go_on_from_another(train_command, tmp_path, monkeypatch, capsys):
+    """Fewer steps than are made, other settings, another net: a sentence each, and the weights stay as they are."""
+    out = train_command("run", "--steps", "4")
+    made = (out / "ddpm-fashion.json").read_text()
+
+    def refused(*more) -> str:
+        arguments = ["train", "ddpm-fashion", "--folder", str(tmp_path / "run"), "--out", str(out), *more]
+        capsys.readouterr()
+        assert cli.main(arguments) == 1
+        assert (out / "ddpm-fashion.json").read_text() == made
+        return one_line(capsys.readouterr().err)
+
+    assert "has made 4 steps already" in refused("--steps", "3")
+    monkeypatch.setattr(ddpm_fashion, "LEGS", (ddpm_fashion.Leg(8, least=1.0),))
+    assert "leg-1.pt is the checkpoint of another run" in refused()
+    monkeypatch.setattr(ddpm_fashion, "CONFIG", UNetConfig(widths=(16, 16), blocks=1, head_dim=16, emb_dim=24))
+    assert "leg-1.pt is the checkpoint of another run" in refused("--steps", "6")
+
+
+def test_a_kill_between_weights_and_card_and_a_log_cut_short(train_command, tmp_path):
+    out = train_command("run", "--steps", "4")
+    card = (out / "ddpm-fashion.json").read_text()
+    (tmp_path / "run" / "leg-1-4.json").unlink()  # killed just before it was written
+    with open(tmp_path / "run" / "leg-1.jsonl", "a") as log:
+        log.write('\n{"step": 3, "sec')  # a disk that was full
+    assert (train_command("run", "--steps", "4") / "ddpm-fashion.json").read_text() == card
+
+
+def test_several_processes_cannot_train_the_classifier(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.main(["train", "fashion-classifier"]) == 1
+    assert "in one process" in one_line(capsys.readouterr().err)
 
 
 def test_a_later_leg_needs_the_weights_of_the_one_before_and_nothing_else(train_command, tmp_path, monkeypatch):

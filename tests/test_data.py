@@ -207,6 +207,7 @@ def test_four_processes_at_once_on_an_empty_cache(tmp_path):
     results = [(*loader.communicate(), loader.returncode) for loader in loaders]
     assert results == [(expected, "", 0)] * 4
     assert [path.name for path in tmp_path.iterdir()] == [fashion.cache_file().name]
+    assert next(tmp_path.iterdir()).stat().st_mode & 0o444 == 0o444  # a shared cache serves all users
 
 
 def test_read_only_checkout_is_read_and_left_alone(tmp_path, cache):

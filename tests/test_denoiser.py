@@ -324,6 +324,17 @@ def test_exact_denoisers_take_any_shape(shape, time):
             assert torch.isfinite(part).all()
 
 
+def test_the_exact_stays_exact_inside_an_autocast():
+    """In bfloat16 the distances of near points would be rounding, and the copyist of lesson 05 would do too well."""
+    schedule, points = Schedule.cosine(), torch.rand(500, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    x_t = schedule.add_noise(points[:9], 300, torch.randn(9, 1, 8, 8, generator=torch.Generator().manual_seed(1)))
+    alone = points_denoiser(schedule, points)(x_t, 300)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = points_denoiser(schedule, points)(x_t, 300)
+    for one, other in zip(alone, inside, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_classes_of_a_mixture():
     """cond chooses a class's components, and -1 all of them: each row like the denoiser of its own mixture."""
     schedule, labels = Schedule.cosine(), torch.tensor([0, 1, 1])

@@ -27,20 +27,74 @@ def test_schedule_by_a_loop():
     torch.testing.assert_close(sigma, Schedule.linear().sigma)
 
 
-def test_exact_denoiser_by_hand():
-    def by_hand(x_t, alpha, sigma, points):
-        rows = []
-        for x in x_t:
-            w = torch.stack([torch.exp(-(x - alpha * p).square().sum() / (2 * sigma**2)) for p in points])
-            rows.append((w[:, None] * points).sum(0) / w.sum())
-        return torch.stack(rows)
+def by_hand(x_t, alpha, sigma, points, largest_first: bool):
+    """The denoiser point by point; without the largest exponent taken off first, all weights can underflow."""
+    rows = []
+    for x in x_t:
+        exponents = torch.stack([-(x - alpha * p).square().sum() / (2 * sigma**2) for p in points])
+        w = torch.exp(exponents - exponents.max() if largest_first else exponents)
+        rows.append((w[:, None] * points).sum(0) / w.sum())
+    return torch.stack(rows)
 
-    assert lesson.DENOISER(by_hand)
+
+def test_exact_denoiser_by_hand():
+    assert lesson.DENOISER(lambda *case: by_hand(*case, largest_first=True))
+
+    def in_float64(x_t, alpha, sigma, points):
+        return by_hand(x_t.double(), alpha, sigma, points.double(), largest_first=False).to(x_t.dtype)
+
+    assert lesson.DENOISER(in_float64)
     schedule, points = Schedule.linear(), torch.randn(5, 2)
     x_t = torch.randn(3, 2)
     alpha, sigma = schedule.at(400, x_t)
     mine = lesson.DENOISER.solution(x_t, alpha, sigma, points)
     torch.testing.assert_close(mine, points_denoiser(schedule, points)(x_t, 400)[0], atol=1e-5, rtol=1e-5)
+
+
+def test_exact_denoiser_that_underflows():
+    """Section 5 takes it to t = 20, where on a third of the plane all weights are 0 in float32."""
+
+    def with_a_little_more(x_t, alpha, sigma, points):
+        w = torch.exp(-(torch.cdist(x_t, alpha * points) ** 2) / (2 * sigma**2))
+        return w @ points / (w.sum(1, keepdim=True) + 1e-8)
+
+    for naive in (lambda *case: by_hand(*case, largest_first=False), with_a_little_more):
+        verdict = lesson.DENOISER(naive)
+        assert verdict.state == "wrong"
+        assert "torch.softmax" in verdict.text
+
+
+def test_schedule_in_two_parts_or_in_numpy():
+    def in_two(beta):
+        alpha, sigma = lesson.SCHEDULE.solution(beta)
+        return alpha, sigma
+
+    assert "a tuple of 2 tensors; torch.stack" in lesson.SCHEDULE(in_two).text
+    assert "torch.from_numpy" in lesson.SCHEDULE(lambda beta: lesson.SCHEDULE.solution(beta).numpy()).text
+
+
+def test_paths_as_a_list():
+    for exercise in (lesson.CARVE, lesson.HEUN):
+        assert "a list of 5 tensors; torch.stack" in exercise(lambda *case, e=exercise: list(e.solution(*case))).text
+
+
+def test_a_second_look_put_together_is_ddim():
+    """alpha_s mean(x0) + sigma_s mean(eps) is the first stroke again, and the hint says why."""
+
+    def put_together(denoise, schedule, x, times):
+        path = [x]
+        for t, s in zip(times, times[1:], strict=False):
+            (x0, eps), (alpha, sigma) = denoise(path[-1], t), schedule.at(s, x)
+            ahead = alpha * x0 + sigma * eps
+            if s > 0:
+                again = denoise(ahead, s)
+                ahead = alpha * (x0 + again[0]) / 2 + sigma * (eps + again[1]) / 2
+            path.append(ahead)
+        return torch.stack(path)
+
+    verdict = lesson.HEUN(put_together)
+    assert verdict.state == "wrong"
+    assert "holds for the second look as well" in verdict.text and "*movement* from x_t" in verdict.text
 
 
 @pytest.mark.parametrize("name", ["CARVE", "HEUN"])

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[1]
+CPU = "https://download.pytorch.org/whl/cpu"
 PINS = ("requirements.txt", "constraints.txt", "requirements-test.txt")
 
 
@@ -130,7 +132,31 @@ def test_second_start_installs_nothing(course, pip, tmp_path):
     assert len(pips(pip)) == 1 and ["venv"] in pip.calls
     course.set_up("lab")
     assert len(pips(pip)) == 1
-    assert (tmp_path / ".venv/lib/site-packages/marble_course.pth").read_text() == f"{tmp_path}\n"
+    line = f"import os, sys; sys.path.append(os.fsdecode(b'{tmp_path}'))\n"
+    assert (tmp_path / ".venv/lib/site-packages/marble_course.pth").read_text() == line
+
+
+@pytest.mark.parametrize("before", [None, b"{}\n", b"\xff\xfe"], ids=["none", "utf-8", "bytes"])
+def test_a_checkout_whose_path_is_not_ascii_is_found_in_any_locale(course, tmp_path, monkeypatch, before):
+    """Python 3.11 on Windows reads a .pth in the locale's encoding; a C locale without UTF-8 plays that here."""
+    root = tmp_path / "Übung 北" / "it's"
+    root.mkdir(parents=True)
+    (root / "marble_is_here.py").touch()
+    monkeypatch.setattr(course, "ROOT", root)
+    path = tmp_path / "marble_course.pth"
+    if before:
+        path.write_bytes(before.replace(b"{}", str(root).encode("utf-8")))
+    course.link(tmp_path)
+    written, stat = path.read_bytes(), path.stat()
+    assert written.isascii() and written.count(b"\n") == 1
+    code = "import site, sys; site.addsitedir(sys.argv[1]); import marble_is_here; print('found')"
+    command = [sys.executable, "-S", "-c", code, str(tmp_path)]
+    for utf8 in ("0", "1"):
+        env = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": utf8}
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("found\n", "")
+    course.link(tmp_path)
+    assert path.stat().st_mtime_ns == stat.st_mtime_ns  # not written again
 
 
 def test_changed_requirements_are_installed(course, pip, tmp_path):
@@ -195,6 +221,130 @@ def test_a_folder_with_other_things_is_never_cleared(course, pip, tmp_path, monk
 def test_small_build_of_torch_on_request(course, pip):
     course.set_up("lab", cpu=True)
     assert pips(pip)[0][-2:] == ["--extra-index-url", course.CPU_INDEX]
+
+
+def lay(tmp_path, name, version="1", cuda=None):
+    """Put a package where pip would; torch with the file that says what it is built for."""
+    site = tmp_path / ".venv/lib/site-packages"
+    for old in site.glob(f"{name}-*.dist-info"):
+        shutil.rmtree(old)
+    (site / f"{name}-{version}.dist-info").mkdir()
+    (site / f"{name}-{version}.dist-info/INSTALLER").write_text("pip\n")
+    if name == "torch":
+        (site / "torch").mkdir(exist_ok=True)
+        (site / "torch/version.py").write_text(f"cuda: Optional[str] = {cuda!r}\nhip: Optional[str] = None\n")
+
+
+def test_cpu_over_a_build_with_cuda_puts_the_small_build_in_its_place(course, pip, tmp_path, capsys):
+    (tmp_path / "requirements.txt").write_text("torch==2.13.0\n")
+    course.set_up("lab")
+    lay(tmp_path, "torch", "2.13.0", cuda="13.0")
+    course.set_up("lab")
+    assert len(pips(pip)) == 1
+    course.set_up("lab", cpu=True)
+    assert pips(pip)[1][-3:] == ["torch==2.13.0+cpu", "--extra-index-url", course.CPU_INDEX]
+    assert f"delete {tmp_path / '.venv'}" in capsys.readouterr().out  # how to be rid of CUDA's own libraries
+    lay(tmp_path, "torch", "2.13.0+cpu")
+    course.set_up("lab", cpu=True)
+    course.set_up("lab")
+    assert len(pips(pip)) == 2
+
+
+def test_a_start_without_the_flag_keeps_the_small_build(course, pip, tmp_path, monkeypatch):
+    monkeypatch.setattr(course.sys, "platform", "linux")
+    small = ["--extra-index-url", course.CPU_INDEX]
+    (tmp_path / "requirements.txt").write_text("torch==2.13.0\n")
+    pip.answer["raises"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        course.set_up("lab", cpu=True)
+    pip.answer["raises"] = None
+    course.set_up("lab")  # torch isn't there yet
+    assert pips(pip)[1][-2:] == small
+    lay(tmp_path, "torch", "2.13.0+cpu")
+    (tmp_path / "constraints.txt").write_text("numpy==2\n")
+    course.set_up("lab")  # this torch will do: nothing is asked of another index
+    assert pips(pip)[2][-1] == str(tmp_path / "requirements.txt")
+    (tmp_path / "requirements.txt").write_text("torch==2.14.0\n")
+    course.set_up("lab")
+    assert pips(pip)[3][-2:] == small and "torch==2.14.0+cpu" not in pips(pip)[3]
+    shutil.rmtree(tmp_path / ".venv")  # as doctor says, for CUDA
+    course.set_up("lab")
+    assert CPU not in pips(pip)[4]
+
+
+def test_small_build_of_an_earlier_launcher_is_kept_too(course, pip, tmp_path, monkeypatch):
+    monkeypatch.setattr(course.sys, "platform", "linux")
+    (tmp_path / "requirements.txt").write_text("torch==2.13.0\n")
+    course.set_up("lab")
+    lay(tmp_path, "torch", "2.13.0+cpu")
+    (tmp_path / "requirements.txt").write_text("torch==2.14.0\n")
+    course.set_up("lab")
+    assert CPU in pips(pip)[1]
+
+
+@pytest.mark.parametrize("stamp", ["new", "without names"])
+def test_what_was_uninstalled_is_installed_again(course, pip, tmp_path, capsys, monkeypatch, stamp):
+    (tmp_path / "requirements.txt").write_text("# a comment\n-c constraints.txt\nTq.dm==1  # a bar\nodd==1; x\n")
+    course.set_up("lab")
+    for name in ("tq_dm", "sympy"):
+        lay(tmp_path, name)
+    course.write_stamps(tmp_path / ".venv", "lab", course.probe("python"))  # as it would after that install
+    file = tmp_path / ".venv/marble-lab.stamp"
+    if stamp != "new":
+        file.write_text(file.read_text().splitlines()[0])
+    course.set_up("lab")
+    assert len(pips(pip)) == 1
+    shutil.rmtree(tmp_path / ".venv/lib/site-packages/tq_dm-1.dist-info")
+    monkeypatch.setattr(course, "become", lambda *a: a[1:])
+    assert course.main(["doctor"]) == ("-m", "course_lib", "doctor")  # it can say what is missing
+    capsys.readouterr()
+    course.set_up("lab")
+    assert len(pips(pip)) == 2 and "set up: tq-dm." in capsys.readouterr().out
+    lay(tmp_path, "tq_dm")
+    course.set_up("lab")
+    assert len(pips(pip)) == 2
+
+
+def test_what_the_packages_need_in_turn_is_missed_too(course, pip, tmp_path):
+    course.set_up("lab")
+    lay(tmp_path, "sympy")
+    course.write_stamps(tmp_path / ".venv", "lab", course.probe("python"))
+    lay(tmp_path, "sympy", "2")  # another version is the reader's own choice
+    course.set_up("lab")
+    assert len(pips(pip)) == 1
+    shutil.rmtree(tmp_path / ".venv/lib/site-packages/sympy-2.dist-info")
+    course.set_up("lab")
+    assert len(pips(pip)) == 2
+
+
+def test_the_folder_of_packages_is_found_whatever_the_encoding_of_its_path(course, tmp_path):
+    """The launcher may run in UTF-8 by the environment's word, which the environment's Python isn't told."""
+    venv = tmp_path / "Ü"
+    (venv / "bin").mkdir(parents=True)
+    site = venv / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
+    (site / "pip").mkdir(parents=True)
+    (site / "pip/__init__.py").touch()
+    (venv / "bin/python").symlink_to(sys.executable)
+    (venv / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
+    code = (
+        "import course; from pathlib import Path as P; import sys; print(course.probe(P(sys.argv[1]))['site'].is_dir())"
+    )
+    for utf8 in ("0", "1"):
+        env = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": utf8}
+        command = [sys.executable, "-c", code, str(venv / "bin/python")]
+        done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
+        assert done.stdout == "True\n", done.stderr
+
+
+def test_the_real_requirements_are_read_whole(course, monkeypatch):
+    monkeypatch.setattr(course, "ROOT", ROOT)
+    assert {"torch", "tqdm", "jupyterlab"} <= course.pinned("lab") < course.pinned("test")
+    assert "pytest" in course.pinned("test") and "six" not in course.pinned("test")
+    site = Path(metadata.distribution("torch").locate_file(""))
+    assert "torch" in course.packages(site)
+    import torch
+
+    assert course.has_cuda(site) == bool(torch.version.cuda or torch.version.hip)
 
 
 def test_lock_waits_for_its_holder_and_is_freed_by_its_death(course, tmp_path, capsys):
@@ -265,6 +415,56 @@ def test_errors_of_the_disk_are_said_in_a_sentence(course, pip, capsys, monkeypa
     assert "MARBLE_VENV" in str(course.explain(PermissionError(errno.EACCES, "no", "/course/.venv")))
 
 
+@pytest.mark.parametrize("place", ["file", "file/below/it", "link"])
+@pytest.mark.parametrize("command", ["lab", "doctor"])
+def test_an_environment_in_the_place_of_a_file(course, pip, capsys, tmp_path, monkeypatch, place, command):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    monkeypatch.setenv("MARBLE_VENV", str(tmp_path / place))
+    before = sorted(tmp_path.rglob("*"))
+    assert course.main([command]) == 1
+    shown = capsys.readouterr()
+    said = shown.err.strip() if command == "lab" else shown.out
+    assert f"{tmp_path / place.split('/')[0]} is not a folder. Move that away, or set MARBLE_VENV" in said
+    assert command == "doctor" or "\n" not in said
+    assert sorted(tmp_path.rglob("*")) == before and not pip.calls
+
+
+class Gone(PureWindowsPath):
+    """A path on a drive that isn't there, as Windows has them: the top is its own parent and doesn't exist."""
+
+    def exists(self):
+        assert self.anchor
+        return False
+
+    is_dir = exists
+
+
+def test_a_drive_that_is_not_there(course, pip, capsys, monkeypatch):
+    venv = Gone("Z:\\x\\y")
+    monkeypatch.setattr(course, "venv_dir", lambda: venv)
+    with pytest.raises(course.Trouble, match=r"can't be in Z:\\x\\y: there is no Z:\\ here.*on a disk that is here"):
+        course.set_up("lab")
+    assert course.main(["lab"]) == 1
+    assert capsys.readouterr().err.count("\n") == 2
+    assert course.free_gb(venv) == 0
+    assert not course.before_set_up(venv)[2][0]
+    assert not pip.calls
+
+
+def test_a_home_folder_that_is_not_known(course, capsys, monkeypatch):
+    monkeypatch.setenv("MARBLE_VENV", "~nobody-of-that-name/x")
+    assert course.main(["doctor"]) == 1
+    assert "~nobody-of-that-name/x, a home folder that isn't known" in capsys.readouterr().err
+
+
+def test_a_folder_in_the_way_of_the_lock(course, pip, capsys, tmp_path):
+    (tmp_path / ".venv.lock").mkdir()
+    assert course.main(["lab"]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith(f"{tmp_path / '.venv.lock'} is in the way of the set-up") and "\n" not in said
+
+
 def test_a_killed_pip_is_told_from_a_failed_one(course, pip, capsys):
     pip.answer.update(code=-9)
     assert course.main(["lab"]) == 1
@@ -328,6 +528,34 @@ def test_lab_opens_the_first_notebook_and_passes_options_on(course, started, tmp
     assert command[-6:] == ["--no-browser", "--port", "0", "--ip=0.0.0.0", "--ip", "::", "--ServerApp.token=x"][-6:]
     course.main(["lab", "--no-browser", "04"])
     assert "--LabApp.default_url=/lab/tree/notebooks/04_diffusion.ipynb" in started[1] and "04" not in started[1]
+
+
+@pytest.mark.parametrize("name", ["/some/folder", "**x", "9", "[", "..", "x" * 3000])
+def test_what_names_no_lesson_is_said_before_anything_is_set_up(course, capsys, monkeypatch, tmp_path, name):
+    monkeypatch.setattr(course, "set_up", lambda *a: pytest.fail("must not start"))
+    monkeypatch.chdir(tmp_path)
+    for lesson in ("00_start_here", "04_diffusion"):
+        (tmp_path / "notebooks" / f"{lesson}.ipynb").touch()
+    assert course.main(["lab", "--no-browser", name]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith(f"There is no lesson {name}. ") and "(00, 04)" in said and "\n" not in said
+
+
+def test_a_lesson_a_path_or_an_option(course, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "04").touch()  # a lesson's name comes first
+    (tmp_path / "mine").mkdir()
+    for path in ("notebooks/00_start_here.ipynb", "notebooks/04_diffusion.ipynb", "mine/04_a.ipynb", "mine/b.md"):
+        (tmp_path / path).touch()
+    for name, opened in (
+        ("04", "notebooks/04_diffusion.ipynb"),
+        ("notebooks/04_diffusion.ipynb", "notebooks/04_diffusion.ipynb"),
+        (str(tmp_path / "mine/04_a.ipynb"), "mine/04_a.ipynb"),
+        ("mine/b.md", "mine/b.md"),
+        ("mine", "mine"),
+    ):
+        assert course.notebook_of(["--port=1", name]) == (opened, ["--port=1"])
+    assert course.notebook_of(["--port", "04"]) == ("notebooks/00_start_here.ipynb", ["--port", "04"])
 
 
 def test_lab_allows_root_only_for_root(course):
@@ -433,3 +661,78 @@ def test_memory_of_a_container(tmp_path):
     assert doctor.container_memory(tmp_path) == (None, 0)
     (tmp_path / "memory.max").write_text("4000\n")
     assert doctor.container_memory(tmp_path) == (4000, 5)
+
+
+def control_group(folder, version, most, used, stat):
+    """The files of a control group's memory, as version 1 or 2 of the kernel's interface lays them."""
+    names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    where = folder if version == 2 else folder / "memory"
+    where.mkdir(exist_ok=True)
+    for name, text in zip((*names, "memory.stat"), (most, used, stat), strict=True):
+        (where / name).write_text(f"{text}\n")
+
+
+def test_files_that_the_system_only_keeps_are_not_memory_in_use(tmp_path):
+    from course_lib import doctor
+
+    for version, stat in (
+        (2, "anon 1000\nfile 2500\ninactive_file 2000\nactive_file 500"),
+        (1, "cache 2500\ninactive_file 1\ntotal_rss 1000\ntotal_inactive_file 2000"),
+    ):
+        folder = tmp_path / str(version)
+        folder.mkdir()
+        control_group(folder, version, 4000, 3500, stat)
+        assert doctor.container_memory(folder) == (4000, 1500)
+        control_group(folder, version, 4000, 3500, "nothing that it knows")
+        assert doctor.container_memory(folder) == (4000, 3500)
+        control_group(folder, version, 4000, 1500, stat)  # the two files are not read in the same moment
+        assert doctor.container_memory(folder) == (4000, 0)
+    control_group(tmp_path, 1, 9223372036854771712, 3500, "")
+    assert doctor.container_memory(tmp_path) == (None, 0)
+
+
+@pytest.mark.parametrize("launched", [True, False], ids=["launcher's", "other"])
+def test_mend_for_a_gpu_that_torch_cannot_use(tmp_path, monkeypatch, launched):
+    """It must be something that works: the launcher changes no build by itself, and has none for Windows."""
+    import torch
+
+    from course_lib import doctor
+
+    monkeypatch.setattr(doctor.sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(doctor.sys, "platform", "linux")
+    if launched:
+        (tmp_path / "marble-lab.stamp").touch()
+    monkeypatch.setattr(torch.version, "cuda", None)
+    again = f"delete {tmp_path}, then run `python3 course.py lab` without --cpu"
+    assert (again in doctor.gpu_mend()) == launched
+    assert ("pip uninstall torch" in doctor.gpu_mend()) != launched  # that folder is nobody's to delete
+    monkeypatch.setattr(doctor.sys, "platform", "win32")
+    assert "pip uninstall torch" in doctor.gpu_mend()
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert doctor.gpu_mend().startswith("install a driver for CUDA 13.0")
+
+
+def test_mend_for_other_versions(tmp_path, monkeypatch):
+    from course_lib import doctor
+
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "0")
+    monkeypatch.setattr(doctor.sys, "prefix", str(tmp_path))
+    assert "an environment of its own" in doctor.packages().mend
+    (tmp_path / "marble-lab.stamp").touch()
+    assert "pip install -r requirements.txt" in doctor.packages().mend
+
+
+def test_missing_weights_are_one_line_with_the_mend(tmp_path, monkeypatch):
+    from course_lib import doctor, weights
+
+    for name in ("WEIGHTS", "COURSE"):
+        monkeypatch.setattr(weights, name, tmp_path)
+    line = doctor.weights()
+    assert not line.ok and line.mend == "git checkout -- weights"
+    assert "fashion-classifier.json, fashion-classifier.safetensors are missing" in line.value
+
+
+def test_a_folder_on_a_drive_that_is_not_there():
+    from course_lib import doctor
+
+    assert doctor.existing(Gone("Z:\\x\\y")) == Gone("Z:\\")

@@ -170,6 +170,16 @@ def test_features_see_what_a_saved_picture_would_show(pixel_net):
     assert not found.requires_grad
 
 
+def test_features_are_float32_whatever_the_autocast_around(monkeypatch):
+    net = torch.nn.Linear(784, 9)
+    net.features = lambda x: net(x.flatten(1))
+    monkeypatch.setattr(fashion, "_feature_net", lambda device: net)
+    images = torch.randn(5, 1, 28, 28)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = fashion.fashion_features(images)
+    assert torch.equal(found, fashion.fashion_features(images))
+
+
 @pytest.mark.parametrize("shape", [(20, 28, 28), (20, 3, 28, 28), (20, 1, 32, 32)])
 def test_features_of_other_shapes(pixel_net, shape):
     with pytest.raises(ValueError, match=r"takes images \[N, 1, 28, 28\]"):

@@ -11,6 +11,7 @@ from contracts import FULL, MEANS, STD, WEIGHTS, SamplerContract
 from course_lib import (
     SAMPLERS,
     Schedule,
+    clipped,
     final,
     gaussian_denoiser,
     mixture_denoiser,
@@ -278,6 +279,26 @@ def test_unknown_variance():
     steps = sample_ddpm(gaussian_denoiser(schedule, 0, 1), schedule, torch.randn(3), [1000, 0], variance="beta")
     with pytest.raises(ValueError, match="'small'.*'large'.*'beta'"):
         next(steps)
+
+
+@pytest.mark.parametrize("name", ["ddpm", "dpmpp_2m"])
+def test_rising_times_get_a_sentence_where_they_have_no_meaning(name):
+    denoise = gaussian_denoiser(Schedule.cosine(), 0.0, 1.0)
+    with pytest.raises(ValueError, match="times fall; these rise"):
+        final(SAMPLERS[name](denoise, Schedule.cosine(), torch.zeros(1, 2), [0, 40, 900]))
+
+
+@pytest.mark.parametrize("name", ["ddim", "heun"])
+def test_up_and_down_again(name):
+    """From the picture itself, t = 0, into its noise and back, through a clipped denoiser."""
+    schedule = Schedule.cosine()
+    denoise = clipped(gaussian_denoiser(schedule, 0.2, 0.1), schedule)
+    x = 0.2 + 0.1 * torch.randn(500, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    times = schedule.times(500)
+    up = final(SAMPLERS[name](denoise, schedule, x, times[::-1]))
+    assert up.std().item() == pytest.approx(1, abs=0.15)
+    down = final(SAMPLERS[name](denoise, schedule, up, times))
+    torch.testing.assert_close(down, x, rtol=0, atol=0.05)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

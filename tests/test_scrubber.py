@@ -344,8 +344,9 @@ def test_equations_become_mathml_where_they_can(bundle, tmp_path, monkeypatch):
 
 
 def test_what_is_no_notebook_gets_a_sentence(tmp_path):
-    (tmp_path / "x.ipynb").write_text("not json")
-    for name in ("x.ipynb", "absent.ipynb"):
+    for name, text in (("x", "not json"), ("dict", "{}"), ("list", "[]"), ("old", '{"nbformat": 4, "cells": 3}')):
+        (tmp_path / f"{name}.ipynb").write_text(text)
+    for name in ("x.ipynb", "dict.ipynb", "list.ipynb", "old.ipynb", "absent.ipynb"):
         with pytest.raises(ValueError, match=f"{name} is no notebook that can be read"):
             to_html(tmp_path / name)
 

@@ -517,8 +517,9 @@ def test_min_snr_is_the_papers_weight_for_v():
 
 
 @pytest.mark.parametrize("least", [0.0, 0.2, 1.0])
-def test_a_leg_weights_by_min_snr_but_at_least_so_much(least):
+def test_a_leg_weights_by_min_snr_but_at_least_so_much(least, monkeypatch):
     """The first step of a leg: the same errors whatever the weight, and at 1 their plain mean."""
+    monkeypatch.setattr(ddpm_fashion, "default_device", lambda: torch.device("cpu"))
     loss, errors = {}, {}
     for leg in (ddpm_fashion.Leg(10, least=1.0), ddpm_fashion.Leg(10, least=least)):
         run = ddpm_fashion.setup(runs.CONFIG, leg, data=runs.fake_data())

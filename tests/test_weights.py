@@ -16,6 +16,7 @@ from course_lib.files import written_whole
 from course_lib.models import ClassifierConfig, FashionClassifier, UNet, UNetConfig
 from course_lib.weights import WeightsError, load_weights, read_card, save_weights, shipped, verify
 
+SHIPPED_FILES = sorted(weights.WEIGHTS.iterdir())
 CONFIG = UNetConfig(widths=(16, 32), blocks=1, head_dim=16, emb_dim=24)
 
 
@@ -191,6 +192,50 @@ def test_missing(folder):
     with pytest.raises(WeightsError, match="mine.safetensors is missing. Get it again: git checkout") as error:
         load_weights("mine")
     sentence(error)
+
+
+def test_a_half_of_a_pair_is_missed(folder):
+    save_weights(random_unet(), folder / "mine", {})
+    (folder / "mine.json").unlink()
+    assert shipped() == ["mine"]
+    for act in (lambda: load_weights("mine"), lambda: verify("mine")):
+        with pytest.raises(
+            WeightsError, match="mine.json is missing. Get it again: git checkout -- weights/mine.json, or"
+        ) as error:
+            act()
+        assert "move mine.safetensors elsewhere" in sentence(error)
+
+
+def test_what_the_recipes_ship_is_missed(folder, monkeypatch):
+    """In the course's own folder every file must be there, and one error names all that are not."""
+    from course_lib.recipes import RECIPES, ddpm_fashion
+
+    monkeypatch.setattr(weights, "COURSE", folder)
+    names = shipped()
+    assert names == sorted([*RECIPES, *ddpm_fashion.SNAPSHOTS])
+    with pytest.raises(WeightsError, match="are missing from .*Get them again: git checkout -- weights$") as error:
+        verify(names[0])
+    assert all(f"{name}.{kind}" in sentence(error) for name in names for kind in ("json", "safetensors"))
+    for name in names:
+        for kind in ("json", "safetensors"):
+            (folder / f"{name}.{kind}").write_text("{}")
+    (folder / "fashion-classifier.json").unlink()
+    with pytest.raises(
+        WeightsError, match=r"-classifier.json is missing.*checkout -- weights/fashion-classifier.json$"
+    ):
+        verify("fashion-classifier")
+
+
+def test_verify_on_the_command_line_misses_a_card(folder, monkeypatch, capsys):
+    from course_lib.__main__ import main
+
+    monkeypatch.setattr(weights, "COURSE", folder)
+    for path in SHIPPED_FILES:
+        if path.name != "fashion-classifier.json":
+            os.symlink(path, folder / path.name)
+    assert main(["verify"]) == 1
+    shown = capsys.readouterr()
+    assert "fashion-classifier.json is missing" in shown.err and "whole" not in shown.out
 
 
 def test_wrong_class(tmp_path):

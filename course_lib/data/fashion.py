@@ -66,7 +66,7 @@ def verify_data() -> DataCheck:
     cache = cache_file()
     if cache is None:
         state = "no cache folder, the data is unpacked into memory"
-    elif not cache.exists():
+    elif not os.path.exists(cache):  # unlike Path.exists, False in a folder that may not be looked into
         state = f"not unpacked yet, goes to {cache}"
     elif _open_cache(cache) is None:
         state = f"{cache} is altered and will be rebuilt at the next load"
@@ -183,6 +183,7 @@ def _write_cache(path: Path, raw: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(raw)
+        os.chmod(name, 0o644)  # mkstemp makes it for the owner alone, and a cache may be shared
         try:
             os.replace(name, path)
         except PermissionError:  # Windows: another process, as fast as this one, has the file mapped already

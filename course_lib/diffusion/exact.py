@@ -30,7 +30,7 @@ def mixture_denoiser(
     K = len(means)
     weights = torch.full((K,), 1 / K) if weights is None else weights
 
-    def denoise(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
+    def exact(x_t: Tensor, t: int | Tensor, cond) -> tuple[Tensor, Tensor]:
         alpha, sigma = schedule.at(t, x_t)
         variance = alpha**2 * std**2 + sigma**2
         flat, centres = x_t.reshape(len(x_t), -1), means.to(x_t).reshape(K, -1)  # [B, D], [K, D]
@@ -45,6 +45,10 @@ def mixture_denoiser(
         residual = flat - alpha * mean
         x0 = mean + alpha * std**2 / variance * residual
         return x0.reshape(x_t.shape), (sigma / variance * residual).reshape(x_t.shape)
+
+    def denoise(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
+        with torch.autocast(x_t.device.type, enabled=False):  # in bfloat16 its matrix products are not exact
+            return exact(x_t, t, cond)
 
     return denoise
 

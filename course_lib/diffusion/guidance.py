@@ -51,6 +51,7 @@ def clipped(denoise: Denoise, schedule: Schedule, low: float = -1.0, high: float
     def denoise_clipped(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
         x0 = denoise(x_t, t, cond)[0].clamp(low, high)
         alpha, sigma = schedule.at(t, x_t)
-        return x0, (x_t - alpha * x0) / sigma
+        eps = (x_t - alpha * x0) / sigma.where(sigma > 0, 1)  # at t = 0, where a walk to the noise starts, none is left
+        return x0, eps.where(sigma > 0, 0)
 
     return denoise_clipped

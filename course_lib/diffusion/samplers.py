@@ -31,12 +31,17 @@ def final(steps: Iterable[Step]) -> Tensor:
     return step.x_t
 
 
-def strides(times: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The steps (from, to) along `times`; ValueError where there is none to make."""
+def strides(times: Sequence[int], *, falling: bool = False) -> Iterator[tuple[int, int]]:
+    """The steps (from, to) along `times`; ValueError where there is none to make.
+
+    Times fall from noise to image, and rise where a picture is walked back into its noise; falling: refuse that.
+    """
     if len(times) < 2 or any(t == s for t, s in zip(times[:-1], times[1:], strict=True)):
         raise ValueError(
             f"A sampler goes through two or more different times, not {list(times)}: try schedule.times(20)."
         )
+    if falling and any(t < s for t, s in zip(times[:-1], times[1:], strict=True)):
+        raise ValueError(f"This sampler goes from noise to image, so times fall; these rise: {list(times)}.")
     return zip(times[:-1], times[1:], strict=True)
 
 
@@ -76,7 +81,7 @@ def sample_ddpm(
     """
     if variance not in ("small", "large"):
         raise ValueError(f"variance is 'small' (beta-tilde) or 'large' (beta), not {variance!r}.")
-    for t, s in strides(times):
+    for t, s in strides(times, falling=True):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
         c_t, c_0, small, large = _posterior(schedule, t, s)
@@ -134,11 +139,11 @@ def sample_dpmpp_2m(denoise: Denoise, schedule: Schedule, x: Tensor, times: Sequ
     """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2): second order from one call a step, by remembering the last x0.
 
     The first step and the last are of first order: the one has no past, the other ends where log(alpha / sigma) is
-    infinite.
+    infinite. So is the second where the first began there, at an alpha of 0.
     """
     log_snr = schedule.log_snr / 2  # their lambda = log(alpha / sigma)
     x0_before, h_before = None, None
-    for t, s in strides(times):
+    for t, s in strides(times, falling=True):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
         alpha_t, sigma_t = schedule.at(t, x)

@@ -92,7 +92,21 @@ def _over_rows(x_t: Tensor, alpha: float, sigma: float, points: Tensor) -> Tenso
 def _denoiser_cases() -> list[tuple]:
     generator = torch.Generator().manual_seed(4)
     points = torch.randn(7, 2, generator=generator)
-    return [(torch.randn(5, 2, generator=generator), a, (1 - a**2) ** 0.5, points) for a in (0.3, 0.8, 0.95)]
+    cases = [(torch.randn(5, 2, generator=generator), a, (1 - a**2) ** 0.5, points) for a in (0.3, 0.8, 0.95)]
+    # 25 sigma and more from all points: exp(-distance) is 0 in float32, as on a third of section 5's plane at t = 20
+    far = torch.tensor([[3.4, 0.1], [-2.6, -0.6], [1.1, -1.7], [-0.4, 2.2], [2.3, 2.1]])
+    return [*cases, (far, (1 - 0.05**2) ** 0.5, 0.05, points)]
+
+
+def _by_weights(x_t: Tensor, alpha: float, sigma: float, points: Tensor) -> Tensor:
+    w = torch.exp(-torch.cdist(x_t, alpha * points).square() / (2 * sigma**2))
+    return w @ points / w.sum(dim=1, keepdim=True)
+
+
+_UNDERFLOW = (
+    "Right where the noise is strong. Far from all points at sigma = 0.05 every weight exp(-distance) is so small that "
+    "float32 keeps 0, and 0 / 0 is left. Hand the exponents to torch.softmax: it divides by the largest weight first."
+)
 
 
 DENOISER = Exercise(
@@ -132,8 +146,12 @@ DENOISER = Exercise(
             lambda x_t, alpha, sigma, points: alpha * exact_x0(x_t, alpha, sigma, points),
             "The weights are right, but they average alpha * x_i: the clean image is x_i itself.",
         ),
+        (_by_weights, _UNDERFLOW),
+        (lambda *case: _by_weights(*case).nan_to_num(), _UNDERFLOW),  # as with 1e-8 added to the sum
     ],
     "Right: that is what a perfect network would answer for these data.",
+    dtype_hint="The values are right, but x_t and points came in float32, and section 5 mixes your answer with them, "
+    "which PyTorch will not: end with .to(x_t.dtype).",
 )
 
 # ---------------------------------------------------------------- 3: carve
@@ -327,7 +345,12 @@ HEUN = Exercise(
     carve_heun,
     _sampler_cases(),
     [
-        (carve, "That is DDIM: the second look doesn't change the stroke yet."),
+        (
+            carve,
+            "That is DDIM: the second look doesn't change the stroke yet. x_s = alpha_s x0' + sigma_s eps' holds for "
+            "the second look as well, so putting the mean of the two looks together gives the same x_s again. The mean "
+            "must go into the *movement* from x_t, with the factors alpha_s - alpha_t and sigma_s - sigma_t.",
+        ),
         (
             _second_look(_heun, look_at=lambda t, s: t),
             "The second look is at the place where the stroke ends, so its time is s, not t.",

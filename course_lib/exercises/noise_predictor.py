@@ -15,6 +15,9 @@ def _randn(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+_FLOAT32 = "The values are right, but {} should be float32: the net's weights are, and PyTorch will not mix the two."
+
+
 # ---------------------------------------------------------------- the time embedding
 
 
@@ -41,7 +44,11 @@ _ON_ROWS = (
 TIME_EMBEDDING = Exercise(
     name="embed",
     solution=time_embedding,
-    cases=[(torch.tensor([0, 1, 7, 250, 999, 1000]), 8), (torch.tensor([3, 400]), 64)],
+    cases=[
+        (torch.tensor([0, 1, 7, 250, 999, 1000]), 8),
+        (torch.tensor([3, 400]), 64),
+        (torch.tensor([0.5, -12.25]), 32),  # the one-pixel net has its greys embedded too
+    ],
     wrong_turns=[
         (_embedding_on_rows, _ON_ROWS),
         (lambda t, dim: _embedding_on_rows(t + 0, dim)[:, : dim // 2].repeat(1, 2), _ON_ROWS),
@@ -80,6 +87,7 @@ TIME_EMBEDDING = Exercise(
     ],
     praise="Right: fast waves in the first columns, slow ones in the last, a cosine and a sine of each.",
     rtol=1e-3,  # a float32 angle of 1000 radians is only known to 6e-5
+    dtype_hint=_FLOAT32.format("the embedding") + " End with .float().",
 )
 
 
@@ -109,19 +117,32 @@ def _unreshaped(predict, alpha: Tensor, sigma: Tensor, x0: Tensor, t: Tensor, ep
 
 
 _TABLE = torch.cat([torch.ones(1), torch.cumprod(1 - torch.linspace(1e-2, 0.3, 12), 0)])  # alpha-bar
+_TIMES = torch.tensor([1, 4, 9, 12])
 # four images of 4x4 pixels: a factor per image that is not reshaped multiplies the columns, and nothing complains
-_CASE = (
-    _TABLE.sqrt(),
-    (1 - _TABLE).sqrt(),
-    _randn(4, 1, 4, 4, seed=0),
-    torch.tensor([1, 4, 9, 12]),
-    _randn(4, 1, 4, 4, seed=1),
+_CASE = (_TABLE.sqrt(), (1 - _TABLE).sqrt(), _randn(4, 1, 4, 4, seed=0), _TIMES, _randn(4, 1, 4, 4, seed=1))
+_COLOURED = (*_CASE[:2], _randn(4, 3, 4, 4, seed=7), _TIMES, _randn(4, 3, 4, 4, seed=8))
+
+
+def _stops_gradients(attempt) -> bool:
+    """Whether a net's weight would learn nothing from the loss."""
+    weight = torch.tensor(0.3, requires_grad=True)
+    try:
+        with torch.enable_grad():
+            loss = attempt(lambda x_t, t: weight * x_t, *(a.clone() for a in _CASE))
+            return torch.autograd.grad(loss.sum(), weight, allow_unused=True)[0] is None
+    except (RuntimeError, TypeError, ValueError):  # no graph at all, or a tensor with gradients handed to NumPy
+        return True
+
+
+_SQUEEZED = (
+    "The channel axis is squeezed away, which goes only for grey images, C = 1. Average over channels, rows and "
+    "columns: dim=(1, 2, 3)."
 )
 
 NOISE_LOSS = Exercise(
     name="noise_loss",
     solution=_squared(),
-    cases=[(_toy_net, *_CASE), (lambda x_t, t: torch.zeros_like(x_t), *_CASE)],
+    cases=[(_toy_net, *_CASE), (lambda x_t, t: torch.zeros_like(x_t), *_CASE), (_toy_net, *_COLOURED)],
     wrong_turns=[
         (
             _unreshaped,
@@ -173,8 +194,22 @@ NOISE_LOSS = Exercise(
             "The net is told t - 1 but gets a picture of time t. In these tables index 0 is the clean image, so time "
             "t has index t.",
         ),
+        (_squared(reduce=lambda gap: gap.mean(dim=(2, 3)).squeeze(1)), _SQUEEZED),
+        (_squared(reduce=lambda gap: gap.squeeze(1).mean(dim=(1, 2))), _SQUEEZED),
+        (
+            _squared(reduce=lambda gap: gap[:, 0].mean(dim=(1, 2))),
+            "This looks at the first channel alone. Grey images have no other, but coloured ones have three.",
+        ),
     ],
     praise="Right. A net that always answers 0 has a loss of about 1 here: the mean of eps squared.",
+    habits=[
+        (
+            _stops_gradients,
+            "No gradient comes out of this loss, so no net could learn from it: loss.backward() would stop. Stay with "
+            "tensors from predict to the mean: no .item(), .detach(), .numpy() or torch.tensor(...), and no "
+            "torch.no_grad().",
+        ),
+    ],
 )
 
 
@@ -285,6 +320,9 @@ DROP_LABELS = Exercise(
         ),
     ],
     praise="Right: one image in ten is shown without its class, and the same net learns both jobs.",
+    dtype_hint="The values are right, but labels must stay integers: the net looks up row 3 of a table, and there is "
+    "no row 3.0. torch.where(u < 0.1, null_class, labels) keeps their dtype.",
+    advice="compare u with 0.1, image by image",
 )
 
 
@@ -328,7 +366,8 @@ REVERSE_STEP = Exercise(
     wrong_turns=[
         (
             _bent_step(spread="variance"),
-            "z is multiplied by the variance. Noise of variance sigma_t^2 is its root times z: a sqrt is missing.",
+            "z is multiplied by beta-tilde, which is the fresh noise's variance. Its spread is the root, so the factor "
+            "of z is sqrt(beta-tilde). (The paper calls that sigma_t. It isn't our sigma[t].)",
         ),
         (
             _bent_step(spread="beta"),
@@ -380,6 +419,7 @@ REVERSE_STEP = Exercise(
         ),
     ],
     praise="Right, at a small step, at a large one, and at the last, where beta-tilde is 0 and no noise is added.",
+    dtype_hint=_FLOAT32.format("x_s") + " End with .to(x_t.dtype).",
 )
 
 
@@ -391,11 +431,15 @@ def _guide(uncond: Tensor, cond: Tensor, scale: float) -> Tensor:
 
 
 _U, _C = _randn(2, 1, 3, 3, seed=5), _randn(2, 1, 3, 3, seed=6)
+_ONE_NUMBER = (
+    "The lesson has a dial for each image of a batch: scale may be a tensor [B, 1, 1, 1], which no `if` and no float() "
+    "can take. The formula needs neither: both ends come out of it."
+)
 
 GUIDANCE = Exercise(
     name="guide",
     solution=_guide,
-    cases=[(_U, _C, 3.0), (_U, _C, 0.0), (_U, _C, 1.0)],
+    cases=[(_U, _C, 3.0), (_U, _C, 0.0), (_U, _C, 1.0), (_U, _C, torch.tensor([1.0, 2.5]).reshape(2, 1, 1, 1))],
     wrong_turns=[
         (
             lambda uncond, cond, scale: cond + scale * (cond - uncond),
@@ -425,4 +469,10 @@ GUIDANCE = Exercise(
         ),
     ],
     praise="Right: 0 is the net without a class, 1 the net with it, and beyond 1 the line goes on.",
+    known_errors=[
+        ("Boolean value of Tensor", _ONE_NUMBER),
+        ("only one element tensors can be converted", _ONE_NUMBER),
+        ("cannot be converted to Scalar", _ONE_NUMBER),
+    ],
+    dtype_hint=_FLOAT32.format("the answer") + " End with .to(cond.dtype).",
 )

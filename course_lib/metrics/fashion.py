@@ -21,7 +21,7 @@ def _feature_net(device: torch.device):
 
 @torch.no_grad()
 def fashion_features(images: Tensor, batch_size: int = 512) -> Tensor:
-    """Features of images [N, 1, 28, 28] in [-1, 1]: [N, 128], in float32 whatever the device's precision.
+    """Features of images [N, 1, 28, 28] in [-1, 1]: [N, 128], in float32 whatever the autocast around.
 
     The images are clamped to [-1, 1] and rounded to 256 grey levels first, as a saved picture would be.
     """
@@ -29,7 +29,8 @@ def fashion_features(images: Tensor, batch_size: int = 512) -> Tensor:
         raise ValueError(f"fashion_features takes images [N, 1, 28, 28] in [-1, 1], not {tuple(images.shape)}.")
     net = _feature_net(images.device)
     rounded = ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
-    return torch.cat([net.features(part) for part in rounded.split(batch_size)])
+    with torch.autocast(images.device.type, enabled=False):
+        return torch.cat([net.features(part) for part in rounded.float().split(batch_size)])
 
 
 @functools.cache

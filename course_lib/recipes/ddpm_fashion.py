@@ -1,5 +1,6 @@
 """DDPM on Fashion-MNIST, class-conditional, and the early snapshots of the same run."""
 
+import contextlib
 import json
 import platform
 import time
@@ -170,12 +171,18 @@ def card(name: str, images: int, seconds: float, **more) -> dict:
     }
 
 
+def _row(line: str) -> dict | None:
+    """A line of the log; None where it is empty or was cut short."""
+    with contextlib.suppress(ValueError):
+        return json.loads(line)
+
+
 class _Log:
     """The losses of a leg, a line every 100 steps, and the training time over all the pieces that it was cut into."""
 
     def __init__(self, path: Path, start: int, tell):
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        self.before = max((row["seconds"] for row in rows if row["step"] <= start), default=0.0)
+        rows = list(map(_row, path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+        self.before = max((row["seconds"] for row in rows if row and row["step"] <= start), default=0.0)
         self.path, self.tell, self.began, self.losses = path, tell, time.time(), []
 
     @property
@@ -188,7 +195,7 @@ class _Log:
             mean = sum(self.losses) / len(self.losses)  # of the last 100 steps, fewer after a cut
             row = {"step": done.step, "seconds": round(self.seconds, 1), "loss": round(mean, 5), "lr": done.lr}
             with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write("\n" + json.dumps(row))  # in front, so that a line cut short by a full disk spoils no other
             self.tell(row)
             self.losses.clear()
 
@@ -204,7 +211,11 @@ def _run_leg(number: int, leg: Leg, before: Path | None, end: Path, out: Path, a
     previous = load_weights(UNet, before, device="cpu") if before else None
     this = setup(CONFIG, leg, number, start=previous, accelerator=accelerator)
     state = end.with_name(f"leg-{number}.pt")
-    start = load_state(state, *this.parts) if state.exists() else 0
+    settings = {key: value for key, value in asdict(leg).items() if key != "steps"}  # a run may be made longer
+    kind = json.dumps({"leg": number, **settings, **asdict(CONFIG), "batch_size": BATCH_SIZE, "lr": LR})
+    start = load_state(state, *this.parts, run=kind) if state.exists() else 0
+    if start > leg.steps:
+        raise ValueError(f"{state} has made {start} steps already: ask for as many or more, or remove that file.")
     if start:
         tell(f"going on at step {start} from {state}")
     log, saved = _Log(end.with_name(f"leg-{number}.jsonl"), start, tell), time.time()
@@ -218,7 +229,7 @@ def _run_leg(number: int, leg: Leg, before: Path | None, end: Path, out: Path, a
                 snapshot = card(name, at * BATCH_SIZE, log.seconds)
                 save_weights(this.phase.ema.module, out / name, snapshot, dtype=torch.float16)
         if time.time() - saved > SAVE_EVERY or done.step == leg.steps:
-            save_state(state, done.step, *this.parts)
+            save_state(state, done.step, *this.parts, run=kind)
             saved = time.time()
     if leads:
         legs = _read_card(before)["legs"] if before else []
@@ -229,18 +240,20 @@ def _run_leg(number: int, leg: Leg, before: Path | None, end: Path, out: Path, a
         save_weights(this.phase.ema.module, end, seen, dtype=torch.float16)
 
 
-def run(*, steps: int | None = None, folder: str | Path | None = None, out: str | Path | None = None, log=print, **_):
+def run(*, steps: int | None = None, folder: str | Path | None = None, out: str | Path | None = None, log=print):
     """Train, or go on from the last checkpoint in `folder` (by default the user's cache); write weights and cards.
 
     steps, if given, makes it a run of one leg of that length.
     """
+    if steps is not None and steps < 1:
+        raise ValueError(f"Train for 1 or more steps, not {steps}.")
     folder = Path(folder or (cache_folder() or Path(".")) / "runs" / NAME)
     folder.mkdir(parents=True, exist_ok=True)
     out, accelerator = Path(out or WEIGHTS), launched_accelerator()
     before = None
     for number, leg in enumerate(LEGS if steps is None else (Leg(steps),), 1):
         end = folder / f"leg-{number}-{leg.steps}.safetensors"
-        if not end.exists():
+        if not (end.exists() and end.with_suffix(".json").exists()):  # the card is written last
             _run_leg(number, leg, before, end, out, accelerator, log)
             if accelerator is not None:
                 accelerator.wait_for_everyone()

@@ -1,6 +1,7 @@
 """The classifier whose features measure every model of the course on Fashion-MNIST."""
 
 import functools
+import os
 import time
 from pathlib import Path
 
@@ -50,8 +51,14 @@ def accuracy(net: FashionClassifier, split: str = "test") -> float:
     return (guesses == torch.as_tensor(labels.astype("int64"))).double().mean().item()
 
 
-def run(*, steps: int = STEPS, out=None, log=print, **_):
-    """Train from nothing and write the weights and their card."""
+def run(*, steps: int = STEPS, folder=None, out=None, log=print):
+    """Train from nothing, in one go and one process, and write the weights and their card."""
+    if steps < 1:
+        raise ValueError(f"Train for 1 or more steps, not {steps}.")
+    if folder is not None:
+        raise ValueError(f"{NAME} trains in some minutes and keeps no checkpoint: leave --folder out.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(f"{NAME} trains in one process: start it without accelerate or torchrun.")
     began = time.time()
     torch.manual_seed(SEED)
     generator = torch.Generator().manual_seed(SEED)

@@ -14,7 +14,7 @@ from course_lib.device import autocast, to_device
 from course_lib.diffusion import SAMPLERS, autoguided, clipped, final, guided
 from course_lib.files import written_whole
 from course_lib.metrics import Moments, fashion_features, frechet_distance
-from course_lib.metrics.fashion import fashion_floor, fashion_reference
+from course_lib.metrics.fashion import FEATURE_NET, fashion_floor, fashion_reference
 from course_lib.models import UNet
 from course_lib.recipes import recipe_of
 from course_lib.weights import load_weights, read_card
@@ -91,6 +91,8 @@ def image_batches(
     is for the same batch_size and a start at a multiple of it.
     """
     _check_counts(n, calls)
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"A seed is a whole number from 0 to 2^31 - 1, not {seed}.")
     kind = _diffusion_recipe(name)
     net = net if net is not None else load_weights(name)
     device, plan, classes = next(net.parameters()).device, kind.schedule(), net.config.classes
@@ -171,7 +173,7 @@ def evaluate(
     floor = fashion_floor(n)  # before sampling, since it refuses an n that is too large
     reference = Moments.of(fashion_reference(n))
     crowd, seconds, net = Moments.empty(len(reference.mean)), 0.0, load_weights(name)
-    weights = [read_card(each)["sha256"][:12] for each in (name, sampling.guide) if each]
+    weights = [read_card(each)["sha256"][:12] for each in (name, sampling.guide, FEATURE_NET) if each]
     made = json.dumps({"calls": calls, **asdict(sampling), "seed": seed, "weights": weights})
     if checkpoint is not None and Path(checkpoint).exists():
         crowd, seconds = _take_up(Path(checkpoint), made, n)

@@ -120,9 +120,10 @@ def to_html(notebook: str | Path, out: str | Path | None = None) -> Path:
     notebook = Path(notebook)
     out = notebook.with_suffix(".html") if out is None else Path(out)
     try:
-        page, _ = LessonExporter().from_filename(str(notebook))
-    except (nbformat.reader.NotJSONError, FileNotFoundError) as error:
-        raise ValueError(f"{notebook} is no notebook that can be read: {error}") from None
+        nbformat.read(notebook, as_version=4)
+    except Exception as error:  # JSON that is no notebook fails in nbformat's depths, in many ways
+        raise ValueError(f"{notebook} is no notebook that can be read: {str(error).splitlines()[0]}") from None
+    page, _ = LessonExporter().from_filename(str(notebook))
     out.write_text(page, encoding="utf-8")
     return out
 
