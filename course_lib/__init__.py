@@ -27,6 +27,7 @@ _HOMES = {
         "sample_ddpm",
         "sample_dpmpp_2m",
         "sample_heun",
+        "sample_unipc",
     ],
     "course_lib.data": ["Batches", "to_float", "to_uint8"],
     "course_lib.data.fashion": ["CLASSES", "fashion_mnist"],

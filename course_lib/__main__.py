@@ -12,7 +12,7 @@ def _add_sampling_options(parser: argparse.ArgumentParser):
     parser.add_argument("--n", type=int, default=64, help="how many images")
     parser.add_argument("--calls", type=int, default=20, help="network calls an image, those of guidance counted in")
     parser.add_argument(
-        "--sampler", help="ddim, ddpm, heun or dpmpp_2m; by default the model's best way, guide and all"
+        "--sampler", help="ddim, ddpm, heun, dpmpp_2m or unipc; by default the model's best way, guide and all"
     )
     parser.add_argument("--guidance", type=float, help="classifier-free guidance: 1 is plain, others take two calls")
     parser.add_argument("--guide", metavar="NAME", help="a weaker snapshot to be led away from: one more call")

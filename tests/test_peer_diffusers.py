@@ -17,6 +17,7 @@ from course_lib import (
     sample_ddpm,
     sample_dpmpp_2m,
     sample_heun,
+    sample_unipc,
 )
 
 diffusers = pytest.importorskip("diffusers")
@@ -137,6 +138,26 @@ def test_dpmpp_2m(schedule, n, target, x):
     path = their_path(scheduler, net, x, n)
     denoise = Denoiser(net, schedule, target)
     assert_same_path(sample_dpmpp_2m(denoise, schedule, x, schedule.times(n)), path, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # theirs
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("n", [5, 10, 20, 50])
+@pytest.mark.parametrize("target", PREDICTION)
+def test_unipc(schedule, n, target, x):
+    net = wavy_net(schedule, target)
+    scheduler = theirs(
+        "UniPCMultistepScheduler",
+        schedule,
+        target,
+        solver_order=2,
+        solver_type="bh2",
+        predict_x0=True,
+        lower_order_final=True,
+        final_sigmas_type="zero",
+    )
+    path = their_path(scheduler, net, x, n)
+    assert_same_path(sample_unipc(Denoiser(net, schedule, target), schedule, x, schedule.times(n)), path, atol=1e-4)
 
 
 def even_times(n: int) -> list[int]:

@@ -12,6 +12,7 @@ from course_lib.diffusion.samplers import (
     sample_ddpm,
     sample_dpmpp_2m,
     sample_heun,
+    sample_unipc,
 )
 from course_lib.diffusion.schedule import Schedule
 
@@ -36,4 +37,5 @@ __all__ = [
     "sample_ddpm",
     "sample_dpmpp_2m",
     "sample_heun",
+    "sample_unipc",
 ]

@@ -4,6 +4,7 @@ Each sampler is a generator. It yields a Step before every move, so that a calle
 and a last Step at time 0 whose x_t is the finished image.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -158,4 +159,54 @@ def sample_dpmpp_2m(denoise: Denoise, schedule: Schedule, x: Tensor, times: Sequ
     yield Step(times[-1], x, x, eps)
 
 
-SAMPLERS = {"ddpm": sample_ddpm, "ddim": sample_ddim, "heun": sample_heun, "dpmpp_2m": sample_dpmpp_2m}
+def _correction(h: float, past: float | None) -> tuple[float, float]:
+    """UniC's weights of the drift and of the new look (Zhao et al. 2023, eq. 8 and 9, with B(h) = e^h - 1).
+
+    They make the step exact where x0 is a parabola of log(alpha / sigma), through the look before, the step's own, and
+    the one from its end. past is the length of the step before in steps of h; None where there was none.
+    """
+    if past is None:
+        return 0.0, 0.5  # order 1, by their convention
+    shrink = math.expm1(-h)
+    line = shrink / -h - 1
+    parabola = line / -h - 1 / 2
+    drift = (line / shrink - 2 * parabola / shrink) / (1 + past)
+    return drift, line / shrink - drift
+
+
+@torch.no_grad()
+def sample_unipc(denoise: Denoise, schedule: Schedule, x: Tensor, times: Sequence[int], cond=None) -> Iterator[Step]:
+    """UniPC (Zhao et al. 2023, Algorithms 1 and 2, of order 2): DPM-Solver++(2M), with every step but the last redone.
+
+    A step's end is looked at anyway, for the next step. So before that is made, this one is corrected by what was seen:
+    one call a step, as before. A Step shows x_t as it was looked at, not yet corrected.
+    """
+    log_snr = schedule.log_snr / 2
+    x0_before, h_before, made = None, None, None
+    for t, s in strides(times, falling=True):
+        x0, eps = denoise(x, t, cond)
+        yield Step(t, x, x0, eps)
+        if made is not None:
+            line, gain, drift, weights = made
+            x = line + gain * (weights[0] * drift + weights[1] * (x0 - x0_before))
+        alpha_t, sigma_t = schedule.at(t, x)
+        alpha_s, sigma_s = schedule.at(s, x)
+        h = (log_snr[s] - log_snr[t]).item()
+        past = h_before / h if h_before is not None else None
+        # how far the image moves in this step, if it goes on as in the step before
+        drift = (x0 - x0_before) / past if past and s > 0 else torch.zeros_like(x0)
+        gain = alpha_s - sigma_s * alpha_t / sigma_t
+        line = (sigma_s / sigma_t) * x + gain * x0  # the step of first order
+        x = line + gain * drift / 2
+        made = line, gain, drift, _correction(h, past)
+        x0_before, h_before = x0, h
+    yield Step(times[-1], x, x, eps)
+
+
+SAMPLERS = {
+    "ddpm": sample_ddpm,
+    "ddim": sample_ddim,
+    "heun": sample_heun,
+    "dpmpp_2m": sample_dpmpp_2m,
+    "unipc": sample_unipc,
+}

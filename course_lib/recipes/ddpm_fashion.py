@@ -42,7 +42,7 @@ DROP = 0.1  # of the labels, so that the same net learns to work without one
 SEED = 0
 SAVE_EVERY = 180  # seconds between checkpoints
 SNAPSHOTS = {f"{NAME}-10k": 156, f"{NAME}-50k": 781, f"{NAME}-250k": 3906}  # by images seen; first leg's step of each
-BEST = Sampling("dpmpp_2m", guide=f"{NAME}-250k", guide_scale=2.3)  # chosen in benchmarks/choose_sampling.md
+BEST = Sampling("unipc", guide=f"{NAME}-250k", guide_scale=2.0)  # chosen in benchmarks/choose_sampling.md
 
 
 @dataclass(frozen=True)
