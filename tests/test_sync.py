@@ -1,10 +1,13 @@
 """Notebooks, twins and shown code in step, on a small checkout made for the test."""
 
+import base64
 import importlib.util
+import io
 import os
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -254,3 +257,20 @@ def test_execute_keeps_outputs_and_leaves_a_failing_notebook_alone(tool, checkou
     assert tool.main(["--execute", "01"], checkout) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert notebook(checkout).cells[4].outputs[0].text == "4\n"
+
+
+def test_pictures_are_kept_with_a_palette_where_that_is_smaller(tool):
+    image = pytest.importorskip("PIL.Image")
+    rows = np.uint8(255 * np.random.default_rng(0).random((40, 40, 1)))
+    data = {}
+    for name, pixels in {"grey": np.repeat(rows, 3, axis=2), "one": np.full((3, 3, 3), 7, np.uint8)}.items():
+        image.fromarray(pixels).convert("RGBA").save(file := io.BytesIO(), "PNG")
+        data[name] = base64.b64encode(file.getvalue()).decode()
+    outputs = [nbformat.v4.new_output("display_data", {"image/png": png}) for png in data.values()]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=outputs)])
+    grey, one = (output.data["image/png"] for output in tool.lighten(notebook).cells[0].outputs)
+    assert len(grey) < 0.7 * len(data["grey"])
+    shown = image.open(io.BytesIO(base64.b64decode(grey)))
+    assert shown.mode == "P"
+    assert np.array_equal(np.asarray(shown.convert("RGB")), np.repeat(rows, 3, axis=2))  # 256 greys fit the palette
+    assert len(one) <= len(data["one"])

@@ -64,7 +64,7 @@ def min_snr(alpha: Tensor, sigma: Tensor, least: float = 0.0) -> Tensor:
     """Min-SNR weighting with gamma 5, for the target v (Hang et al. 2023, section 3.4): [B] to [B].
 
     Each error in v counts min(SNR, 5) / (SNR + 1), less where there is hardly any noise or hardly anything else, but
-    nowhere less than `least`: without it the smallest times, where long samplings take half their steps, go untrained.
+    nowhere less than `least`: without it the smallest times go untrained, and long samplings look there.
     """
     return torch.minimum(alpha**2, 5 * sigma**2).clamp(min=least)  # alpha^2 + sigma^2 = 1
 

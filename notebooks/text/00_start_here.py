@@ -107,7 +107,7 @@ show_rows(rows, size=0.75);
 # - **Read the library.** A cell that begins with `def` and has no outputs below it often holds a piece of `course_lib`,
 #   to the letter. A test fails where the two differ, so what you read is what runs.
 # - **Rebuild** what matters: a stub for you to fill, and a grader that knows the usual wrong turns. What you wrote is
-#   used in the next cells. If you skip it, the library's own version is used, and the page still runs.
+#   used in the next cells, once it is right. Until then the library's own version is, and the page still runs.
 #
 # ## 5. Four conventions, rebuilt
 #
@@ -133,8 +133,8 @@ BYTES_TO_IMAGES(images_from_bytes)
 # What you wrote now makes the next picture.
 
 # %%
-images_from_bytes = BYTES_TO_IMAGES.or_library(images_from_bytes)
-batch = images_from_bytes(torch.tensor(images[:8]))
+my_images = BYTES_TO_IMAGES.or_library(images_from_bytes)
+batch = my_images(torch.tensor(images[:8]))
 print("shape", tuple(batch.shape), "from", batch.min().item(), "to", batch.max().item())
 show_images(batch, columns=8, size=1.2);
 
@@ -143,7 +143,15 @@ show_images(batch, columns=8, size=1.2);
 #
 # Each image of a batch may be at another noise level, so `alpha` has shape [B], and the images [B, 1, 28, 28]. PyTorch
 # lines shapes up **from the right**. What goes wrong if you just write `x * alpha`? With 28 images, nothing is
-# reported at all: that is the danger.
+# reported at all: that is the danger. Here it is, on purpose: 28 copies of one picture, of which the first should be bright
+# and the last dark.
+
+# %%
+copies, factor = batch[:1].repeat(28, 1, 1, 1) + 1, torch.linspace(1, 0, 28)  # + 1: from 0, black, to 2, white
+show_images((copies * factor)[::4] - 1, columns=7, size=1.2);
+
+# %% [markdown]
+# No error, and seven times the same picture, dark on its right: the factors went to the **columns**.
 
 # %%
 from course_lib.exercises.start import SCALE_EACH
@@ -157,19 +165,19 @@ def scale_each(x, factor):
 SCALE_EACH(scale_each)
 
 # %% [markdown]
-# The same boot, dimmed from left to right. If instead each picture fades from its left edge to its right, the factors
-# went to the columns.
+# The same boot, dimmed from picture to picture.
 
 # %%
-scale_each = SCALE_EACH.or_library(scale_each)
-faded = scale_each(batch[:1].repeat(8, 1, 1, 1) + 1, torch.linspace(1, 0, 8)) - 1
+my_scale = SCALE_EACH.or_library(scale_each)
+faded = my_scale(batch[:1].repeat(8, 1, 1, 1) + 1, torch.linspace(1, 0, 8)) - 1
 show_images(faded, columns=8, size=1.2);
 
 # %% [markdown]
 # ### Randomness has an owner
 #
 # A run that cannot be repeated cannot be debugged. So every random number comes from a `torch.Generator` that the
-# caller made: the same seed gives the same picture, today and on another machine.
+# caller made: the same seed gives the same noise, today and on another machine, and so (nearly: processors round
+# differently) the same picture.
 
 # %%
 from course_lib.exercises.start import NOISE_LIKE
@@ -187,8 +195,8 @@ NOISE_LIKE(noise_like)
 # which sneaker it is: the picture is a function of the noise.
 
 # %%
-noise_like = NOISE_LIKE.or_library(noise_like)
-starts = torch.cat([noise_like(torch.zeros(4, 1, 28, 28), seed) for seed in (1, 2)])
+my_noise = NOISE_LIKE.or_library(noise_like)
+starts = torch.cat([my_noise(torch.zeros(4, 1, 28, 28), seed) for seed in (1, 2)])
 sneaker = torch.full((8,), 7, device=device)
 with autocast(device):
     *_, last = sample_ddim(denoise, schedule, starts.to(device), schedule.times(20), sneaker)
@@ -216,10 +224,10 @@ ERROR_PER_IMAGE(error_per_image)
 # Compare each pair.
 
 # %%
-error_per_image = ERROR_PER_IMAGE.or_library(error_per_image)
+my_error = ERROR_PER_IMAGE.or_library(error_per_image)
 shoes = to_float(images[classes == 7])
 made = last.x_t.cpu()
-nearest = [error_per_image(shoes, picture[None].expand_as(shoes)).argmin().item() for picture in made]
+nearest = [my_error(shoes, picture[None].expand_as(shoes)).argmin().item() for picture in made]
 show_rows({"made": made, "nearest in\ntraining": shoes[nearest]}, size=1.0);
 
 # %% [markdown]

@@ -14,8 +14,8 @@
 # - say why a network that had learnt everything would be useless, and count whether ours has.
 #
 # Nothing is trained here: that is lesson 05. Five cells are stubs for you to write; what you write runs on in the cells
-# after it. A stub that you skip is replaced by the library's version, so the page always runs. A wrong try gets a hint,
-# and whoever is stuck finds all solutions in `course_lib/exercises/diffusion.py`. Each **Break it** has its answer folded
+# after it. For a stub that you skip, or that is still wrong, the library's version runs there, so the page always runs. A
+# wrong try gets a hint, and whoever is stuck finds all solutions in `course_lib/exercises/diffusion.py`. Each **Break it** has its answer folded
 # up below it.
 
 # %%
@@ -144,9 +144,9 @@ grade.SCHEDULE(signal_and_noise)
 # was trained on and that you have just dragged. Compare the right ends: which schedule stops before the signal is gone?
 
 # %%
-mine = grade.SCHEDULE.or_library(signal_and_noise)
+my_jump = grade.SCHEDULE.or_library(signal_and_noise)
 beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)  # Ho et al. 2020
-linear = Schedule(*mine(beta))  # from here on, yours
+linear = Schedule(*my_jump(beta))  # from here on, yours
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
 left.plot(linear.alpha, color=BLUE, label="alpha")
@@ -477,10 +477,10 @@ axis.legend();
 # $$\hat\varepsilon(x_t, t) = -\sigma_t\, \nabla \log q_t(x_t)$$
 #
 # To subtract the predicted noise is to walk uphill, to where pictures are likelier. Here are thirteen points in the plane,
-# as a data set; `mine` is your denoiser from above. Check the formula with autograd, then look at it.
+# as a data set; `my_denoiser` is yours from above. Check the formula with autograd, then look at it.
 
 # %%
-mine = grade.DENOISER.or_library(exact_x0)
+my_denoiser = grade.DENOISER.or_library(exact_x0)
 drawing = ["#...#", "##.##", "#.#.#", "#...#", "#...#"]  # an M for marble; draw your own
 spots = [(x, y) for y, row in enumerate(drawing) for x, mark in enumerate(row) if mark == "#"]
 points = torch.tensor([(0.65 * (x - 2), 0.65 * (2 - y)) for x, y in spots])  # [13, 2]
@@ -489,7 +489,7 @@ points = torch.tensor([(0.65 * (x - 2), 0.65 * (2 - y)) for x, y in spots])  # [
 def see_points(x_t, t, cond=None):
     """Your denoiser in the samplers' form: (x_t, t, cond) -> (x0, eps)."""
     alpha, sigma = linear.at(t, x_t)
-    x0 = mine(x_t, alpha, sigma, points)
+    x0 = my_denoiser(x_t, alpha, sigma, points)
     return x0, (x_t - alpha * x0) / sigma
 
 
@@ -551,9 +551,9 @@ grade.CARVE(carve)
 
 # %% [markdown]
 # Your sampler, your denoiser, no network: 300 blocks of two random numbers each (dots). The background answers for *every*
-# block where it would end: it has the colour of the star that your loop carves it to. Before you drag, look at the first
-# frame: the noise is already divided into territories, one for each star. Then drag, and try to catch a dot crossing a
-# border.
+# block where it would end: it has the colour of the star that your loop carves it to (neighbours differ; thirteen stars
+# share seven colours). Before you drag, look at the first frame: the noise is already divided into territories, one for each
+# star. Then drag, and try to catch a dot crossing a border.
 
 # %%
 carve_mine = grade.CARVE.or_library(carve)
@@ -577,7 +577,7 @@ keep = [0, 10, 16, 20, 24, *range(27, 51)]
 figure, axis = plt.subplots(figsize=(5, 5))
 ground = axis.imshow(np.ones((100, 100, 3)), origin="lower", extent=(-2.7, 2.7, -2.7, 2.7), alpha=0.55)
 dots = axis.scatter(*path[0].T, c="black", s=9, linewidths=0)
-(stars,) = axis.plot(*points.T, "*", color="white", markersize=13, markeredgecolor="black")
+stars = axis.scatter(*points.T, c=shades, marker="*", s=190, edgecolors="black")
 axis.set(xlim=(-2.7, 2.7), ylim=(-2.7, 2.7))
 axis.set_axis_off()
 
@@ -585,7 +585,7 @@ axis.set_axis_off()
 def draw(k):
     ground.set_data(territories(k))
     dots.set_offsets(path[k])
-    stars.set_data(*(linear.alpha[times[k]] * points).T)
+    stars.set_offsets(linear.alpha[times[k]] * points)
 
 
 Flipbook(frames_of(figure, draw, keep), [times[k] for k in keep], label="t", title="Carving an M out of noise")
@@ -663,9 +663,11 @@ for name, sampler, calls in (("DDIM", sample_ddim, 20), ("DDIM", sample_ddim, 50
 # %% [markdown]
 # With 20 strokes even the crowd is wrong: some stars get too few. How fast this error falls is the question of section 7.
 #
-# **Break it.** In `carve`, call `denoise(x, max(s, 1))` instead of `denoise(x, t)`: the denoiser is told the time of the next
-# stroke. An index shifted by one is a bug that has been in a textbook's notebooks. Where do the dots end now, and how do they
-# get there? Then draw another letter in section 4.
+# **Break it.** In the cell of the library's DDIM above, call `denoise(x, max(s, 1), cond)` instead of `denoise(x, t, cond)`: the
+# denoiser is told the time of the next stroke. An index shifted by one is a bug that has been in a textbook's notebooks. Run that
+# cell, put `carve_mine = lambda *given: torch.stack([step.x_t for step in sample_ddim(*given)])` for the first line of the
+# territories' cell, and run that and the next. Where do the dots end now, and how do they get there? Then draw another letter in
+# section 4.
 #
 # <details><summary>What happens</summary>
 # Nothing moves until the last stroke. The wrong time's noise is (x - alpha_s x0) / sigma_s; put that into alpha_s x0 + sigma_s eps
@@ -714,8 +716,8 @@ grade.GALLERY(answers)
 # ### The block that wasn't blank
 #
 # Bug 5 deserves a closer look, since it hides in well-known places. **The sampler starts from pure noise. Does the
-# forward process end there?** DDPM's betas were made for $T = 1000$. Keep them, but take only $T = 50$ steps, as toy
-# repositories do, and $\alpha_T$ is far from 0: real pictures at time $T$ still carry signal, and a block of pure noise looks
+# forward process end there?** DDPM's betas were made for $T = 1000$. Keep their range, 0.0001 to 0.02, but take only $T = 50$ of
+# them, as toy repositories do, and $\alpha_T$ is far from 0: real pictures at time $T$ still carry signal, and a block of pure noise looks
 # to the denoiser like a picture that is known to be *grey*.
 #
 # For data $\mathcal N(m, 1)$ this can be solved. What matters is the distance of $x_t$ from where it should be on average,
@@ -743,7 +745,7 @@ figure, axis = plt.subplots(figsize=(8, 3.2))
 for (name, dots), theory, colour in zip(found.items(), (1 - signal, 1 - signal**2), (BLUE, RED)):
     axis.semilogx(lengths, theory, color=colour, label=name)
     axis.plot(lengths, dots, "o", color=colour)
-axis.set(xlabel="T, with the betas of T = 1000", ylabel="mean reached / true mean", ylim=(0, 1.05))
+axis.set(xlabel="T, with the range of betas of T = 1000", ylabel="mean reached / true mean", ylim=(0, 1.05))
 axis.set_xticks([20, 50, 100, 200, 500, 1000], [20, 50, 100, 200, 500, 1000])
 axis.minorticks_off()
 axis.legend();
@@ -751,12 +753,12 @@ axis.legend();
 # %%
 # NBVAL_CHECK_OUTPUT
 for T, part in zip(lengths, signal):
-    if T in (50, 200, 1000):
+    if T in (50, 200, 300, 1000):
         print(f"T = {T}: DDIM reaches {1 - part:.3f} of the mean, DDPM {1 - part**2:.3f}")
 
 # %% [markdown]
 # At $T = 50$ three quarters of the mean are missing with DDIM. *The annotated diffusion model*, a much-read
-# tutorial on this very data set, has $T = 200$ with these betas. The cure is one of: betas raised by $1000 / T$, or a
+# tutorial on this very data set, had $T = 200$ with these betas at first, and has $T = 300$ now. The cure is one of: betas raised by $1000 / T$, or a
 # schedule that ends at $\alpha_T = 0$ (cosine, flow), or all 1000 times with few of them visited (`schedule.times(50)`).
 #
 # And the best known of them? Stable Diffusion's schedule, read from its published configuration:
@@ -856,7 +858,7 @@ grade.VARIANCE(right_variance)
 # last column should be 1.00 in every line. Try it with two steps in place of ten.
 
 # %%
-mine = grade.VARIANCE.or_library(right_variance)
+my_variance = grade.VARIANCE.or_library(right_variance)
 n, dice = 20_000, seeded(9)
 print(f"spread over true spread, ten steps; sampled with n = {n:,}, standard error {1 / math.sqrt(2 * n):.3f}")
 print("std   small  large  yours  yours, sampled")
@@ -865,8 +867,9 @@ for std in kinds:
     denoise = gaussian_denoiser(linear, 0.0, std)
     for t, s in zip(times[:-1], times[1:]):
         c_t, c_0, _, _ = _posterior(linear, t, s)
-        x = c_t * x + c_0 * denoise(x, t)[0] + mine(linear, t, s, std) ** 0.5 * torch.randn(n, generator=dice)
-    closed = [spread_at_the_end(std, rule) for rule in (dial(0), dial(1), lambda t, s, std=std: mine(linear, t, s, std))]
+        x = c_t * x + c_0 * denoise(x, t)[0] + my_variance(linear, t, s, std) ** 0.5 * torch.randn(n, generator=dice)
+    rules = (dial(0), dial(1), lambda t, s, std=std: my_variance(linear, t, s, std))
+    closed = [spread_at_the_end(std, rule) for rule in rules]
     print(f"{std}   {closed[0]:5.2f}  {closed[1]:5.2f}  {closed[2]:5.2f}  {x.std() / std:8.3f}")
 
 # %% [markdown]
@@ -880,8 +883,8 @@ for std in kinds:
 # $x_0 = m + \text{std}\,(x_T - \alpha_T m) / \sqrt{\alpha_T^2\, \text{std}^2 + \sigma_T^2}$, so the error can be measured to the
 # last digit.
 #
-# An old idea from the numerics of planets and springs: take the stroke, **look again where it ended**, and redo it with the
-# mean of the two looks (Heun 1900; for diffusion Karras et al. 2022). From $t$ to $s$, with looks $(\hat x_0, \hat\varepsilon)$
+# An old idea from the numerics of planets and springs: take the stroke, **look again where it ended**, and redo the *movement
+# from $x_t$* with the mean of the two looks (Heun 1900; for diffusion Karras et al. 2022). From $t$ to $s$, with looks $(\hat x_0, \hat\varepsilon)$
 # at the start and $(\hat x_0', \hat\varepsilon')$ at the end:
 #
 # $$x_s = x_t + (\alpha_s - \alpha_t)\,\frac{\hat x_0 + \hat x_0'}{2} + (\sigma_s - \sigma_t)\,\frac{\hat\varepsilon + \hat\varepsilon'}{2}$$
