@@ -165,12 +165,17 @@ def train(
         yield TrainStep(step, losses, lr, norm, step / steps if seconds is None else progress)
 
 
+def launched_processes() -> int:
+    """How many processes `accelerate launch` or torchrun started; 1 without them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def launched_accelerator():
     """Accelerate's Accelerator where `accelerate launch` started several processes, else None.
 
     A loss that calls `accelerator.prepare(net)` in place of `net` has its gradients averaged over the processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if launched_processes() < 2:
         return None
     from accelerate import Accelerator
 

@@ -118,46 +118,29 @@ def test_ddim(schedule, eta, n, target, x):
     )
 
 
+MULTISTEP = {
+    "dpmpp_2m": (
+        sample_dpmpp_2m,
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "dpmsolver++", "solver_type": "midpoint"},
+    ),
+    "unipc": (sample_unipc, "UniPCMultistepScheduler", {"predict_x0": True, "solver_type": "bh2"}),
+}
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # theirs
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("n", [5, 10, 20, 50])
 @pytest.mark.parametrize("target", PREDICTION)
-def test_dpmpp_2m(schedule, n, target, x):
+@pytest.mark.parametrize(("sampler", "name", "options"), MULTISTEP.values(), ids=MULTISTEP)
+def test_multistep(sampler, name, options, schedule, n, target, x):
     """They work in float32, so the paths agree to 1e-4 (their coefficients, kept in float32, cost the rest)."""
     net = wavy_net(schedule, target)
     scheduler = theirs(
-        "DPMSolverMultistepScheduler",
-        schedule,
-        target,
-        algorithm_type="dpmsolver++",
-        solver_order=2,
-        solver_type="midpoint",
-        lower_order_final=True,
-        final_sigmas_type="zero",
+        name, schedule, target, solver_order=2, lower_order_final=True, final_sigmas_type="zero", **options
     )
     path = their_path(scheduler, net, x, n)
-    denoise = Denoiser(net, schedule, target)
-    assert_same_path(sample_dpmpp_2m(denoise, schedule, x, schedule.times(n)), path, atol=1e-4)
-
-
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # theirs
-@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-@pytest.mark.parametrize("n", [5, 10, 20, 50])
-@pytest.mark.parametrize("target", PREDICTION)
-def test_unipc(schedule, n, target, x):
-    net = wavy_net(schedule, target)
-    scheduler = theirs(
-        "UniPCMultistepScheduler",
-        schedule,
-        target,
-        solver_order=2,
-        solver_type="bh2",
-        predict_x0=True,
-        lower_order_final=True,
-        final_sigmas_type="zero",
-    )
-    path = their_path(scheduler, net, x, n)
-    assert_same_path(sample_unipc(Denoiser(net, schedule, target), schedule, x, schedule.times(n)), path, atol=1e-4)
+    assert_same_path(sampler(Denoiser(net, schedule, target), schedule, x, schedule.times(n)), path, atol=1e-4)
 
 
 def even_times(n: int) -> list[int]:

@@ -1,7 +1,6 @@
 """The classifier whose features measure every model of the course on Fashion-MNIST."""
 
 import functools
-import os
 import time
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from course_lib.data import Batches, to_float
 from course_lib.data.fashion import fashion_mnist
 from course_lib.device import default_device, place
 from course_lib.models import ClassifierConfig, FashionClassifier
-from course_lib.training import Ema, Phase, train, warmup_flat_decay
+from course_lib.training import Ema, Phase, launched_processes, train, warmup_flat_decay
 from course_lib.weights import WEIGHTS, save_weights
 
 NAME = "fashion-classifier"
@@ -57,7 +56,7 @@ def run(*, steps: int = STEPS, folder=None, out=None, log=print):
         raise ValueError(f"Train for 1 or more steps, not {steps}.")
     if folder is not None:
         raise ValueError(f"{NAME} trains in some minutes and keeps no checkpoint: leave --folder out.")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launched_processes() > 1:
         raise ValueError(f"{NAME} trains in one process: start it without accelerate or torchrun.")
     began = time.time()
     torch.manual_seed(SEED)

@@ -120,10 +120,10 @@ def to_html(notebook: str | Path, out: str | Path | None = None) -> Path:
     notebook = Path(notebook)
     out = notebook.with_suffix(".html") if out is None else Path(out)
     try:
-        nbformat.read(notebook, as_version=4)
+        lesson = nbformat.read(notebook, as_version=4)
     except Exception as error:  # JSON that is no notebook fails in nbformat's depths, in many ways
         raise ValueError(f"{notebook} is no notebook that can be read: {str(error).splitlines()[0]}") from None
-    page, _ = LessonExporter().from_filename(str(notebook))
+    page, _ = LessonExporter().from_notebook_node(lesson, {"metadata": {"name": notebook.stem}})  # the page's title
     out.write_text(page, encoding="utf-8")
     return out
 
