@@ -41,6 +41,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's builds for proce
 NEED_GB = 2.5  # measured without CUDA, with the tests: 1.8 at its peak, 1.7 when done
 NEED_CUDA_GB = 7.5  # with CUDA: 6.4 seen while pip still unpacked, 5.2 when done
 OWN = ("lab", "test", "doctor", "sync", "help")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")  # the first that is here is driven
 PHASES = ("verify", "ruff", "format", "sync", "pytest", "notebooks")
 
 
@@ -184,8 +185,12 @@ def make_venv(venv):
                 "MARBLE_VENV names {}, which holds something else than a working virtual environment. "
                 "Name a folder that is empty or doesn't exist.".format(venv)
             )
-        shutil.rmtree(venv)
-    venv.mkdir(parents=True)
+        for child in venv.iterdir():  # not the folder itself, which may be a link or a disk's own
+            if child.is_dir() and not child.is_symlink():
+                shutil.rmtree(child)
+            else:
+                child.unlink()
+    venv.mkdir(parents=True, exist_ok=True)
     unfinished.touch()
     say("Making the virtual environment in {}".format(venv))
     done = subprocess.run([sys.executable, "-m", "venv", str(venv)], capture_output=True, text=True)
@@ -666,7 +671,7 @@ def commands(extra, notebooks, browser):
 
 def has_browser():
     """Whether Chromium is here; without it the browser's tests are left out, but never in CI."""
-    if shutil.which("chromium"):
+    if any(map(shutil.which, BROWSERS)):
         return True
     if os.environ.get("CI", "").lower() not in ("", "0", "false"):
         raise Trouble("CI needs Chromium for the browser's tests. On Debian: `apt-get install chromium`.")

@@ -68,12 +68,29 @@ def _sampling(args):
     return Sampling(**asked) if asked else best_sampling(args.name, args.calls)
 
 
+def _check_folder(path: Path):
+    """Refuse a file that could not be written, before the minutes that go into it."""
+    if not path.parent.is_dir():
+        raise ValueError(f"There is no folder {path.parent} for {path.name}: make it first.")
+
+
+def _check_picture(path: Path):
+    from PIL import Image
+
+    Image.init()
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise ValueError(f"{path} is neither a picture to be written (.png) nor an .npz.")
+
+
 def _sample(args):
     import numpy as np
 
     from course_lib.data import to_uint8
     from course_lib.recipes import sampling
 
+    _check_folder(args.out)
+    if args.out.suffix != ".npz":
+        _check_picture(args.out)
     labels, way = None if args.label is None else [args.label] * args.n, _sampling(args)
     images, labels = sampling.generate(args.name, args.n, args.calls, way, seed=args.seed, labels=labels)
     if args.out.suffix == ".npz":
@@ -91,6 +108,8 @@ def _sample(args):
 def _evaluate(args):
     from course_lib.recipes import sampling
 
+    if args.checkpoint is not None:
+        _check_folder(args.checkpoint)
     figures = sampling.evaluate(
         args.name, args.n, args.calls, _sampling(args), seed=args.seed, checkpoint=args.checkpoint
     )

@@ -65,7 +65,12 @@ def python() -> Line:
 
 def short(text: str | Path) -> str:
     """A path, or a text with paths in it, without the checkout's and the home folder's own names."""
-    return str(text).replace(f"{ROOT}{os.sep}", "").replace(str(Path.home()), "~")
+    text = str(text).replace(f"{ROOT}{os.sep}", "")
+    with contextlib.suppress(RuntimeError):  # no home is known
+        home = Path.home()
+        if home != home.parent:  # who has none of his own has the root in a container
+            text = text.replace(f"{home}{os.sep}", f"~{os.sep}")
+    return text
 
 
 def packages() -> Line:

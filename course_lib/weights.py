@@ -26,6 +26,16 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _beside(path: str | Path, ending: str) -> Path:
+    """The file of a model's pair, .safetensors or .json, by the name that both share or by either of them.
+
+    Path.with_suffix would make lr-0.json of lr-0.1, and so one file of two models.
+    """
+    path = Path(path)
+    name = path.stem if path.suffix in (".safetensors", ".json") else path.name
+    return path.with_name(name + ending)
+
+
 def save_weights(module: nn.Module, path: str | Path, card: dict, dtype: torch.dtype | None = None) -> Path:
     """Write the module's weights to path (.safetensors) and its card beside it (.json); atomic, card last.
 
@@ -40,7 +50,7 @@ def save_weights(module: nn.Module, path: str | Path, card: dict, dtype: torch.d
         raise WeightsError(
             f"A {type(module).__name__} could not be loaded again: it is not in course_lib.models.MODELS."
         )
-    path = Path(path).with_suffix(".safetensors")
+    path = _beside(path, ".safetensors")
     tensors = {
         key: value.to(dtype if dtype and value.is_floating_point() else value.dtype).contiguous().cpu()
         for key, value in module.state_dict().items()
@@ -56,7 +66,7 @@ def save_weights(module: nn.Module, path: str | Path, card: dict, dtype: torch.d
 
 def write_card(path: str | Path, card: dict):
     """Write the card of a weights file, as JSON that a person can read."""
-    with written_whole(Path(path).with_suffix(".json")) as part:
+    with written_whole(_beside(path, ".json")) as part:
         part.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -42,12 +42,13 @@ def whole(folder: Path, steps: int):
     """Train from nothing, one process's share of the global batch where there are several."""
     accelerator = launched_accelerator()
     run = ddpm_fashion.setup(CONFIG, accelerator=accelerator, data=fake_data())
+    start = {name: value.clone() for name, value in run.net.state_dict().items()}
     history = [
         (done.loss, done.grad_norm, done.losses[ddpm_fashion.NAME]["t"])
         for done in train(run.phase, run.batches, steps, precision=torch.float32)
     ]
     rank, world = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
-    result = {"net": run.net.state_dict(), "ema": run.phase.ema.module.state_dict(), "history": history}
+    result = {"start": start, "net": run.net.state_dict(), "ema": run.phase.ema.module.state_dict(), "history": history}
     torch.save(result, folder / f"{rank}-of-{world}.pt")
     if accelerator is not None:
         accelerator.end_training()

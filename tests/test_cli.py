@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -101,6 +102,21 @@ def test_sample_png(untrained, tmp_path, capsys):
     assert grid.mode == "L"
     assert min(grid.size) >= 8 * 28  # 64 images as 8 by 8
     assert np.asarray(grid).std() > 0
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "file", "says"),
+    [
+        ("sample", "--out", "nowhere/x.npz", "There is no folder .*nowhere for x.npz"),
+        ("sample", "--out", "x.pgn", "x.pgn is neither a picture to be written .* nor an .npz"),
+        ("sample", "--out", "x", "is neither a picture"),
+        ("evaluate", "--checkpoint", "nowhere/x", "There is no folder .*nowhere for x"),
+    ],
+)
+def test_where_it_goes_is_looked_at_before_the_work(monkeypatch, tmp_path, capsys, command, option, file, says):
+    monkeypatch.setattr(sampling, "image_batches", lambda *_, **__: pytest.fail("images were made"))
+    assert cli.main([command, "ddpm-fashion", option, str(tmp_path / file)]) == 1
+    assert re.search(says, one_line(capsys.readouterr().err))
 
 
 # ---- evaluate
@@ -368,6 +384,26 @@ def test_a_run_does_not_go_on_from_another(train_command, tmp_path, monkeypatch,
     assert "leg-1.pt is the checkpoint of another run" in refused()
     monkeypatch.setattr(ddpm_fashion, "CONFIG", UNetConfig(widths=(16, 16), blocks=1, head_dim=16, emb_dim=24))
     assert "leg-1.pt is the checkpoint of another run" in refused("--steps", "6")
+
+
+def test_a_finished_leg_of_another_run_is_not_taken_over(train_command, tmp_path, monkeypatch, capsys):
+    legs = (ddpm_fashion.Leg(2, least=1.0), ddpm_fashion.Leg(1))
+    monkeypatch.setattr(ddpm_fashion, "LEGS", legs)
+    train_command("run")
+
+    def refused() -> str:
+        capsys.readouterr()
+        assert cli.main(["train", "ddpm-fashion", "--folder", str(tmp_path / "run"), "--out", str(tmp_path)]) == 1
+        return one_line(capsys.readouterr().err)
+
+    for name, value in (("LR", 1e-3), ("DROP", 0.5), ("SEED", 1), ("LEGS", (ddpm_fashion.Leg(2), legs[1]))):
+        with monkeypatch.context() as patch:
+            patch.setattr(ddpm_fashion, name, value)
+            assert "leg-1-2.safetensors was made by another run: remove it" in refused(), name
+    first = tmp_path / "run" / "leg-1-2.json"
+    first.write_text(json.dumps(json.loads(first.read_text()) | {"sha256": "made anew, with other weights"}))
+    assert "leg-2-1.safetensors was made by another run" in refused()
+    assert not list(tmp_path.glob("*.safetensors"))
 
 
 def test_a_kill_between_weights_and_card_and_a_log_cut_short(train_command, tmp_path):

@@ -1,8 +1,11 @@
 """The data: what is in it, what happens when it is damaged, and that batches depend on (seed, k) alone."""
 
+import gzip
 import hashlib
+import lzma
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -358,3 +361,22 @@ def test_unpacked_bytes_are_those_of_the_source():
     raw = b"".join(pack_fashion.read_idx(folder / name, magic, shape) for name, magic, shape in pack_fashion.PARTS)
     assert hashlib.sha256(raw).hexdigest() == fashion.RAW_SHA256
     assert pack_fashion.known_hashes()["PACKED_SHA256"] == fashion.PACKED_SHA256
+
+
+def test_a_source_that_differs_leaves_the_packed_file_alone(tmp_path, monkeypatch, capsys):
+    sys.path.insert(0, str(ROOT / "tools"))
+    import pack_fashion
+
+    part = ("train-labels-idx1-ubyte.gz", 0x801, (4,))
+    (tmp_path / part[0]).write_bytes(gzip.compress(struct.pack(">II", 0x801, 4) + b"abcd"))
+    monkeypatch.setattr(pack_fashion, "PARTS", (part,))
+    monkeypatch.setattr(pack_fashion, "ROOT", tmp_path)
+    monkeypatch.setattr(pack_fashion, "known_hashes", dict)
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets/fashion-mnist.xz").write_bytes(b"the course's own")
+    monkeypatch.setattr(sys, "argv", ["pack_fashion.py", str(tmp_path)])
+    assert pack_fashion.main() == 1 and "DIFFERS" in capsys.readouterr().out
+    assert (tmp_path / "assets/fashion-mnist.xz").read_bytes() == b"the course's own"
+    monkeypatch.setattr(sys, "argv", ["pack_fashion.py", str(tmp_path), "--out", str(tmp_path / "x.xz")])
+    assert pack_fashion.main() == 1
+    assert lzma.decompress((tmp_path / "x.xz").read_bytes()) == b"abcd"

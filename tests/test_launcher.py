@@ -209,6 +209,22 @@ def test_broken_environment_is_made_anew(course, pip, tmp_path, monkeypatch):
     assert pip.calls.count(["venv"]) == 2 and len(pips(pip)) == 2
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_an_unfinished_environment_is_cleared_but_its_folder_stays(course, pip, tmp_path, monkeypatch):
+    """It may be a link to a larger disk, or the disk itself; and what is linked to from within is not ours."""
+    (tmp_path / "disk/lib").mkdir(parents=True)
+    (tmp_path / "disk/marble-unfinished").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").touch()
+    (tmp_path / "disk/other").symlink_to(tmp_path / "mine")
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    monkeypatch.setenv("MARBLE_VENV", str(tmp_path / "link"))
+    course.set_up("lab")
+    assert (tmp_path / "link").is_symlink() and not (tmp_path / "disk/other").exists()
+    assert (tmp_path / "mine/thesis.txt").exists()
+    assert pip.calls.count(["venv"]) == 1
+
+
 def test_a_folder_with_other_things_is_never_cleared(course, pip, tmp_path, monkeypatch):
     monkeypatch.setenv("MARBLE_VENV", str(tmp_path / "mine"))
     (tmp_path / "mine").mkdir()
@@ -602,6 +618,8 @@ def test_browser_tests_are_left_out_without_chromium_but_never_in_ci(course, cap
     monkeypatch.setenv("CI", "true")
     with pytest.raises(course.Trouble, match="CI needs Chromium"):
         course.has_browser()
+    monkeypatch.setattr(course.shutil, "which", lambda name: name if name == "google-chrome" else None)
+    assert course.has_browser()
 
 
 def test_doctor_before_the_set_up_says_what_to_run(course, capsys):
@@ -610,6 +628,24 @@ def test_doctor_before_the_set_up_says_what_to_run(course, capsys):
 
 
 # ---------------------------------------------------------------- doctor, once the environment is there
+
+
+def test_doctor_shortens_the_home_folder_and_nothing_else(monkeypatch):
+    from course_lib import doctor
+
+    def short(home: str, text: str) -> str:
+        monkeypatch.setattr(doctor.Path, "home", lambda: Path(os.sep, *home.split()))
+        return doctor.short(text.replace("/", os.sep)).replace(os.sep, "/")
+
+    assert short("home al", "delete /home/al/.cache/x") == "delete ~/.cache/x"
+    assert short("home al", "/home/alice/x") == "/home/alice/x"
+    assert short("", "/opt/venv/bin/python") == "/opt/venv/bin/python"  # a container's user without a home
+
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(doctor.Path, "home", unknown)
+    assert doctor.short("/opt/x") == "/opt/x"
 
 
 def test_report_is_a_line_a_thing_with_a_mend_for_what_is_wrong():

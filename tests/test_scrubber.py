@@ -351,6 +351,23 @@ def test_what_is_no_notebook_gets_a_sentence(tmp_path):
             to_html(tmp_path / name)
 
 
+def test_pictures_of_the_text_are_inside_the_page(tmp_path):
+    """Pasted into a cell, or in a file beside the notebook, wherever we are called from."""
+    buffer = io.BytesIO()
+    Image.new("L", (2, 2)).save(buffer, "PNG")
+    (tmp_path / "beside.png").write_bytes(buffer.getvalue())
+    code = base64.b64encode(buffer.getvalue()).decode()
+    cell = nbformat.v4.new_markdown_cell("![](attachment:a.png) and ![](beside.png)")
+    cell.attachments = {"a.png": {"image/png": code}}
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    nbformat.write(notebook, tmp_path / "lesson.ipynb")
+    assert to_html(tmp_path / "lesson.ipynb").read_text(encoding="utf-8").count(f"data:image/png;base64,{code}") == 2
+    del cell["attachments"]
+    nbformat.write(notebook, tmp_path / "lesson.ipynb")
+    with pytest.raises(ValueError, match="can't be shown whole: missing attachment: a.png"):
+        to_html(tmp_path / "lesson.ipynb")
+
+
 # ---------------------------------------------------------------- what can't be shown
 
 
@@ -369,6 +386,7 @@ BAD = {
     "a batch that shrinks": (lambda: Scrubber(wrong(x0=np.zeros((1, 1, 28, 28))), SCHEDULE), "changes its shape: x0"),
     "not a number": (lambda: Scrubber(wrong(eps=np.full((2, 1, 28, 28), np.nan)), SCHEDULE), "eps at t = 0 is not fin"),
     "a time outside": (lambda: Scrubber(wrong(t=1001), SCHEDULE), "t = 1001, but the schedule runs from 0 to 1000"),
+    "a way back": (lambda: Scrubber(run(2, 2)[::-1] + run(2, 2), SCHEDULE), "goes out and comes back in time"),
     "no schedule": (lambda: Scrubber(run(2, 2), None), "no table alpha"),
     "no runs": (lambda: Scrubber.compare({}, SCHEDULE), "no run to show"),
     "other batches": (

@@ -100,6 +100,13 @@ def test_by_name_from_the_folder(folder):
     verify("mine")
 
 
+def test_a_name_with_dots_is_one_model_of_its_own(tmp_path):
+    for name in ("lr-0.1", "lr-0.3.safetensors"):
+        save_weights(random_unet(), tmp_path / name, {"of": name})
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["lr-0.1.json", "lr-0.1.safetensors", "lr-0.3.json", "lr-0.3.safetensors"]
+
+
 # ---- the card
 
 

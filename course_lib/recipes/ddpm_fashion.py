@@ -201,18 +201,32 @@ class _Log:
 
 
 def _read_card(path: Path) -> dict:
-    """The card beside a weights file, less what `save_weights` adds to it."""
-    made = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    return {key: value for key, value in made.items() if key not in ("file", "bytes", "sha256")}
+    """The card beside a leg's weights."""
+    return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def _kind(number: int, leg: Leg, before: Path | None) -> str:
+    """All that decides what a leg makes, but for its length: a run may be made longer."""
+    settings = {key: value for key, value in asdict(leg).items() if key != "steps"}
+    recipe = {"schedule": SCHEDULE, "target": TARGET, "lr": LR, "batch_size": BATCH_SIZE, "drop": DROP, "seed": SEED}
+    start = _read_card(before)["sha256"][:12] if before else None
+    return json.dumps({"leg": number, "start": start, **settings, **asdict(CONFIG), **recipe})
+
+
+def _is_made(end: Path, kind: str) -> bool:
+    """Whether a leg is done; ValueError where what is there was made in another way."""
+    if not (end.exists() and end.with_suffix(".json").exists()):  # the card is written last
+        return False
+    if _read_card(end).get("run") != kind:
+        raise ValueError(f"{end} was made by another run: remove it, or train in another --folder.")
+    return True
 
 
 def _run_leg(number: int, leg: Leg, before: Path | None, end: Path, out: Path, accelerator, tell):
     """Train one leg, or go on from its last checkpoint: from the weights `before` to the averaged ones, `end`."""
     previous = load_weights(UNet, before, device="cpu") if before else None
     this = setup(CONFIG, leg, number, start=previous, accelerator=accelerator)
-    state = end.with_name(f"leg-{number}.pt")
-    settings = {key: value for key, value in asdict(leg).items() if key != "steps"}  # a run may be made longer
-    kind = json.dumps({"leg": number, **settings, **asdict(CONFIG), "batch_size": BATCH_SIZE, "lr": LR})
+    state, kind = end.with_name(f"leg-{number}.pt"), _kind(number, leg, before)
     start = load_state(state, *this.parts, run=kind) if state.exists() else 0
     if start > leg.steps:
         raise ValueError(f"{state} has made {start} steps already: ask for as many or more, or remove that file.")
@@ -237,7 +251,7 @@ def _run_leg(number: int, leg: Leg, before: Path | None, end: Path, out: Path, a
         images, seconds = (sum(each[key] for each in legs) for key in ("images", "seconds"))
         size = sum(p.numel() for p in this.net.parameters())
         seen = card(NAME, images, seconds, legs=legs, parameters=size)
-        save_weights(this.phase.ema.module, end, seen, dtype=torch.float16)
+        save_weights(this.phase.ema.module, end, {**seen, "run": kind}, dtype=torch.float16)
 
 
 def run(*, steps: int | None = None, folder: str | Path | None = None, out: str | Path | None = None, log=print):
@@ -253,11 +267,12 @@ def run(*, steps: int | None = None, folder: str | Path | None = None, out: str 
     before = None
     for number, leg in enumerate(LEGS if steps is None else (Leg(steps),), 1):
         end = folder / f"leg-{number}-{leg.steps}.safetensors"
-        if not (end.exists() and end.with_suffix(".json").exists()):  # the card is written last
+        if not _is_made(end, _kind(number, leg, before)):
             _run_leg(number, leg, before, end, out, accelerator, log)
             if accelerator is not None:
                 accelerator.wait_for_everyone()
         before = end
     if accelerator is None or accelerator.is_main_process:
         net = load_weights(UNet, end, device="cpu")
-        log(f"wrote {save_weights(net, out / NAME, _read_card(end), dtype=torch.float16)}")
+        made = {key: value for key, value in _read_card(end).items() if key != "run"}
+        log(f"wrote {save_weights(net, out / NAME, made, dtype=torch.float16)}")

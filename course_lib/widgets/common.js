@@ -101,9 +101,19 @@ function tell(model, name, value) {
   model.save_changes();
 }
 
-/** Keep JupyterLab's shortcuts off our keys: it looks for them from the focused node outwards, before we hear of it. */
-function keepKeys(root) {
-  for (const node of root.querySelectorAll("button, select, [tabindex]")) node.dataset.lmSuppressShortcuts = "true";
+/**
+ * The keys of a widget: act(key, onButton) does what one asks for, and says whether there was anything to do.
+ *
+ * JupyterLab hears of a key after us, and only of what is meant for the notebook: Shift+Enter, and all with Ctrl, Alt or
+ * Cmd. A plain "b" would make it a cell.
+ */
+function listenToKeys(root, act) {
+  root.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey || (event.shiftKey && event.key === "Enter")) return;
+    event.stopPropagation();
+    const { tagName } = event.target;
+    if (tagName !== "SELECT" && act(event.key, tagName === "BUTTON")) event.preventDefault();
+  });
 }
 
 // ---------------------------------------------------------------- the slider

@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 
 import nbformat
+from jinja2 import pass_context
 from nbconvert.exporters import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from traitlets import default
 from traitlets.config import Config
@@ -76,15 +77,12 @@ class LessonExporter(HTMLExporter):
         yield from super().default_filters()
         yield "markdown2html", self._markdown_with_mathml
 
-    def _markdown_with_mathml(self, source: str) -> str:
-        renderer = _MathRenderer(escape=False, embed_images=True, path=self._folder, anchor_link_text="")
+    @pass_context
+    def _markdown_with_mathml(self, context, source: str) -> str:
+        pasted = context.get("cell", {}).get("attachments", {})
+        folder = context.get("resources", {}).get("metadata", {}).get("path", "")  # of the notebook
+        renderer = _MathRenderer(escape=False, attachments=pasted, embed_images=True, path=folder, anchor_link_text="")
         return MarkdownWithMath(renderer=renderer).render(source)
-
-    _folder = ""
-
-    def from_filename(self, filename: str, resources=None, **kw):
-        self._folder = str(Path(filename).parent)
-        return super().from_filename(filename, resources, **kw)
 
 
 class _MathRenderer(IPythonRenderer):
@@ -123,7 +121,11 @@ def to_html(notebook: str | Path, out: str | Path | None = None) -> Path:
         lesson = nbformat.read(notebook, as_version=4)
     except Exception as error:  # JSON that is no notebook fails in nbformat's depths, in many ways
         raise ValueError(f"{notebook} is no notebook that can be read: {str(error).splitlines()[0]}") from None
-    page, _ = LessonExporter().from_notebook_node(lesson, {"metadata": {"name": notebook.stem}})  # the page's title
+    about = {"metadata": {"name": notebook.stem, "path": str(notebook.parent)}}  # the page's title; where pictures are
+    try:
+        page, _ = LessonExporter().from_notebook_node(lesson, about)
+    except InvalidNotebook as error:
+        raise ValueError(f"{notebook} can't be shown whole: {error}.") from None
     out.write_text(page, encoding="utf-8")
     return out
 

@@ -112,8 +112,7 @@ class View {
     this.player = new Player(this.last, rate, () => this.frame, (frame) => this.seek(frame), () => this.#showPlaying());
     this.track = new Track(values, label, (frame) => this.#seekByHand(frame));
     this.root.append(this.#buildHead(), this.#buildCard(), this.track.node, ...this.#buildNotes(), this.#buildBar());
-    this.root.addEventListener("keydown", (event) => this.#key(event));
-    keepKeys(this.root);
+    listenToKeys(this.root, (key, onButton) => this.#key(key, onButton));
   }
 
   // ---- building
@@ -208,13 +207,11 @@ class View {
 
   // ---- keys
 
-  #key(event) {
-    if (event.altKey || event.ctrlKey || event.metaKey || event.target.tagName === "SELECT") return;
-    const act = this.#actions()[event.key];
-    if (!act || (event.target.tagName === "BUTTON" && event.key === " ")) return;
-    event.preventDefault();
-    event.stopPropagation();
+  #key(key, onButton) {
+    const act = this.#actions()[key];
+    if (!act || (onButton && key === " ")) return false;
     act();
+    return true;
   }
 
   #actions() {

@@ -180,10 +180,10 @@ function copyImage({ bytes, colours, spec }, frame, image, { pixels, stride, lef
 // ---------------------------------------------------------------- a panel: one quantity of one run
 
 class Panel {
-  /** @param {{key: string}} quantity  @param {Uint8ClampedArray} bytes  @param {object} spec  @param {string} label */
-  constructor(quantity, bytes, spec, label) {
-    Object.assign(this, { bytes, spec, key: quantity.key, colours: palette(quantity.key, false) });
-    this.canvas = make("canvas", { role: "img", "aria-label": label });
+  /** @param {{key: string, words: string}} quantity  @param {Uint8ClampedArray} bytes  @param {object} spec */
+  constructor({ key, words }, bytes, spec) {
+    Object.assign(this, { bytes, spec, key, words, colours: palette(key, false) });
+    this.canvas = make("canvas", { role: "img" });
     this.mark = make("div", { class: "marble-mark", hidden: "" });
     this.node = make("div", { class: "marble-sheet" }, this.canvas, this.mark);
     this.small = make("canvas"); // one canvas pixel a pixel of the images
@@ -386,8 +386,7 @@ class View {
     const hint = "Drag along the curves, or use ← →. Space plays. Click an image, or press 1 to 9, to see it large.";
     this.root.append(this.#buildChoice(), ...this.runs.map((run) => run.node), this.axis.node, this.#buildBar(),
       make("p", { class: "marble-hint" }, hint), this.spoken);
-    this.root.addEventListener("keydown", (event) => this.#key(event));
-    keepKeys(this.root);
+    listenToKeys(this.root, (key, onButton) => this.#key(key, onButton));
   }
 
   #title() {
@@ -398,11 +397,7 @@ class View {
   // ---- building
 
   #buildRun(run, film, number) {
-    const count = this.spec.images;
-    const panels = QUANTITIES.map((quantity) => {
-      const label = `${quantity.words}: ${count === 1 ? "1 image" : count + " images"}, at the slider's step`;
-      return new Panel(quantity, film[quantity.key], this.spec, run.title ? `${run.title}, ${label}` : label);
-    });
+    const panels = QUANTITIES.map((quantity) => new Panel(quantity, film[quantity.key], this.spec));
     panels.forEach((panel) => this.#listen(panel));
     const figures = panels.map((panel, i) => {
       const caption = make("figcaption", { html: `<b>${QUANTITIES[i].sign}</b>${QUANTITIES[i].words}` });
@@ -527,7 +522,7 @@ class View {
 
   draw() {
     const time = this.leader.t[this.frame];
-    for (const entry of this.runs) this.#drawRun(entry, nearest(entry.run.t, time));
+    for (const entry of this.runs) this.#drawRun(entry, entry.run === this.leader ? this.frame : nearest(entry.run.t, time));
     this.axis.place(this.frame);
     this.axis.speak(this.#place());
     const { step, steps, t, alpha, sigma } = this.leader;
@@ -557,8 +552,14 @@ class View {
     this.root.classList.toggle("marble-picked", this.picked !== null);
     this.choice.hidden = this.picked === null;
     if (this.picked !== null) this.caption.textContent = this.#name(this.picked);
+    const all = this.spec.images === 1 ? "1 image" : `${this.spec.images} images`;
+    const shown = this.picked === null ? all : this.#name(this.picked);
     for (const entry of this.runs) {
-      entry.panels.forEach((panel) => panel.arrange(this.picked));
+      const title = entry.run.title ? `${entry.run.title}, ` : "";
+      for (const panel of entry.panels) {
+        panel.arrange(this.picked);
+        panel.canvas.setAttribute("aria-label", `${title}${panel.words}: ${shown}, at the slider's step`);
+      }
       entry.frame = -1;
     }
     this.axis.fit();
@@ -579,14 +580,11 @@ class View {
 
   // ---- keys
 
-  #key(event) {
-    if (event.altKey || event.ctrlKey || event.metaKey || event.target.tagName === "SELECT") return;
-    const onButton = event.target.tagName === "BUTTON";
-    const act = this.#actions()[event.key] ?? this.#digit(event.key);
-    if (!act || (onButton && (event.key === " " || event.key === "Enter"))) return;
-    event.preventDefault();
-    event.stopPropagation();
+  #key(key, onButton) {
+    const act = this.#actions()[key] ?? this.#digit(key);
+    if (!act || (onButton && (key === " " || key === "Enter"))) return false;
     act();
+    return true;
   }
 
   #actions() {
@@ -594,7 +592,7 @@ class View {
     return {
       ArrowRight: step(1), ArrowUp: step(1), ArrowLeft: step(-1), ArrowDown: step(-1), PageUp: step(5), PageDown: step(-5),
       Home: () => this.#seekByHand(0), End: () => this.#seekByHand(this.last), " ": () => this.player.toggle(),
-      Enter: () => this.pick(this.picked === null ? this.cursor : null), Escape: () => this.pick(null),
+      Enter: () => this.pick(this.picked === null ? this.cursor : null), Escape: () => this.picked !== null && this.#pickByHand(null),
     };
   }
 

@@ -24,7 +24,7 @@ _LONGEST_SIDE = 16_383  # of a WebP
 class Film:
     """What of a run is shown, as float32 arrays on the CPU."""
 
-    t: list[int]  # [F] times, falling
+    t: list[int]  # [F] times, falling; rising where an image is walked back into its noise
     step: list[int]  # [F] each frame's number among all steps of the run
     steps: int  # how many steps the run had
     x_t: np.ndarray  # [F, B, C, H, W]
@@ -85,15 +85,18 @@ def film(steps: Iterable, schedule, *, name: str = "The run", images: int, frame
     one sentence, for what can't be shown.
     """
     T = len(schedule.alpha) - 1
-    kept, stride, last = [], 1, None
+    kept, stride, last, times = [], 1, None, []
     for number, step in enumerate(steps):
         last = (number, *_look_at(step, name, images, T, None if last is None else last[2].shape))
         if number % stride == 0:
             kept.append(last)
         if len(kept) > frames:
             kept, stride = kept[::2], 2 * stride
+        times.append(last[1])
     if last is None:
         raise ValueError(f"{name} has no steps: a sampler's generator gives them only once, so keep list(steps).")
+    if times not in (sorted(times), sorted(times, reverse=True)):  # the slider is an axis of time
+        raise ValueError(f"{name} goes out and comes back in time: show each way as a run of its own.")
     if kept[-1] is not last:
         kept.append(last)
     numbers, t, x_t, x0, eps = zip(*kept, strict=True)

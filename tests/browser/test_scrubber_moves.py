@@ -175,6 +175,18 @@ def test_keys_pick_images_and_escape_gives_them_back(surface):
     surface.press("Escape")
 
 
+def test_escape_from_a_button_that_goes_with_the_image_leaves_the_keys_with_the_slider(surface):
+    surface.reset()
+    surface.press("4")
+    canvas = surface.find("canvas[role=img]").first
+    assert "Image 4 of 64: disc 3, at the slider's step" in canvas.get_attribute("aria-label")
+    surface.find("[aria-label='Image after']").focus()
+    surface.page.keyboard.press("Escape")
+    surface.page.keyboard.press("ArrowRight")
+    assert surface.now() == 1
+    assert "64 images, at the slider's step" in canvas.get_attribute("aria-label")
+
+
 def test_a_picked_image_is_drawn_from_its_own_bytes(surface):
     """Large, the disc that was picked: its own grey at the disc's centre in x_0, at the end of the run."""
     surface.reset()
@@ -215,6 +227,29 @@ def test_jupyterlab_leaves_our_keys_alone(surface):
     surface.press("1", "b", "Escape", "ArrowUp", "ArrowDown", "Enter", "Escape")
     assert surface.page.locator(".jp-Notebook .jp-Cell").count() == cells
     assert surface.slider.evaluate("(node) => document.activeElement === node")
+
+
+@in_jupyterlab
+def test_what_is_meant_for_the_notebook_gets_there(surface):
+    """Shift+Enter after a drag runs the cell and goes on to the next, and Ctrl+S saves; no image is enlarged."""
+    surface.reset()
+    saves = []
+    surface.page.on("request", lambda request: saves.append(request.url) if request.method == "PUT" else None)
+    surface.press("Control+s")
+    surface.page.wait_for_timeout(500)
+    assert any("run.ipynb" in url for url in saves)
+    prompt = surface.page.locator(".jp-CodeCell").first.locator(".jp-InputPrompt")
+    before = prompt.inner_text()
+    surface.press("ArrowRight", "Shift+Enter")
+    active = surface.page.locator(".jp-Notebook .jp-Cell.jp-mod-active")
+    assert active.locator("text=scrubber.frame").count() == 1, "the next cell"
+    surface.page.wait_for_function(
+        "before => { const now = document.querySelector('.jp-CodeCell .jp-InputPrompt').innerText;"
+        " return now !== before && !now.includes('*'); }",
+        arg=before,
+    )
+    surface.find("[role=slider][aria-valuenow='0']").wait_for(timeout=20_000)
+    assert not surface.find(".marble-choice").is_visible()
 
 
 @in_jupyterlab
