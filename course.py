@@ -669,11 +669,21 @@ def commands(extra, notebooks, browser):
     }
 
 
+def browser_path():
+    """The browser that the tests drive; None where none is here."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def in_ci():
+    """Whether this runs where nothing may be left out."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
 def has_browser():
     """Whether Chromium is here; without it the browser's tests are left out, but never in CI."""
-    if any(map(shutil.which, BROWSERS)):
+    if browser_path():
         return True
-    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+    if in_ci():
         raise Trouble("CI needs Chromium for the browser's tests. On Debian: `apt-get install chromium`.")
     say("Chromium isn't here, so the browser's tests are left out. On Debian: `sudo apt install chromium`.")
     return False

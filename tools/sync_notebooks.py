@@ -297,14 +297,14 @@ def lighten(notebook: NotebookNode) -> NotebookNode:
     """
     from PIL import Image
 
+    from course_lib.widgets.standalone import png
+
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if not (old := output.get("data", {}).get("image/png")):
                 continue
             picture = Image.open(io.BytesIO(base64.b64decode(old)))
-            small = io.BytesIO()
-            picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
-            if len(new := base64.b64encode(small.getvalue()).decode()) < len(old):
+            if len(new := base64.b64encode(png(picture.convert("RGB"), colours=256)).decode()) < len(old):
                 output.data["image/png"] = new
     return notebook
 

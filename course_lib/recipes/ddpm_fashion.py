@@ -222,11 +222,11 @@ def _is_made(end: Path, kind: str) -> bool:
     return True
 
 
-def _run_leg(number: int, leg: Leg, before: Path | None, end: Path, out: Path, accelerator, tell):
+def _run_leg(number: int, leg: Leg, kind: str, before: Path | None, end: Path, out: Path, accelerator, tell):
     """Train one leg, or go on from its last checkpoint: from the weights `before` to the averaged ones, `end`."""
     previous = load_weights(UNet, before, device="cpu") if before else None
     this = setup(CONFIG, leg, number, start=previous, accelerator=accelerator)
-    state, kind = end.with_name(f"leg-{number}.pt"), _kind(number, leg, before)
+    state = end.with_name(f"leg-{number}.pt")
     start = load_state(state, *this.parts, run=kind) if state.exists() else 0
     if start > leg.steps:
         raise ValueError(f"{state} has made {start} steps already: ask for as many or more, or remove that file.")
@@ -267,8 +267,9 @@ def run(*, steps: int | None = None, folder: str | Path | None = None, out: str 
     before = None
     for number, leg in enumerate(LEGS if steps is None else (Leg(steps),), 1):
         end = folder / f"leg-{number}-{leg.steps}.safetensors"
-        if not _is_made(end, _kind(number, leg, before)):
-            _run_leg(number, leg, before, end, out, accelerator, log)
+        kind = _kind(number, leg, before)
+        if not _is_made(end, kind):
+            _run_leg(number, leg, kind, before, end, out, accelerator, log)
             if accelerator is not None:
                 accelerator.wait_for_everyone()
         before = end

@@ -102,17 +102,21 @@ function tell(model, name, value) {
 }
 
 /**
- * The keys of a widget: act(key, onButton) does what one asks for, and says whether there was anything to do.
+ * The keys of a widget: actionOf(key) is what one asks for, if anything. Space and Enter on a button are the button's own.
  *
  * JupyterLab hears of a key after us, and only of what is meant for the notebook: Shift+Enter, and all with Ctrl, Alt or
  * Cmd. A plain "b" would make it a cell.
  */
-function listenToKeys(root, act) {
+function listenToKeys(root, actionOf) {
   root.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || (event.shiftKey && event.key === "Enter")) return;
     event.stopPropagation();
     const { tagName } = event.target;
-    if (tagName !== "SELECT" && act(event.key, tagName === "BUTTON")) event.preventDefault();
+    if (tagName === "SELECT" || (tagName === "BUTTON" && (event.key === " " || event.key === "Enter"))) return;
+    const act = actionOf(event.key);
+    if (!act) return;
+    event.preventDefault();
+    act();
   });
 }
 

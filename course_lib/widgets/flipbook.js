@@ -112,7 +112,7 @@ class View {
     this.player = new Player(this.last, rate, () => this.frame, (frame) => this.seek(frame), () => this.#showPlaying());
     this.track = new Track(values, label, (frame) => this.#seekByHand(frame));
     this.root.append(this.#buildHead(), this.#buildCard(), this.track.node, ...this.#buildNotes(), this.#buildBar());
-    listenToKeys(this.root, (key, onButton) => this.#key(key, onButton));
+    listenToKeys(this.root, (key) => this.#actions()[key]);
   }
 
   // ---- building
@@ -206,13 +206,6 @@ class View {
   }
 
   // ---- keys
-
-  #key(key, onButton) {
-    const act = this.#actions()[key];
-    if (!act || (onButton && key === " ")) return false;
-    act();
-    return true;
-  }
 
   #actions() {
     const step = (by) => () => this.#seekByHand(this.frame + by);

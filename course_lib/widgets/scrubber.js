@@ -386,7 +386,7 @@ class View {
     const hint = "Drag along the curves, or use ← →. Space plays. Click an image, or press 1 to 9, to see it large.";
     this.root.append(this.#buildChoice(), ...this.runs.map((run) => run.node), this.axis.node, this.#buildBar(),
       make("p", { class: "marble-hint" }, hint), this.spoken);
-    listenToKeys(this.root, (key, onButton) => this.#key(key, onButton));
+    listenToKeys(this.root, (key) => this.#actions()[key] ?? this.#digit(key));
   }
 
   #title() {
@@ -579,13 +579,6 @@ class View {
   }
 
   // ---- keys
-
-  #key(key, onButton) {
-    const act = this.#actions()[key] ?? this.#digit(key);
-    if (!act || (onButton && (key === " " || key === "Enter"))) return false;
-    act();
-    return true;
-  }
 
   #actions() {
     const step = (by) => () => this.#seekByHand(this.frame + by);

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +14,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from surfaces import Surface, open_in_lab, open_saved
+
+import course
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM_FLAGS = [
@@ -39,7 +40,7 @@ scrubber = Scrubber(run(calls=50), SCHEDULE, title="Discs, 50 calls", titles=[f"
 
 def _missing(reason: str):
     """CI must drive the browser; elsewhere a machine without one skips, and says so."""
-    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+    if course.in_ci():
         pytest.fail(reason)
     pytest.skip(reason)
 
@@ -57,7 +58,7 @@ def report(capsys):
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    chromium = course.browser_path()
     if chromium is None:
         _missing("The browser tests need Chromium: install Debian's package chromium, or your system's.")
     try:
