@@ -1,20 +1,25 @@
 #!/usr/bin/env python3
-"""The course's launcher: sets up what is missing, then starts it. Needs nothing but Python 3.11 or later.
+"""The course's launcher: sets up what is missing, then starts it. Needs nothing but Python
+3.11 or later.
 
-python3 course.py lab [NAME]      set up, check data and weights, open JupyterLab (NAME: a lesson, such as 04)
+python3 course.py lab [NAME]      set up, check data and weights, open JupyterLab (NAME: a
+                                  lesson, such as 04)
 python3 course.py test            set up, then run everything that CI runs
 python3 course.py doctor          say what is there, what is wrong and how to mend it
-python3 course.py sync            bring notebooks, their text twins and the code they show in step (--check, --execute)
-python3 course.py COMMAND ...     anything else goes to `python -m course_lib`: train, sample, evaluate, verify
+python3 course.py sync            bring notebooks, their text twins and the code they show in
+                                  step (--check, --execute)
+python3 course.py COMMAND ...     anything else goes to `python -m course_lib`: train, sample,
+                                  evaluate, verify
 
 lab takes --no-browser, --port N and --host H; what it doesn't know goes to JupyterLab.
 test takes --only NAME,NAME; what it doesn't know goes to pytest.
---cpu (lab, test): on Linux, take the build of torch without CUDA, 0.2 GB instead of 3. Later starts remember it;
-for CUDA again, delete the virtual environment and start without --cpu.
+--cpu (lab, test): on Linux, take the build of torch without CUDA, 0.2 GB instead of 3. Later
+starts remember it; for CUDA again, delete the virtual environment and start without --cpu.
 MARBLE_VENV=FOLDER in the environment puts the virtual environment there instead of in .venv.
 """
 
-# The syntax here stays readable to Python 3.8, so that an old Python gets a sentence and not a SyntaxError.
+# The syntax here stays readable to Python 3.8, so that an old Python gets a sentence and not a
+# SyntaxError.
 import contextlib
 import difflib
 import errno
@@ -37,11 +42,17 @@ SETS = {
     "lab": ["requirements.txt", "constraints.txt"],
     "test": ["requirements.txt", "constraints.txt", "requirements-test.txt"],
 }
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's builds for processors, without CUDA
+CPU_INDEX = (
+    "https://download.pytorch.org/whl/cpu"  # PyTorch's builds for processors, without CUDA
+)
 NEED_GB = 2.5  # measured without CUDA, with the tests: 1.8 at its peak, 1.7 when done
 NEED_CUDA_GB = 7.5  # with CUDA: 6.4 seen while pip still unpacked, 5.2 when done
 OWN = ("lab", "test", "doctor", "sync", "help")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")  # the first that is here is driven
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+)  # the first that is here is driven
 PHASES = ("verify", "ruff", "format", "sync", "pytest", "notebooks")
 
 
@@ -58,20 +69,28 @@ def venv_dir():
     try:
         return Path(given).expanduser().absolute()
     except RuntimeError:  # ~NAME of a user who isn't there
-        raise Trouble("MARBLE_VENV names {}, a home folder that isn't known. Write it out.".format(given)) from None
+        raise Trouble(
+            "MARBLE_VENV names {}, a home folder that isn't known. Write it out.".format(given)
+        ) from None
 
 
 def check_place(venv):
-    """Refuse a place where no folder can be: at or below a file, or on a drive that isn't there."""
-    there = next((place for place in (venv, *venv.parents) if os.path.lexists(str(place))), None)
+    """Refuse a place where no folder can be: at or below a file, or on a drive that isn't
+    there.
+    """
+    there = next(
+        (place for place in (venv, *venv.parents) if os.path.lexists(str(place))), None
+    )
     if there is None:
         raise Trouble(
-            "The environment can't be in {}: there is no {} here. Set MARBLE_VENV to a folder on a disk that is "
+            "The environment can't be in {}: there is no {} here. Set MARBLE_VENV to a "
+            "folder on a disk that is "
             "here.".format(venv, venv.anchor)
         )
     if not os.path.isdir(str(there)):
         raise Trouble(
-            "The environment can't be in {}: {} is not a folder. Move that away, or set MARBLE_VENV to a folder that "
+            "The environment can't be in {}: {} is not a folder. Move that away, or set "
+            "MARBLE_VENV to a folder that "
             "is empty or doesn't exist.".format(venv, there)
         )
 
@@ -86,9 +105,19 @@ def check_python(version=None):
     version = tuple(version or sys.version_info[:3])
     if version[:2] >= OLDEST:
         return
-    found = [name for name in ("python3.13", "python3.12", "python3.11") if runs(shutil.which(name))]
-    mend = "Run it with {}, which is here.".format(found[0]) if found else "Install a newer one from python.org."
-    raise Trouble("This is Python {}, and the course needs 3.11 or later. {}".format(".".join(map(str, version)), mend))
+    found = [
+        name for name in ("python3.13", "python3.12", "python3.11") if runs(shutil.which(name))
+    ]
+    mend = (
+        "Run it with {}, which is here.".format(found[0])
+        if found
+        else "Install a newer one from python.org."
+    )
+    raise Trouble(
+        "This is Python {}, and the course needs 3.11 or later. {}".format(
+            ".".join(map(str, version)), mend
+        )
+    )
 
 
 def runs(python):
@@ -96,21 +125,32 @@ def runs(python):
     try:
         return (
             bool(python)
-            and subprocess.call([python, "-V"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=20) == 0
+            and subprocess.call(
+                [python, "-V"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=20,
+            )
+            == 0
         )
     except (OSError, subprocess.SubprocessError):
         return False
 
 
 def probe(python):
-    """What an environment's Python says of itself: version and site-packages; None if it's broken or has no pip."""
-    code = (  # relative, and so ASCII: with -I it may spell the folders above in another encoding
+    """What an environment's Python says of itself: version and site-packages; None if it's
+    broken or has no pip.
+    """
+    # relative, and so ASCII: with -I it may spell the folders above in another encoding
+    code = (
         "import json, os, sys, sysconfig, importlib.util as u;"
         "site = os.path.relpath(sysconfig.get_path('purelib'), sys.prefix);"
         "print(json.dumps([sys.version.split()[0], site, u.find_spec('pip') is not None]))"
     )
     try:
-        done = subprocess.run([str(python), "-I", "-c", code], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [str(python), "-I", "-c", code], capture_output=True, text=True, timeout=60
+        )
         version, site, pip = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
@@ -130,7 +170,9 @@ def stamp_of(venv, which):
 
 
 def read_stamp(venv, which, facts):
-    """The packages that a finished install of these very requirements left; None if there was no such install."""
+    """The packages that a finished install of these very requirements left; None if there was
+    no such install.
+    """
     try:
         lines = stamp_of(venv, which).read_text().splitlines()
     except (OSError, ValueError):
@@ -141,16 +183,24 @@ def read_stamp(venv, which, facts):
 
 
 def is_ready(venv, which, facts, cpu=False):
-    """Whether a finished install is there that nothing was taken from since, and has no CUDA where --cpu is given."""
+    """Whether a finished install is there that nothing was taken from since, and has no CUDA
+    where --cpu is given.
+    """
     left = read_stamp(venv, which, facts)
-    return left is not None and left <= packages(facts["site"]) and not (cpu and has_cuda(facts["site"]))
+    return (
+        left is not None
+        and left <= packages(facts["site"])
+        and not (cpu and has_cuda(facts["site"]))
+    )
 
 
 def write_stamps(venv, which, facts):
     """Say that an install has finished, and what it left; `test` holds all of `lab`."""
     for name in ("lab", "test") if which == "test" else ("lab",):
         fresh = venv / "stamp.tmp"
-        fresh.write_text("\n".join([wanted(name, facts["version"])] + sorted(packages(facts["site"]))))
+        fresh.write_text(
+            "\n".join([wanted(name, facts["version"])] + sorted(packages(facts["site"])))
+        )
         os.replace(fresh, stamp_of(venv, name))  # so that a stamp is whole or isn't there
 
 
@@ -160,32 +210,50 @@ def plain(name):
 
 
 def packages(site):
-    """The names of the packages in this folder: read from the folder's listing, which takes a millisecond."""
+    """The names of the packages in this folder: read from the folder's listing, which takes a
+    millisecond.
+    """
     return {plain(info.name.split("-")[0]) for info in site.glob("*.dist-info")}
 
 
 def pinned(which):
     """The names of the packages that the requirements ask for themselves."""
-    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in SETS[which] if name != "constraints.txt")
-    return {plain(name) for name in re.findall(r"^([\w.-]+)==[^\s;]+[ \t]*(?:#.*)?$", text, re.M)}
+    text = "".join(
+        (ROOT / name).read_text(encoding="utf-8")
+        for name in SETS[which]
+        if name != "constraints.txt"
+    )
+    return {
+        plain(name) for name in re.findall(r"^([\w.-]+)==[^\s;]+[ \t]*(?:#.*)?$", text, re.M)
+    }
 
 
 def make_venv(venv):
-    """Make the virtual environment, over the remains of one that is broken or was never finished."""
-    missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
+    """Make the virtual environment, over the remains of one that is broken or was never
+    finished.
+    """
+    missing = [
+        name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise Trouble(
-            "This Python comes without {}, so it can't make a virtual environment. On Debian and Ubuntu "
-            "`sudo apt install python3-venv` brings it; then run the same command again.".format(missing[0])
+            "This Python comes without {}, so it can't make a virtual environment. On Debian "
+            "and Ubuntu "
+            "`sudo apt install python3-venv` brings it; then run this command again.".format(
+                missing[0]
+            )
         )
     unfinished = venv / "marble-unfinished"
     if venv.exists():
         if venv != ROOT / ".venv" and not unfinished.exists() and any(venv.iterdir()):
             raise Trouble(
-                "MARBLE_VENV names {}, which holds something else than a working virtual environment. "
+                "MARBLE_VENV names {}, which holds something else than a working virtual "
+                "environment. "
                 "Name a folder that is empty or doesn't exist.".format(venv)
             )
-        for child in venv.iterdir():  # not the folder itself, which may be a link or a disk's own
+        for (
+            child
+        ) in venv.iterdir():  # not the folder itself, which may be a link or a disk's own
             if child.is_dir() and not child.is_symlink():
                 shutil.rmtree(child)
             else:
@@ -193,14 +261,20 @@ def make_venv(venv):
     venv.mkdir(parents=True, exist_ok=True)
     unfinished.touch()
     say("Making the virtual environment in {}".format(venv))
-    done = subprocess.run([sys.executable, "-m", "venv", str(venv)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "venv", str(venv)], capture_output=True, text=True
+    )
     if done.returncode:
-        raise diagnose(done.stdout + done.stderr, done.returncode, venv, "Making the virtual environment")
+        raise diagnose(
+            done.stdout + done.stderr, done.returncode, venv, "Making the virtual environment"
+        )
     unfinished.unlink()
 
 
 def set_up(which, cpu=False):
-    """Bring the virtual environment to what `which` needs and return its Python; takes a moment when it's there."""
+    """Bring the virtual environment to what `which` needs and return its Python; takes a
+    moment when it's there.
+    """
     check_python()
     venv = venv_dir()
     check_place(venv)
@@ -218,22 +292,33 @@ def set_up(which, cpu=False):
 
 def install(venv, which, facts, cpu, held=None):
     """Install the requirements into the environment, which is made first if it must be."""
-    cpu = cpu or without_cuda(venv, facts)  # who once took the small build doesn't get the large one unasked
+    cpu = cpu or without_cuda(
+        venv, facts
+    )  # who once took the small build doesn't get the large one unasked
     check_disk(venv, cpu)
     if facts is None:
         make_venv(venv)
         facts = probe(venv_python(venv))
         if facts is None:
-            raise Trouble("The virtual environment in {} doesn't start. Delete that folder and try again.".format(venv))
+            raise Trouble(
+                "The virtual environment in {} doesn't start. Delete that folder and try "
+                "again.".format(venv)
+            )
     gone = (read_stamp(venv, which, facts) or set()) - packages(facts["site"])
     if gone:
-        say("Gone from the environment since it was set up: {}.".format(", ".join(sorted(gone))))
+        say(
+            "Gone from the environment since it was set up: {}.".format(
+                ", ".join(sorted(gone))
+            )
+        )
     for old in [stamp_of(venv, name) for name in SETS] + [venv / "marble-cpu"]:
         with contextlib.suppress(FileNotFoundError):
             old.unlink()
     sweep(venv, facts["site"])
     if cpu:
-        (venv / "marble-cpu").touch()  # before pip, which may be cut off before torch is there to tell
+        (
+            venv / "marble-cpu"
+        ).touch()  # before pip, which may be cut off before torch is there to tell
     say_build(venv, facts["site"], cpu)
     requirements = "requirements-test.txt" if which == "test" else "requirements.txt"
     run_pip(venv, ["-r", str(ROOT / requirements)] + torch_arguments(facts["site"], cpu), held)
@@ -244,34 +329,50 @@ def install(venv, which, facts, cpu, held=None):
 
 
 def settle(venv):
-    """Give JupyterLab the settings that keep it from asking about news and from looking for updates."""
+    """Give JupyterLab the settings that keep it from asking about news and from looking for
+    updates.
+    """
     path = venv / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    quiet = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+    quiet = {
+        "@jupyterlab/apputils-extension:notification": {
+            "fetchNews": "false",
+            "checkForUpdates": False,
+        }
+    }
     path.write_text(json.dumps(quiet), encoding="utf-8")
 
 
 def sweep(venv, site):
-    """Clear what an install that was cut off has left, so that pip lays those packages anew."""
+    """Clear what a cut install has left, so that pip lays those packages anew."""
     shutil.rmtree(venv / "tmp", ignore_errors=True)
     for info in site.glob("*.dist-info"):
-        if not (info / "INSTALLER").exists():  # pip writes it last; without it the package may lack files
+        if not (
+            info / "INSTALLER"
+        ).exists():  # pip writes it last; without it the package may lack files
             shutil.rmtree(info, ignore_errors=True)
 
 
 def link(site):
-    """Let the environment's Python import `course_lib` from wherever this checkout lies now."""
+    """Let the environment's Python import `course_lib` from where this checkout lies now."""
     path = site / "marble_course.pth"
-    # ASCII alone, since Python 3.11 reads such a file in the locale's encoding; bytes, since that reads paths as well
-    line = "import os, sys; sys.path.append(os.fsdecode({!r}))\n".format(os.fsencode(str(ROOT))).encode("ascii")
-    with contextlib.suppress(OSError):  # a shared environment may be read-only: PYTHONPATH does it there
+    # ASCII alone, since Python 3.11 reads such a file in the locale's encoding; bytes, since
+    # that reads paths as well
+    line = "import os, sys; sys.path.append(os.fsdecode({!r}))\n".format(
+        os.fsencode(str(ROOT))
+    ).encode("ascii")
+    with contextlib.suppress(
+        OSError
+    ):  # a shared environment may be read-only: PYTHONPATH does it there
         if not path.exists() or path.read_bytes() != line:
             path.write_bytes(line)
 
 
 @contextlib.contextmanager
 def lock(path):
-    """Hold the set-up's lock, waiting for another start; the system frees it when its holder ends, however it ends."""
+    """Hold the set-up's lock, waiting for another start; the system frees it when its holder
+    ends, however it ends.
+    """
     with open(path, "a+b") as file:
         said = False
         while not try_lock(file):
@@ -304,7 +405,9 @@ def try_lock(file):
 
 
 def has_cuda(site):
-    """Whether the torch in this folder is built for a GPU; None without a torch. It is read: an import takes long."""
+    """Whether the torch in this folder is built for a GPU; None without a torch. It is read:
+    an import takes long.
+    """
     try:
         text = (site / "torch" / "version.py").read_text(encoding="utf-8")
     except (OSError, ValueError):
@@ -313,19 +416,35 @@ def has_cuda(site):
 
 
 def without_cuda(venv, facts):
-    """Whether the environment was set up without CUDA: what its torch says, or what was asked where it has none."""
+    """Whether the environment was set up without CUDA: what its torch says, or what was asked
+    where it has none.
+    """
     cuda = has_cuda(facts["site"]) if facts else None
-    return (venv / "marble-cpu").exists() if cuda is None else sys.platform == "linux" and not cuda
+    return (
+        (venv / "marble-cpu").exists()
+        if cuda is None
+        else sys.platform == "linux" and not cuda
+    )
 
 
 def torch_arguments(site, cpu):
-    """What pip must be told besides the requirements, so that it takes the build of torch that is wanted."""
-    pin = re.search(r"^torch==([\w.]+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M)
+    """What pip must be told besides the requirements, so that it takes the build of torch that
+    is wanted.
+    """
+    pin = re.search(
+        r"^torch==([\w.]+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M
+    )
     version = pin.group(1) if pin else "none"
-    here = [info for end in ("", "+*") for info in site.glob("torch-{}{}.dist-info".format(version, end))]
+    here = [
+        info
+        for end in ("", "+*")
+        for info in site.glob("torch-{}{}.dist-info".format(version, end))
+    ]
     if not cpu or (here and not has_cuda(site)):
-        return []  # a torch that will do isn't asked for again, nor is an index that may be out of reach
-    # to pip, a build with CUDA is as good as any other of that version: only the full name moves it
+        # a torch that will do isn't asked for again, nor is an index that may be out of reach
+        return []
+    # to pip, a build with CUDA is as good as any other of that version: only the full name
+    # moves it
     exact = ["torch=={}+cpu".format(version)] if here else []
     return exact + ["--extra-index-url", CPU_INDEX]
 
@@ -333,42 +452,75 @@ def torch_arguments(site, cpu):
 def say_build(venv, site, cpu):
     """Say which build of torch is to come, where that may surprise."""
     if cpu and has_cuda(site):
-        say("The torch here is built with CUDA. --cpu puts the small build in its place; CUDA's own libraries stay.")
-        say("To be rid of those as well, delete {} and run the same command again.".format(venv))
-    elif sys.platform == "linux" and not cpu and CPU_INDEX not in " ".join(os.environ.values()):
+        say(
+            "The torch here is built with CUDA. --cpu puts the small build in its place; "
+            "CUDA's own libraries stay."
+        )
+        say(
+            "To be rid of those as well, delete {} and run the same command again.".format(
+                venv
+            )
+        )
+    elif (
+        sys.platform == "linux" and not cpu and CPU_INDEX not in " ".join(os.environ.values())
+    ):
         if not shutil.which("nvidia-smi"):
-            say("No NVIDIA GPU is seen here: with --cpu, this would take the small build of torch.")
+            say(
+                "No NVIDIA GPU is seen here: with --cpu, this would take the small build of "
+                "torch."
+            )
 
 
-# ---------------------------------------------------------------- pip, and what can go wrong with it
+# ---------------------------------------------------------------- pip, and what can go wrong
+# with it
 
 
 def run_pip(venv, arguments, held=None, every=0.2):
     """Run pip with its output in install.log and one line of progress on the terminal."""
     log = venv / "install.log"
-    command = [str(venv_python(venv)), "-m", "pip", "install", "--no-input", "--progress-bar", "off"] + arguments
+    command = [
+        str(venv_python(venv)),
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        "--progress-bar",
+        "off",
+    ] + arguments
     env = dict(os.environ, PYTHONUNBUFFERED="1")
-    if os.name != "nt" and "TMPDIR" not in env:  # beside the environment: /tmp may be small, and remains are found
+    if (
+        os.name != "nt" and "TMPDIR" not in env
+    ):  # beside the environment: /tmp may be small, and remains are found
         (venv / "tmp").mkdir(exist_ok=True)
         env["TMPDIR"] = str(venv / "tmp")
     say("Installing; pip's own words go to {}".format(log))
     start = time.monotonic()
     with open(log, "wb") as out:
-        # pip keeps the lock too, so that a next start waits for a pip that outlived its launcher
+        # pip keeps the lock too, so that a next start waits for a pip that outlived its
+        # launcher
         keep = {"pass_fds": (held,)} if held is not None and os.name != "nt" else {}
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=env, **keep)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=env, **keep
+        )
         try:
             watch(process, log, start, every)
         except BaseException:
             stop(process)
             raise
     if process.returncode:
-        raise diagnose(log.read_text(encoding="utf-8", errors="replace"), process.returncode, venv, "The install")
+        raise diagnose(
+            log.read_text(encoding="utf-8", errors="replace"),
+            process.returncode,
+            venv,
+            "The install",
+        )
     say("Installed in {:.0f} s.".format(time.monotonic() - start))
 
 
 def watch(process, log, start, every):
-    """Show what pip is at, until it ends: one line that moves on a terminal, a line each half minute elsewhere."""
+    """Show what pip is at, until it ends: one line that moves on a terminal, a line each half
+    minute elsewhere.
+    """
     shown = 0.0
     live = sys.stdout.isatty()
     while process.poll() is None:
@@ -378,7 +530,11 @@ def watch(process, log, start, every):
             shown = now
             line = "{:5.0f} s  {}".format(now, activity(log))
             width = shutil.get_terminal_size().columns - 1
-            print("\r" + line[:width].ljust(width) if live else line, end="" if live else "\n", flush=True)
+            print(
+                "\r" + line[:width].ljust(width) if live else line,
+                end="" if live else "\n",
+                flush=True,
+            )
     if live and shown:
         print("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r", end="", flush=True)
 
@@ -390,13 +546,17 @@ def activity(log):
         text = file.read().decode("utf-8", "replace")
     if "Installing collected packages" in text:
         return "unpacking and installing the packages"
-    found = re.findall(r"^\s*(Collecting|Downloading|Using cached|Processing) (\S+)(.*)$", text, re.M)
+    found = re.findall(
+        r"^\s*(Collecting|Downloading|Using cached|Processing) (\S+)(.*)$", text, re.M
+    )
     if not found:
         return "starting pip"
     verb, name, rest = found[-1]
     size = re.search(r"\(([\d.]+ [kMG]B)\)", rest)
     name = name.split("/")[-1]
-    return "{} {}{}".format(verb.lower(), name.split("-")[0], " ({})".format(size.group(1)) if size else "")
+    return "{} {}{}".format(
+        verb.lower(), name.split("-")[0], " ({})".format(size.group(1)) if size else ""
+    )
 
 
 def stop(process):
@@ -411,9 +571,12 @@ def stop(process):
 
 
 NO_NETWORK = (
-    "Failed to establish a new connection|Name or service not known|Temporary failure in name resolution"
-    "|nodename nor servname|getaddrinfo failed|NewConnectionError|NameResolutionError|ConnectTimeout"
-    "|ReadTimeout|Read timed out|Network is unreachable|No route to host|ProxyError|Connection refused"
+    "Failed to establish a new connection|Name or service not known|Temporary failure in "
+    "name resolution"
+    "|nodename nor servname|getaddrinfo "
+    "failed|NewConnectionError|NameResolutionError|ConnectTimeout"
+    "|ReadTimeout|Read timed out|Network is unreachable|No route to "
+    "host|ProxyError|Connection refused"
     "|Connection aborted|Connection reset|RemoteDisconnected"
 )
 
@@ -421,28 +584,38 @@ NO_NETWORK = (
 def diagnose(text, code, venv, what):
     """The trouble behind a failed command's output, with its mend."""
     again = "then run the same command again"
-    if re.search(r"No space left on device|Errno 28\b|WinError 112|Disk quota exceeded|Errno 122\b", text):
+    if re.search(
+        r"No space left on device|Errno 28\b|WinError 112|Disk quota exceeded|Errno 122\b",
+        text,
+    ):
         return disk_full(venv)
     if "ensurepip is not available" in text or "No module named ensurepip" in text:
         return Trouble(
-            "{} failed: this Python comes without ensurepip. On Debian and Ubuntu `sudo apt install python3-venv` "
+            "{} failed: this Python comes without ensurepip. On Debian and Ubuntu `sudo apt "
+            "install python3-venv` "
             "brings it; {}.".format(what, again)
         )
     if "CERTIFICATE_VERIFY_FAILED" in text or "SSLError" in text:
         return Trouble(
-            "{} failed: the package index's certificate isn't trusted here, as behind a company's proxy. Set PIP_CERT "
+            "{} failed: the package index's certificate isn't trusted here, as behind a "
+            "company's proxy. Set PIP_CERT "
             "to your network's certificate file; {}.".format(what, again)
         )
     if re.search(NO_NETWORK, text):
         return Trouble(
-            "{} failed: no network, or the package index can't be reached. Connect (or set PIP_INDEX_URL or "
-            "HTTPS_PROXY to what your network uses); {}: it goes on from what is there.".format(what, again)
+            "{} failed: no network, or the package index can't be reached. Connect (or set "
+            "PIP_INDEX_URL or "
+            "HTTPS_PROXY to what your network uses); {}: it goes on from there.".format(
+                what, again
+            )
         )
     found = re.search(r"No matching distribution found for (\S+)", text)
     if found:
-        # an index that can't be reached and one that has nothing for this Python look alike to a pip told not to retry
+        # an index that can't be reached and one that has nothing for this Python look alike to
+        # a pip told not to retry
         return Trouble(
-            "{} failed: the package index gave no {} for Python {} on {}. Use a 64-bit Python 3.11, 3.12 or 3.13, and "
+            "{} failed: the package index gave no {} for Python {} on {}. Use a 64-bit "
+            "Python 3.11, 3.12 or 3.13, and "
             "see that the network is there; {}.".format(
                 what, found.group(1), sys.version.split()[0], platform.system(), again
             )
@@ -450,8 +623,16 @@ def diagnose(text, code, venv, what):
     if "Permission denied" in text or "Errno 13" in text or "Read-only file system" in text:
         return no_writing(venv)
     if code in (-9, 137):
-        return Trouble("{} was killed, as when memory runs out. Close other programs; {}.".format(what, again))
-    errors = [line.strip() for line in text.splitlines() if re.match(r"\s*(ERROR|error|\w*Error):", line)]
+        return Trouble(
+            "{} was killed, as when memory runs out. Close other programs; {}.".format(
+                what, again
+            )
+        )
+    errors = [
+        line.strip()
+        for line in text.splitlines()
+        if re.match(r"\s*(ERROR|error|\w*Error):", line)
+    ]
     last = errors[-1] if errors else (text.strip().splitlines() or ["nothing was said"])[-1]
     return Trouble(
         "{} failed: {} The rest is in {}; if trying again doesn't help, delete {}.".format(
@@ -462,19 +643,25 @@ def diagnose(text, code, venv, what):
 
 def disk_full(venv):
     return Trouble(
-        "The disk is full: the environment in {} needs {:g} GB, {:g} GB with CUDA. Make room, or set MARBLE_VENV to a "
-        "folder on another disk; then run the same command again.".format(venv, NEED_GB, NEED_CUDA_GB)
+        "The disk is full: the environment in {} needs {:g} GB, {:g} GB with CUDA. Make "
+        "room, or set MARBLE_VENV to a "
+        "folder on another disk; then run the same command again.".format(
+            venv, NEED_GB, NEED_CUDA_GB
+        )
     )
 
 
 def no_writing(place):
     return Trouble(
-        "{} can't be written to. Change its owner or rights, or set MARBLE_VENV to a folder of your own.".format(place)
+        "{} can't be written to. Change its owner or rights, or set MARBLE_VENV to a folder "
+        "of your own.".format(place)
     )
 
 
 def free_gb(path):
-    """Gigabytes free on the disk that this path lies on or would lie on; 0 where there is no such disk."""
+    """Gigabytes free on the disk that this path lies on or would lie on; 0 where there is no
+    such disk.
+    """
     there = next((place for place in (path, *path.parents) if place.exists()), None)
     return shutil.disk_usage(there).free / 1e9 if there else 0.0
 
@@ -486,14 +673,14 @@ def check_disk(venv, cpu):
         return  # taken up again: part of it is there, so the space it still needs isn't known
     if free < NEED_GB:
         raise Trouble(
-            "Only {:.1f} GB are free where {} would be, and the set-up needs {:g} GB. Make room, or set MARBLE_VENV to "
+            "Only {:.1f} GB are free where {} would be, and the set-up needs {:g} GB. Make "
+            "room, or set MARBLE_VENV to "
             "a folder on another disk.".format(free, venv, NEED_GB)
         )
     if sys.platform == "linux" and not cpu and free < NEED_CUDA_GB:
         say(
-            "{:.1f} GB are free; torch with CUDA can need {:g}. If it fails, make room or use --cpu.".format(
-                free, NEED_CUDA_GB
-            )
+            "{:.1f} GB are free; torch with CUDA can need {:g}. If it fails, make room or "
+            "use --cpu.".format(free, NEED_CUDA_GB)
         )
 
 
@@ -512,11 +699,15 @@ def child_env():
 
 def call(python, *arguments, **options):
     """Run the environment's Python to its end and return its exit code."""
-    return subprocess.call([str(python)] + [str(a) for a in arguments], env=child_env(), **options)
+    return subprocess.call(
+        [str(python)] + [str(a) for a in arguments], env=child_env(), **options
+    )
 
 
 def become(python, *arguments):
-    """Hand over to the environment's Python: signals and the exit code are its own from here on."""
+    """Hand over to the environment's Python: signals and the exit code are its own from here
+    on.
+    """
     command = [str(python)] + [str(a) for a in arguments]
     if os.name != "nt":
         sys.stdout.flush()
@@ -535,23 +726,26 @@ def take(arguments, flag):
 
 
 def notebook_of(arguments):
-    """The notebook to open (relative to the checkout, with slashes) and the other arguments."""
+    """The notebook to open (relative to the checkout, slashes) and the other arguments."""
     folder = ROOT / "notebooks"
     for index, argument in enumerate(arguments):
         before = arguments[index - 1] if index else ""
         alone = "=" in before or before in ("", "--no-browser", "--allow-root")
         if argument.startswith("-") or (before.startswith("-") and not alone):
             continue  # an option, or an option's value
-        lessons = [path for path in sorted(folder.glob("*.ipynb")) if path.name.startswith(argument)]
+        lessons = [
+            path for path in sorted(folder.glob("*.ipynb")) if path.name.startswith(argument)
+        ]
         if os.path.exists(argument) and (argument.endswith(".ipynb") or not lessons):
             lessons = [Path(argument).resolve()]
         if lessons and (ROOT == lessons[0] or ROOT in lessons[0].parents):
-            return lessons[0].relative_to(ROOT).as_posix(), arguments[:index] + arguments[index + 1 :]
+            return lessons[0].relative_to(ROOT).as_posix(), arguments[:index] + arguments[
+                index + 1 :
+            ]
         names = ", ".join(path.name.split("_")[0] for path in sorted(folder.glob("*.ipynb")))
         raise Trouble(
-            "There is no lesson {}. Name one by how its file begins ({}), or give the path of a file within {}.".format(
-                argument, names, ROOT
-            )
+            "There is no lesson {}. Name one by how its file begins ({}), or give the path "
+            "of a file within {}.".format(argument, names, ROOT)
         )
     return ("notebooks/" + FIRST if (folder / FIRST).exists() else None), arguments
 
@@ -562,7 +756,8 @@ def lab_arguments(arguments, root_user=False):
     rest = [re.sub(r"^--host(?=$|=)", "--ip", a) for a in rest]
     fixed = [
         "--ServerApp.root_dir={}".format(ROOT),
-        # nothing is fetched while the course runs: no news, no look for updates, no list of extensions
+        # nothing is fetched while the course runs: no news, no look for updates, no list of
+        # extensions
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.news_url=None",
         "--LabApp.extension_manager=readonly",
@@ -577,11 +772,14 @@ def lab_arguments(arguments, root_user=False):
 def lab(arguments):
     """Set up, verify data and weights, open JupyterLab."""
     cpu, arguments = take(arguments, "--cpu")
-    command = lab_arguments(arguments, hasattr(os, "geteuid") and os.geteuid() == 0)  # a slip is said before an install
+    command = lab_arguments(
+        arguments, hasattr(os, "geteuid") and os.geteuid() == 0
+    )  # a slip is said before an install
     python = set_up("lab", cpu)
     if call(python, "-m", "course_lib", "verify"):
         raise Trouble(
-            "Data or weights are not what they should be (see above). `git checkout -- assets weights` brings the "
+            "Data or weights are not what they should be (see above). `git checkout -- "
+            "assets weights` brings the "
             "shipped files back."
         )
     return become(python, *command)
@@ -592,32 +790,56 @@ def doctor(arguments):
     venv = venv_dir()
     python = venv_python(venv)
     facts = probe(python)
-    if read_stamp(venv, "lab", facts) is not None:  # and if something is gone since, its own doctor says what
+    if (
+        read_stamp(venv, "lab", facts) is not None
+    ):  # and if something is gone since, its own doctor says what
         link(facts["site"])
         return become(python, "-m", "course_lib", "doctor", *arguments)
     lines = before_set_up(venv)
     for good, name, value, mend in lines:
-        say("{}  {:<12}{}{}".format("ok  " if good else "MEND", name, value, "" if good else "\n      -> " + mend))
+        say(
+            "{}  {:<12}{}{}".format(
+                "ok  " if good else "MEND", name, value, "" if good else "\n      -> " + mend
+            )
+        )
     return 0 if all(line[0] for line in lines[:-1]) else 1
 
 
 def before_set_up(venv):
-    """What the set-up itself needs: (good, name, value, mend) a line; the last is the environment to come."""
+    """What the set-up itself needs: (good, name, value, mend) a line; the last is the
+    environment to come.
+    """
     lines = []
     try:
         check_python()
-        lines.append((True, "Python", "{} ({})".format(sys.version.split()[0], sys.executable), ""))
+        lines.append(
+            (True, "Python", "{} ({})".format(sys.version.split()[0], sys.executable), "")
+        )
     except Trouble as trouble:
         lines.append((False, "Python", sys.version.split()[0], str(trouble)))
     pip = all(importlib.util.find_spec(name) for name in ("venv", "ensurepip"))
-    lines.append((pip, "venv", "can be made" if pip else "ensurepip is missing", "sudo apt install python3-venv"))
+    lines.append(
+        (
+            pip,
+            "venv",
+            "can be made" if pip else "ensurepip is missing",
+            "sudo apt install python3-venv",
+        )
+    )
     try:
         check_place(venv)
     except Trouble as trouble:
         lines.append((False, "folder", str(venv), str(trouble)))
     free = free_gb(venv)
     room = free >= NEED_GB or (venv / "install.log").exists()
-    lines.append((room, "disk", "{:.1f} GB free".format(free), "make {:g} GB free, or set MARBLE_VENV".format(NEED_GB)))
+    lines.append(
+        (
+            room,
+            "disk",
+            "{:.1f} GB free".format(free),
+            "make {:g} GB free, or set MARBLE_VENV".format(NEED_GB),
+        )
+    )
     begun = "begun and not finished" if venv.is_dir() else "not made yet"
     lines.append((False, "environment", begun, "python3 course.py lab"))
     return lines
@@ -632,7 +854,11 @@ def passed_on(command, arguments):
     """Run one of `course_lib`'s own commands."""
     close = difflib.get_close_matches(command, OWN, 1, 0.75)
     if close:
-        raise Trouble("There is no command {}. Did you mean `python3 course.py {}`?".format(command, close[0]))
+        raise Trouble(
+            "There is no command {}. Did you mean `python3 course.py {}`?".format(
+                command, close[0]
+            )
+        )
     return become(set_up("lab"), "-m", "course_lib", command, *arguments)
 
 
@@ -645,10 +871,14 @@ def test_arguments(arguments):
     phases = list(PHASES)
     for index, argument in enumerate(arguments):
         if argument == "--only" or argument.startswith("--only="):
-            given = argument[7:] if "=" in argument else "".join(arguments[index + 1 : index + 2])
+            given = (
+                argument[7:] if "=" in argument else "".join(arguments[index + 1 : index + 2])
+            )
             phases = [name for name in PHASES if name in given.split(",")]
             if not phases:
-                raise Trouble("--only takes some of {}, with commas between.".format(", ".join(PHASES)))
+                raise Trouble(
+                    "--only takes some of {}, with commas between.".format(", ".join(PHASES))
+                )
             arguments = arguments[:index] + arguments[index + (1 if "=" in argument else 2) :]
             break
     return phases, cpu, arguments
@@ -656,7 +886,14 @@ def test_arguments(arguments):
 
 def commands(extra, notebooks, browser):
     """What each phase runs, as arguments to the environment's Python."""
-    nbval = ["-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=180", "--durations=5"]
+    nbval = [
+        "-m",
+        "pytest",
+        "--nbval-lax",
+        "--nbval-current-env",
+        "--nbval-cell-timeout=180",
+        "--durations=5",
+    ]
     if (ROOT / "notebooks" / "nbval.cfg").exists():
         nbval += ["--nbval-sanitize-with", "notebooks/nbval.cfg"]
     return {
@@ -664,7 +901,9 @@ def commands(extra, notebooks, browser):
         "ruff": ["-m", "ruff", "check", "."],
         "format": ["-m", "ruff", "format", "--check", "."],
         "sync": ["tools/sync_notebooks.py", "--check"],
-        "pytest": ["-m", "pytest", "--durations=5"] + ([] if browser else ["-m", "not browser"]) + extra,
+        "pytest": ["-m", "pytest", "--durations=5"]
+        + ([] if browser else ["-m", "not browser"])
+        + extra,
         "notebooks": nbval + notebooks if notebooks else [],
     }
 
@@ -680,12 +919,17 @@ def in_ci():
 
 
 def has_browser():
-    """Whether Chromium is here; without it the browser's tests are left out, but never in CI."""
+    """Whether Chromium is here; without it the browser's tests are left out, not in CI."""
     if browser_path():
         return True
     if in_ci():
-        raise Trouble("CI needs Chromium for the browser's tests. On Debian: `apt-get install chromium`.")
-    say("Chromium isn't here, so the browser's tests are left out. On Debian: `sudo apt install chromium`.")
+        raise Trouble(
+            "CI needs Chromium for the browser's tests. On Debian: `apt-get install chromium`."
+        )
+    say(
+        "Chromium isn't here, so the browser's tests are left out. On Debian: `sudo apt "
+        "install chromium`."
+    )
     return False
 
 
@@ -696,7 +940,10 @@ def test(arguments):
     start = time.monotonic()
     python = set_up("test", cpu)
     rows = [("set-up", time.monotonic() - start, "ok")]
-    notebooks = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    notebooks = [
+        path.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+    ]
     todo = commands(extra, notebooks, browser)
     for name in phases:
         say("\n=== {}".format(name))
@@ -706,7 +953,9 @@ def test(arguments):
         else:
             say("There are no notebooks yet.")
             code = 0
-        rows.append((name, time.monotonic() - start, "ok" if code == 0 else "FAILED ({})".format(code)))
+        rows.append(
+            (name, time.monotonic() - start, "ok" if code == 0 else "FAILED ({})".format(code))
+        )
     say("\nphase       seconds  result")
     for name, seconds, result in rows:
         say("{:<10}{:>9.1f}  {}".format(name, seconds, result))
@@ -734,14 +983,20 @@ def main(arguments):
 
 
 def explain(error):
-    """A sentence for the errors of a disk; anything else is a fault of this file and is raised as it is."""
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", -1)) or getattr(error, "winerror", None) == 112:
+    """A sentence for the errors of a disk; anything else is a fault of this file and is raised
+    as it is.
+    """
+    if (
+        error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", -1))
+        or getattr(error, "winerror", None) == 112
+    ):
         return disk_full(venv_dir())
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return no_writing(error.filename or venv_dir())
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
         return Trouble(
-            "{} is in the way of the set-up ({}). Move it away, or set MARBLE_VENV to a folder that is empty or "
+            "{} is in the way of the set-up ({}). Move it away, or set MARBLE_VENV to a "
+            "folder that is empty or "
             "doesn't exist.".format(error.filename or venv_dir(), error.strerror)
         )
     raise error

@@ -1,9 +1,11 @@
-"""Fréchet distance per CPU minute: train one variant of the diffusion recipe for a budget, measure, append a row.
+"""Fréchet distance per CPU minute: train one variant of the diffusion recipe for a budget,
+measure, append a row.
 
     python benchmarks/choose_net.py --minutes 5 --variant base '{"widths": [48, 96]}' ...
 
-The budget is CPU time of two cores (process time over two), so that other work on the machine does not count against
-a variant. Each row of choose_net.jsonl: what was changed from BASE, images seen, distance in 20 DDIM calls.
+The budget is CPU time of two cores (process time over two), so that other work on the machine
+does not count against a variant. Each row of choose_net.jsonl: what was changed from BASE,
+images seen, distance in 20 DDIM calls.
 """
 
 import argparse
@@ -67,13 +69,19 @@ def logit_normal_times(mean: float, spread: float):
 def build(v):
     torch.manual_seed(0)
     config = UNetConfig(
-        fold=v["fold"], widths=tuple(v["widths"]), blocks=v["blocks"], attention=v["attention"], emb_dim=v["emb_dim"]
+        fold=v["fold"],
+        widths=tuple(v["widths"]),
+        blocks=v["blocks"],
+        attention=v["attention"],
+        emb_dim=v["emb_dim"],
     )
     net = place(UNet(config), "cpu")
     if v["optimizer"] == "muon":
         optimizer = Muon(net, lr=v["lr"])
     else:
-        optimizer = torch.optim.AdamW(net.parameters(), lr=v["lr"], betas=(0.9, 0.99), weight_decay=0.0)
+        optimizer = torch.optim.AdamW(
+            net.parameters(), lr=v["lr"], betas=(0.9, 0.99), weight_decay=0.0
+        )
     return net, optimizer
 
 
@@ -82,13 +90,19 @@ def evaluate(net, schedule, target, calls, n=2048):
     generator = torch.Generator().manual_seed(1)
     images = []
     for _ in range(n // 256):
-        x = torch.randn(256, 1, 28, 28, generator=generator).to(memory_format=torch.channels_last)
+        x = torch.randn(256, 1, 28, 28, generator=generator).to(
+            memory_format=torch.channels_last
+        )
         labels = torch.arange(256) % 10
         with autocast("cpu"):
-            images.append(final(sample_ddim(denoise, schedule, x, schedule.times(calls), labels)))
+            images.append(
+                final(sample_ddim(denoise, schedule, x, schedule.times(calls), labels))
+            )
     features = fashion_features(torch.cat(images))
     return {  # a choice is made by the first
-        f"fd_{calls}_valid": round(frechet_distance(features, fashion_reference(n, "valid")), 3),
+        f"fd_{calls}_valid": round(
+            frechet_distance(features, fashion_reference(n, "valid")), 3
+        ),
         f"fd_{calls}": round(frechet_distance(features, fashion_reference(n)), 3),
     }
 
@@ -102,7 +116,9 @@ def small_times(denoise, times=(4, 20), n=256):
         eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(t))
         with autocast("cpu"):
             errors[f"eps_error_{t}"] = (
-                (denoise(denoise.schedule.add_noise(x0, t, eps), t, cond)[1] - eps).square().mean()
+                (denoise(denoise.schedule.add_noise(x0, t, eps), t, cond)[1] - eps)
+                .square()
+                .mean()
             )
     return {name: round(error.item(), 4) for name, error in errors.items()}
 
@@ -120,7 +136,9 @@ def trial(change: dict, minutes: float):
     def loss(batch):
         x0, labels = batch
         drop = torch.rand(len(labels), generator=generator) < v["drop"]
-        return denoiser.loss(x0, torch.where(drop, net.config.null_class, labels), generator=generator)
+        return denoiser.loss(
+            x0, torch.where(drop, net.config.null_class, labels), generator=generator
+        )
 
     # the budget in steps is found as the run goes: progress by CPU time spent
     start = time.process_time()
@@ -153,7 +171,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("changes", nargs="+", help="JSON of what to change from BASE")
     parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--threads", type=int, help="1: two trials side by side, on a core each")
+    parser.add_argument(
+        "--threads", type=int, help="1: two trials side by side, on a core each"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     args = parser.parse_args()
     if args.threads:

@@ -1,10 +1,12 @@
-"""Which way of sampling gives the least distance for 10, 20 and 50 network calls? Chosen on validation images.
+"""Which way of sampling gives the least distance for 10, 20 and 50 network calls? Chosen on
+validation images.
 
-    python benchmarks/choose_sampling.py --calls 20 '{}' '{"sampler": "dpmpp_2m", "guide": "ddpm-fashion-50k"}'
+    python benchmarks/choose_sampling.py --calls 20 '{}' '{"sampler": "dpmpp_2m", "guide":
+    "ddpm-fashion-50k"}'
 
-Each argument is JSON of a recipes.sampling.Sampling. 2,048 samples of seed 1 against the first 2,048 images of the
-validation split, so that neither the test images nor the noise of the published figures has a say. Rows go to
-choose_sampling.jsonl.
+Each argument is JSON of a recipes.sampling.Sampling. 2,048 samples of seed 1 against the first
+2,048 images of the validation split, so that neither the test images nor the noise of the
+published figures has a say. Rows go to choose_sampling.jsonl.
 """
 
 import argparse
@@ -34,7 +36,10 @@ def main():
             images, _ = generate(NAME, args.n, calls, way, seed=args.seed, net=net)
             row = {"weights": sha[:8], "calls": way.calls(way.steps(calls)), **vars(way)}
             row |= {"n": args.n, "seed": args.seed, "seconds": round(time.time() - began)}
-            row["fd_valid"] = round(frechet_distance(fashion_features(images), fashion_reference(args.n, "valid")), 4)
+            row["fd_valid"] = round(
+                frechet_distance(fashion_features(images), fashion_reference(args.n, "valid")),
+                4,
+            )
             print(json.dumps(row), flush=True)
             with open(args.out, "a") as file:
                 file.write(json.dumps(row) + "\n")

@@ -1,10 +1,13 @@
-"""Marble: a library of small, real generative models of images, and the tools to train, sample and measure them."""
+"""Marble: a library of small, real generative models of images, and the tools to train, sample
+and measure them.
+"""
 
 import importlib
 
 __version__ = "0.1.0"
 
-# Where each public name lives; it is imported when it is first asked for, so that `import course_lib` costs nothing.
+# Where each public name lives; it is imported when it is first asked for, so that `import
+# course_lib` costs nothing.
 _HOMES = {
     "course_lib.device": ["autocast", "default_device", "place", "precision"],
     "course_lib.diffusion": [
@@ -44,7 +47,9 @@ __all__ = sorted(_HOME_OF)
 
 def __getattr__(name: str):
     if name not in _HOME_OF:
-        raise AttributeError(f"course_lib has no {name!r}; its public names are {', '.join(__all__)}.")
+        raise AttributeError(
+            f"course_lib has no {name!r}; its public names are {', '.join(__all__)}."
+        )
     return getattr(importlib.import_module(_HOME_OF[name]), name)
 
 

@@ -19,11 +19,16 @@ def default_device() -> torch.device:
 
 
 def _seconds_for_conv(dtypes: tuple[torch.dtype, ...], rounds: int = 9) -> list[float]:
-    """The least seconds of one small channels-last convolution on the CPU in each of `dtypes`."""
+    """The least seconds of a small channels-last convolution on the CPU in each dtype."""
     x, weight = torch.randn(16, 64, 14, 14), torch.randn(64, 64, 3, 3)
-    pairs = [[a.to(dtype, memory_format=torch.channels_last) for a in (x, weight)] for dtype in dtypes]
+    pairs = [
+        [a.to(dtype, memory_format=torch.channels_last) for a in (x, weight)]
+        for dtype in dtypes
+    ]
     least = [float("inf")] * len(dtypes)
-    for _ in range(rounds):  # in turn, and the least of each: what else runs here slows single rounds, not all
+    for _ in range(
+        rounds
+    ):  # in turn, and the least of each: what else runs here slows single rounds, not all
         for i, pair in enumerate(pairs):
             start = time.perf_counter()
             torch.nn.functional.conv2d(*pair, padding=1)
@@ -43,7 +48,11 @@ def _cpu_precision() -> torch.dtype:
 def _precision(kind: str) -> torch.dtype:
     if kind == "cuda":
         # older cards (T4, V100) only emulate it, slowly
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        return (
+            torch.bfloat16
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float32
+        )
     return _cpu_precision() if kind == "cpu" else torch.float32
 
 
@@ -56,25 +65,40 @@ def autocast(device: torch.device | str | None = None, dtype: torch.dtype | None
     """A context in which networks compute in `dtype`, by default `precision(device)`."""
     device = torch.device(device or default_device())
     dtype = dtype or precision(device)
-    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+    return (
+        contextlib.nullcontext()
+        if dtype == torch.float32
+        else torch.autocast(device.type, dtype=dtype)
+    )
 
 
-def place(module: nn.Module, device: torch.device | str | None = None, *, compiled: bool = False) -> nn.Module:
-    """Move `module` to `device`, channels-last; where asked and on CUDA, compile it in place for a long run.
+def place(
+    module: nn.Module, device: torch.device | str | None = None, *, compiled: bool = False
+) -> nn.Module:
+    """Move `module` to `device`, channels-last; where asked and on CUDA, compile it in place
+    for a long run.
 
-    Where the compiler is not to be had, or gives up on a graph, the module runs uncompiled, and one line says so.
+    Where the compiler is not to be had, or gives up on a graph, the module runs uncompiled,
+    and one line says so.
     """
     device = torch.device(device or default_device())
-    # channels-last: 5 to 20 % faster convolutions on the CPU, more on CUDA; only 4-D weights change their layout
+    # channels-last: 5 to 20 % faster convolutions on the CPU, more on CUDA; only 4-D weights
+    # change their layout
     module = module.to(device).to(memory_format=torch.channels_last)
     if compiled and device.type == "cuda":
         try:
             import triton  # noqa: F401  the compiler's back end; absent on Windows
 
-            torch._dynamo.config.suppress_errors = True  # a graph that fails to compile runs as it is
+            torch._dynamo.config.suppress_errors = (
+                True  # a graph that fails to compile runs as it is
+            )
             module.compile()
         except ImportError as error:
-            print(f"torch.compile needs {error.name}, which is not here: training runs uncompiled.", file=sys.stderr)
+            print(
+                f"torch.compile needs {error.name}, which is not here: training runs "
+                "uncompiled.",
+                file=sys.stderr,
+            )
     return module
 
 

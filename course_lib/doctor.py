@@ -1,4 +1,4 @@
-"""What this machine offers the course: one line a thing, with the mend for whatever is wrong."""
+"""What this machine offers the course: one line a thing, with the mend for what is wrong."""
 
 import contextlib
 import importlib.metadata
@@ -18,7 +18,9 @@ SET_UP = "run `python3 course.py lab`, which installs what is missing"
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was looked at: what was found, whether it will do, and how to mend it if not."""
+    """One thing that was looked at: what was found, whether it will do, and how to mend it if
+    not.
+    """
 
     name: str
     value: str
@@ -28,7 +30,9 @@ class Line:
 
     def __str__(self) -> str:
         mark = "ok  " if self.ok else "MEND" if self.essential else "note"
-        return f"{mark}  {self.name:<12}{self.value}" + (f"\n      -> {self.mend}" if self.mend and not self.ok else "")
+        return f"{mark}  {self.name:<12}{self.value}" + (
+            f"\n      -> {self.mend}" if self.mend and not self.ok else ""
+        )
 
 
 def report() -> list[Line]:
@@ -53,18 +57,30 @@ def guarded(look: Callable[[], Line]) -> Line:
     except ModuleNotFoundError as error:
         return Line(name, f"{error.name} is not installed", False, SET_UP)
     except Exception as error:
-        return Line(name, f"{type(error).__name__}: {error}", False, "see the message; if it says nothing, " + SET_UP)
+        return Line(
+            name,
+            f"{type(error).__name__}: {error}",
+            False,
+            "see the message; if it says nothing, " + SET_UP,
+        )
 
 
 def python() -> Line:
     """The version of Python and where it lies."""
     version = ".".join(map(str, sys.version_info[:3]))
     old = sys.version_info < (3, 11)
-    return Line("Python", f"{version} ({short(sys.executable)})", not old, "the course needs Python 3.11 or later")
+    return Line(
+        "Python",
+        f"{version} ({short(sys.executable)})",
+        not old,
+        "the course needs Python 3.11 or later",
+    )
 
 
 def short(text: str | Path) -> str:
-    """A path, or a text with paths in it, without the checkout's and the home folder's own names."""
+    """A path, or a text with paths in it, without the checkout's and the home folder's own
+    names.
+    """
     text = str(text).replace(f"{ROOT}{os.sep}", "")
     with contextlib.suppress(RuntimeError):  # no home is known
         home = Path.home()
@@ -75,7 +91,9 @@ def short(text: str | Path) -> str:
 
 def packages() -> Line:
     """Whether what is installed has the versions that requirements.txt names."""
-    pins = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M)
+    pins = re.findall(
+        r"^([\w.-]+)==(\S+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M
+    )
     missing, other = [], []
     for name, version in pins:
         try:
@@ -85,14 +103,24 @@ def packages() -> Line:
             missing.append(name)
     if missing:
         return Line("packages", f"missing: {', '.join(missing)}", False, SET_UP)
-    value = f"others than those tested: {', '.join(other)}" if other else f"all {len(pins)} at the tested versions"
+    value = (
+        f"others than those tested: {', '.join(other)}"
+        if other
+        else f"all {len(pins)} at the tested versions"
+    )
     own = "`python3 course.py lab` makes an environment of its own"
-    mend = f"`{short(sys.executable)} -m pip install -r requirements.txt` brings the tested ones" if launched() else own
+    mend = (
+        f"`{short(sys.executable)} -m pip install -r requirements.txt` brings the tested ones"
+        if launched()
+        else own
+    )
     return Line("packages", value, not other, mend, False)
 
 
 def launched() -> bool:
-    """Whether this is the environment that the launcher set up, and not a conda or a system Python."""
+    """Whether this is the environment that the launcher set up, and not a conda or a system
+    Python.
+    """
     return Path(sys.prefix, "marble-lab.stamp").exists()
 
 
@@ -100,7 +128,11 @@ def torch_build() -> Line:
     """The version of torch and what it was built for."""
     import torch
 
-    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "processors and Apple GPUs, without CUDA"
+    built = (
+        f"CUDA {torch.version.cuda}"
+        if torch.version.cuda
+        else "processors and Apple GPUs, without CUDA"
+    )
     return Line("torch", f"{torch.__version__}, built for {built}")
 
 
@@ -113,21 +145,45 @@ def device() -> Line:
     found = default_device()
     if found.type == "cuda":
         free, total = torch.cuda.mem_get_info()
-        value = f"{torch.cuda.get_device_name()}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
-        return Line("device", value, free > LITTLE_MEMORY, "end what else uses the GPU (nvidia-smi lists it)", False)
+        value = (
+            f"{torch.cuda.get_device_name()}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
+        )
+        return Line(
+            "device",
+            value,
+            free > LITTLE_MEMORY,
+            "end what else uses the GPU (nvidia-smi lists it)",
+            False,
+        )
     unused = found.type == "cpu" and shutil.which("nvidia-smi") is not None
     mend = f"there is an NVIDIA GPU that torch can't use: {gpu_mend()}"
-    return Line("device", {"cpu": "the processor", "mps": "Apple's GPU (mps)"}[found.type], not unused, mend, False)
+    return Line(
+        "device",
+        {"cpu": "the processor", "mps": "Apple's GPU (mps)"}[found.type],
+        not unused,
+        mend,
+        False,
+    )
 
 
 def gpu_mend() -> str:
-    """How torch comes to use an NVIDIA GPU: by a driver for its CUDA, or by another build where it has none."""
+    """How torch comes to use an NVIDIA GPU: by a driver for its CUDA, or by another build
+    where it has none.
+    """
     import torch
 
     if torch.version.cuda:
-        return f"install a driver for CUDA {torch.version.cuda} or later (nvidia-smi names what yours is for)"
-    if launched() and sys.platform == "linux":  # elsewhere the launcher has no build with CUDA to give
-        return f"delete {short(sys.prefix)}, then run `python3 course.py lab` without --cpu, which fetches about 3 GB"
+        return (
+            f"install a driver for CUDA {torch.version.cuda} or later (nvidia-smi names "
+            "what yours is for)"
+        )
+    if (
+        launched() and sys.platform == "linux"
+    ):  # elsewhere the launcher has no build with CUDA to give
+        return (
+            f"delete {short(sys.prefix)}, then run `python3 course.py lab` without --cpu, "
+            "which fetches about 3 GB"
+        )
     pip = f"`{short(sys.executable)} -m pip uninstall torch`"
     return f"{pip}, then install a build with CUDA as pytorch.org/get-started/locally says"
 
@@ -139,18 +195,33 @@ def bf16() -> Line:
     from course_lib.device import default_device, precision
 
     chosen = precision(default_device())
-    return Line("bf16", "used: it is faster here" if chosen == torch.bfloat16 else "not used: float32 is as fast here")
+    return Line(
+        "bf16",
+        "used: it is faster here"
+        if chosen == torch.bfloat16
+        else "not used: float32 is as fast here",
+    )
 
 
 def threads() -> Line:
     """The threads that torch computes with, of the cores that this process may use."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
     used = torch.get_num_threads()
     few = used < min(cores, 2) and default_is_cpu()
-    why = "unset OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "torch.set_num_threads raises it"
-    return Line("threads", f"{used} for {cores} cores", not few, f"training will be slow: {why}", False)
+    why = (
+        "unset OMP_NUM_THREADS"
+        if "OMP_NUM_THREADS" in os.environ
+        else "torch.set_num_threads raises it"
+    )
+    return Line(
+        "threads", f"{used} for {cores} cores", not few, f"training will be slow: {why}", False
+    )
 
 
 def default_is_cpu() -> bool:
@@ -169,24 +240,38 @@ def memory() -> Line:
     total = min(seen.total, limit or seen.total)
     free = min(seen.available, total - used) if limit else seen.available
     return Line(
-        "memory", f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free", free > LITTLE_MEMORY, "close programs", False
+        "memory",
+        f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free",
+        free > LITTLE_MEMORY,
+        "close programs",
+        False,
     )
 
 
-# a container's limit, what it uses, and that part of it which is files kept to be read again: cgroup v2, then v1
+# a container's limit, what it uses, and that part of it which is files kept to be read again:
+# cgroup v2, then v1
 CGROUPS = (
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+    (
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "memory/memory.stat",
+        "total_inactive_file",
+    ),
 )
 
 
 def container_memory(group: Path = Path("/sys/fs/cgroup")) -> tuple[int | None, int]:
-    """The bytes that a container may use and those in use, less what the system would give up; (None, 0): no limit."""
+    """The bytes that a container may use and those in use, less what the system would give up;
+    (None, 0): no limit.
+    """
     for limit, used, stat, kept in CGROUPS:
         with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
             most = int((group / limit).read_text())
             if most < 2**60:  # v1 writes no limit as the largest number that it has
-                return most, max(0, int((group / used).read_text()) - counted(group / stat, kept))
+                return most, max(
+                    0, int((group / used).read_text()) - counted(group / stat, kept)
+                )
     return None, 0
 
 
@@ -205,11 +290,15 @@ def disk() -> Line:
     free = {name: shutil.disk_usage(existing(place)).free for name, place in places.items()}
     name = min(free, key=lambda key: free[key])
     mend = f"make room where {places[name]} lies"
-    return Line("disk", f"{free[name] / 1e9:.1f} GB free", free[name] > LITTLE_DISK, mend, False)
+    return Line(
+        "disk", f"{free[name] / 1e9:.1f} GB free", free[name] > LITTLE_DISK, mend, False
+    )
 
 
 def existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists; the root where not even the drive does."""
+    """The path, or the nearest folder above it that exists; the root where not even the drive
+    does.
+    """
     return path if path.exists() or path == path.parent else existing(path.parent)
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """A name to write under, which takes the place of `path` once the block is through; its folder is made.
+    """A name to write under, which takes the place of `path` once the block is through; its
+    folder is made.
 
-    A cut, a full disk or an error inside the block leaves the old file as it was. What a killed process left behind
-    is removed by a later one, after an hour.
+    A cut, a full disk or an error inside the block leaves the old file as it was. What a
+    killed process left behind is removed by a later one, after an hour.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,21 +6,26 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-# A quintic a s + b s^3 + c s^5 that pulls every singular value s in (0, 1] towards 1 (Jordan et al. 2024).
+# A quintic a s + b s^3 + c s^5 that pulls every singular value s in (0, 1] towards 1 (Jordan
+# et al. 2024).
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Matrices [..., m, n] with all their singular values moved to about 1 (0.7 to 1.2), by Newton-Schulz iteration.
+    """Matrices [..., m, n] with all their singular values moved to about 1 (0.7 to 1.2), by
+    Newton-Schulz iteration.
 
-    X -> (a + b A + c A^2) X with A = X X^T. All factors are polynomials of the first A, hence commute: they are
-    multiplied up as small m x m matrices and meet the wide X once, which for n = 9 m is a third of the work.
+    X -> (a + b A + c A^2) X with A = X X^T. All factors are polynomials of the first A, hence
+    commute: they are multiplied up as small m x m matrices and meet the wide X once, which for
+    n = 9 m is a third of the work.
     """
     if matrices.shape[-2] > matrices.shape[-1]:
         return orthogonalize(matrices.mT, iterations).mT
     a, b, c = NEWTON_SCHULZ
     X = matrices.float()
-    X = X / (X.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # the largest singular value is at most 1
+    X = X / (
+        X.norm(dim=(-2, -1), keepdim=True) + 1e-7
+    )  # the largest singular value is at most 1
     A = X @ X.mT  # [..., m, m], m <= n
     identity = torch.eye(A.shape[-1], device=A.device)
     product = identity
@@ -32,11 +37,13 @@ def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon on the weights of convolutions, Adam on the rest (Jordan et al. 2024; Liu et al. 2025, eq. 4).
+    """Muon on the weights of convolutions, Adam on the rest (Jordan et al. 2024; Liu et al.
+    2025, eq. 4).
 
-    A convolution's weight [out, in, k, k] is seen as the matrix [out, in k k]; those of one shape are made orthogonal
-    together. Each orthogonal step is scaled by 0.2 sqrt(max(m, n)), about the size of an Adam step, so that one
-    learning rate serves both. weight_decay is AdamW's, on all.
+    A convolution's weight [out, in, k, k] is seen as the matrix [out, in k k]; those of one
+    shape are made orthogonal together. Each orthogonal step is scaled by 0.2 sqrt(max(m, n)),
+    about the size of an Adam step, so that one learning rate serves both. weight_decay is
+    AdamW's, on all.
     """
 
     def __init__(
@@ -53,7 +60,10 @@ class Muon(torch.optim.Optimizer):
             {"params": [p for p in params if p.ndim != 4], "orthogonal": False},
         ]
         groups = [group for group in groups if group["params"]]
-        super().__init__(groups, {"lr": lr, "momentum": momentum, "betas": betas, "weight_decay": weight_decay})
+        super().__init__(
+            groups,
+            {"lr": lr, "momentum": momentum, "betas": betas, "weight_decay": weight_decay},
+        )
 
     @torch.no_grad()
     def step(self, closure=None):

@@ -19,10 +19,12 @@ class TrainingDiverged(ValueError):
 
 
 class Ema:
-    """An average of a module's weights over the last part of the run (Karras et al. 2024, eq. 4).
+    """An average of a module's weights over the last part of the run (Karras et al. 2024, eq.
+    4).
 
-    beta = (1 - 1 / step) ** (gamma + 1): the average forgets the early run by itself, whatever the run's length. With
-    gamma = 6.94 its spread is 10 % of the steps so far. `module` holds the averaged copy.
+    beta = (1 - 1 / step) ** (gamma + 1): the average forgets the early run by itself, whatever
+    the run's length. With gamma = 6.94 its spread is 10 % of the steps so far. `module` holds
+    the averaged copy.
     """
 
     def __init__(self, module: nn.Module, gamma: float = 6.94):
@@ -36,7 +38,11 @@ class Ema:
         keep = (1 - 1 / self.step) ** (self.gamma + 1)
         averaged, present = self.module.state_dict(), self.source.state_dict()
         floats = [key for key, value in averaged.items() if value.is_floating_point()]
-        torch._foreach_lerp_([averaged[k] for k in floats], [present[k].to(averaged[k]) for k in floats], 1 - keep)
+        torch._foreach_lerp_(
+            [averaged[k] for k in floats],
+            [present[k].to(averaged[k]) for k in floats],
+            1 - keep,
+        )
         for key in averaged.keys() - set(floats):
             averaged[key].copy_(present[key])
 
@@ -50,8 +56,11 @@ class Ema:
         self.module.load_state_dict(state["module"])
 
 
-def warmup_flat_decay(warmup: int = 200, flat: float = 0.4, end: float = 0.01) -> Callable[[int, float], float]:
-    """A learning-rate scale (step, progress) -> factor: a short rise, level until progress `flat`, a line to `end`.
+def warmup_flat_decay(
+    warmup: int = 200, flat: float = 0.4, end: float = 0.01
+) -> Callable[[int, float], float]:
+    """A learning-rate scale (step, progress) -> factor: a short rise, level until progress
+    `flat`, a line to `end`.
 
     step counts from 0; progress is the fraction of the run that is over, 0 to 1.
     """
@@ -72,14 +81,21 @@ class Phase:
     loss: Callable[..., dict[str, Tensor]]  # batch -> a dict whose entry "loss" is to fall
     optimizer: torch.optim.Optimizer
     ema: Ema | None = None
-    lr_scale: Callable[[int, float], float] | None = None  # (step, progress) -> factor on the learning rate
+    lr_scale: Callable[[int, float], float] | None = (
+        None  # (step, progress) -> factor on the learning rate
+    )
     clip: float = 1.0  # the gradient's norm is cut to this
     base_lrs: list[float] = field(init=False)  # the learning rates before any scale
 
     def __post_init__(self):
-        self.base_lrs = [group.get("initial_lr", group["lr"]) for group in self.optimizer.param_groups]
+        self.base_lrs = [
+            group.get("initial_lr", group["lr"]) for group in self.optimizer.param_groups
+        ]
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["initial_lr"] = lr  # survives in the optimizer's state, so that a resumed run scales the same rate
+            group["initial_lr"] = (
+                # survives in the optimizer's state, so that a resumed run scales the same rate
+                lr
+            )
 
 
 @dataclass(frozen=True)
@@ -101,8 +117,10 @@ class TrainStep:
 def _check_finite(name: str, what: str, value: float, step: int, lr: float):
     if value != value or value in (float("inf"), float("-inf")):
         raise TrainingDiverged(
-            f"{name}: the {what} became {value} at step {step} with learning rate {lr:.2e}. Try a learning rate three "
-            "times smaller, a longer warm-up, or float32; and look at the batch for values outside [-1, 1]."
+            f"{name}: the {what} became {value} at step {step} with learning rate {lr:.2e}. "
+            "Try a learning rate three "
+            "times smaller, a longer warm-up, or float32; and look at the batch for values "
+            "outside [-1, 1]."
         )
 
 
@@ -136,11 +154,13 @@ def train(
     seconds: float | None = None,
     precision: torch.dtype | None = None,
 ) -> Iterator[TrainStep]:
-    """Train for `steps` steps (counted from 0, also when resumed at `start`), yielding after each one.
+    """Train for `steps` steps (counted from 0, also when resumed at `start`), yielding after
+    each one.
 
-    seconds, if given, is a budget of wall-clock time that may end the run sooner; progress is then whichever is
-    further, so that the learning rate comes down in time. precision is by default course_lib.precision of the device.
-    Raises TrainingDiverged where a loss or a gradient is no number.
+    seconds, if given, is a budget of wall-clock time that may end the run sooner; progress is
+    then whichever is further, so that the learning rate comes down in time. precision is by
+    default course_lib.precision of the device. Raises TrainingDiverged where a loss or a
+    gradient is no number.
     """
     phases = [phases] if isinstance(phases, Phase) else list(phases)
     began, stream = time.monotonic(), iter(batches)
@@ -153,7 +173,9 @@ def train(
         try:
             batch = next(stream)
         except StopIteration:
-            raise ValueError(f"The batches ended after {step - 1} steps of {steps}: give endless ones.") from None
+            raise ValueError(
+                f"The batches ended after {step - 1} steps of {steps}: give endless ones."
+            ) from None
         losses = {}
         for i, phase in enumerate(phases):
             device = next(phase.module.parameters()).device
@@ -173,7 +195,8 @@ def launched_processes() -> int:
 def launched_accelerator():
     """Accelerate's Accelerator where `accelerate launch` started several processes, else None.
 
-    A loss that calls `accelerator.prepare(net)` in place of `net` has its gradients averaged over the processes.
+    A loss that calls `accelerator.prepare(net)` in place of `net` has its gradients averaged
+    over the processes.
     """
     if launched_processes() < 2:
         return None
@@ -183,12 +206,20 @@ def launched_accelerator():
 
 
 def save_state(
-    path: str | Path, step: int, phases: Phase | Sequence[Phase], batches=None, generators=(), *, run: str = ""
+    path: str | Path,
+    step: int,
+    phases: Phase | Sequence[Phase],
+    batches=None,
+    generators=(),
+    *,
+    run: str = "",
 ):
-    """Write all that a run needs to go on as if it had never stopped. Atomic: a cut leaves the old file whole.
+    """Write all that a run needs to go on as if it had never stopped. Atomic: a cut leaves the
+    old file whole.
 
-    batches needs state_dict(); generators are the torch.Generators that the losses draw from. run says which run this
-    is, its settings for example, so that no other goes on from here by mistake.
+    batches needs state_dict(); generators are the torch.Generators that the losses draw from.
+    run says which run this is, its settings for example, so that no other goes on from here by
+    mistake.
     """
     phases = [phases] if isinstance(phases, Phase) else list(phases)
     state = {
@@ -210,7 +241,14 @@ def save_state(
         torch.save(state, part)
 
 
-def load_state(path: str | Path, phases: Phase | Sequence[Phase], batches=None, generators=(), *, run: str = "") -> int:
+def load_state(
+    path: str | Path,
+    phases: Phase | Sequence[Phase],
+    batches=None,
+    generators=(),
+    *,
+    run: str = "",
+) -> int:
     """Take up what `save_state` wrote; returns the step to give to `train` as `start`.
 
     Raises ValueError where the file holds another run, or other phases.
@@ -219,12 +257,15 @@ def load_state(path: str | Path, phases: Phase | Sequence[Phase], batches=None, 
     state = torch.load(path, map_location="cpu", weights_only=True)
     if state.get("run", "") != run:
         raise ValueError(
-            f"{path} is the checkpoint of another run ({state.get('run') or 'of an unknown kind'}): give this one a "
+            f"{path} is the checkpoint of another run "
+            f"({state.get('run') or 'of an unknown kind'}): give this one a "
             "folder of its own, or remove that file."
         )
     names = [saved["name"] for saved in state["phases"]]
     if names != [phase.name for phase in phases]:
-        raise ValueError(f"{path} holds the phases {names}, not {[phase.name for phase in phases]}.")
+        raise ValueError(
+            f"{path} holds the phases {names}, not {[phase.name for phase in phases]}."
+        )
     for phase, saved in zip(phases, state["phases"], strict=True):
         phase.module.load_state_dict(saved["module"])
         phase.optimizer.load_state_dict(saved["optimizer"])

@@ -1,4 +1,6 @@
-"""Weights as safetensors, with the config that builds the net in the file, and a card beside it."""
+"""Weights as safetensors, with the config that builds the net in the file, and a card beside
+it.
+"""
 
 import contextlib
 import dataclasses
@@ -13,7 +15,8 @@ from torch import nn
 from course_lib.files import written_whole
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
-COURSE = WEIGHTS  # where all that the recipes ship must be; WEIGHTS may be pointed at another folder
+# where all that the recipes ship must be; WEIGHTS may be pointed at another folder
+COURSE = WEIGHTS
 
 
 class WeightsError(ValueError):
@@ -27,7 +30,8 @@ def sha256(path: str | Path) -> str:
 
 
 def _beside(path: str | Path, ending: str) -> Path:
-    """The file of a model's pair, .safetensors or .json, by the name that both share or by either of them.
+    """The file of a model's pair, .safetensors or .json, by the name that both share or by
+    either of them.
 
     Path.with_suffix would make lr-0.json of lr-0.1, and so one file of two models.
     """
@@ -36,11 +40,15 @@ def _beside(path: str | Path, ending: str) -> Path:
     return path.with_name(name + ending)
 
 
-def save_weights(module: nn.Module, path: str | Path, card: dict, dtype: torch.dtype | None = None) -> Path:
-    """Write the module's weights to path (.safetensors) and its card beside it (.json); atomic, card last.
+def save_weights(
+    module: nn.Module, path: str | Path, card: dict, dtype: torch.dtype | None = None
+) -> Path:
+    """Write the module's weights to path (.safetensors) and its card beside it (.json);
+    atomic, card last.
 
-    The module's class must be in MODELS and have a dataclass `config`. dtype, if given, is what floats are stored in.
-    The card is a dict of what a reader should know; the file's SHA-256 and size are added to it.
+    The module's class must be in MODELS and have a dataclass `config`. dtype, if given, is
+    what floats are stored in. The card is a dict of what a reader should know; the file's
+    SHA-256 and size are added to it.
     """
     from safetensors.torch import save_file
 
@@ -48,14 +56,20 @@ def save_weights(module: nn.Module, path: str | Path, card: dict, dtype: torch.d
 
     if type(module).__name__ not in MODELS:
         raise WeightsError(
-            f"A {type(module).__name__} could not be loaded again: it is not in course_lib.models.MODELS."
+            f"A {type(module).__name__} could not be loaded again: it is not in "
+            "course_lib.models.MODELS."
         )
     path = _beside(path, ".safetensors")
     tensors = {
-        key: value.to(dtype if dtype and value.is_floating_point() else value.dtype).contiguous().cpu()
+        key: value.to(dtype if dtype and value.is_floating_point() else value.dtype)
+        .contiguous()
+        .cpu()
         for key, value in module.state_dict().items()
     }
-    metadata = {"model": type(module).__name__, "config": json.dumps(dataclasses.asdict(module.config))}
+    metadata = {
+        "model": type(module).__name__,
+        "config": json.dumps(dataclasses.asdict(module.config)),
+    }
     with written_whole(path) as part:
         save_file(tensors, part, metadata)
         part.chmod(0o644)  # safetensors writes for the owner alone
@@ -67,7 +81,9 @@ def save_weights(module: nn.Module, path: str | Path, card: dict, dtype: torch.d
 def write_card(path: str | Path, card: dict):
     """Write the card of a weights file, as JSON that a person can read."""
     with written_whole(_beside(path, ".json")) as part:
-        part.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.write_text(
+            json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def read_card(name: str) -> dict:
@@ -76,7 +92,9 @@ def read_card(name: str) -> dict:
     if not path.exists():
         if name in shipped():
             raise _missing()
-        raise WeightsError(f"There is no shipped model {name!r}; there are: {', '.join(shipped()) or 'none'}.")
+        raise WeightsError(
+            f"There is no shipped model {name!r}; there are: {', '.join(shipped()) or 'none'}."
+        )
     with contextlib.suppress(ValueError):
         card = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(card, dict) and "sha256" in card:
@@ -85,8 +103,12 @@ def read_card(name: str) -> dict:
 
 
 def shipped() -> list[str]:
-    """The names of the models whose weights come with the course: what the recipes make, and what lies there."""
-    there = {path.stem for kind in ("json", "safetensors") for path in WEIGHTS.glob(f"*.{kind}")}
+    """The names of the models whose weights come with the course: what the recipes make, and
+    what lies there.
+    """
+    there = {
+        path.stem for kind in ("json", "safetensors") for path in WEIGHTS.glob(f"*.{kind}")
+    }
     return sorted(there | _promised())
 
 
@@ -96,15 +118,25 @@ def _promised() -> set[str]:
 
     if WEIGHTS != COURSE:
         return set()
-    return {each for name in RECIPES for each in (name, *getattr(recipe(name), "SNAPSHOTS", ()))}
+    return {
+        each for name in RECIPES for each in (name, *getattr(recipe(name), "SNAPSHOTS", ()))
+    }
 
 
 def _missing() -> WeightsError:
     """The error that names every file that is missing, so that one mend does."""
     names = shipped()
-    lost = [file for name in names for file in (f"{name}.json", f"{name}.safetensors") if not (WEIGHTS / file).exists()]
+    lost = [
+        file
+        for name in names
+        for file in (f"{name}.json", f"{name}.safetensors")
+        if not (WEIGHTS / file).exists()
+    ]
     if len(lost) > 1:
-        return WeightsError(f"{', '.join(lost)} are missing from {WEIGHTS}. Get them again: git checkout -- weights")
+        return WeightsError(
+            f"{', '.join(lost)} are missing from {WEIGHTS}. Get them again: git checkout -- "
+            "weights"
+        )
     text = f"{WEIGHTS / lost[0]} is missing. Get it again: git checkout -- weights/{lost[0]}"
     name, _, kind = lost[0].rpartition(".")
     if kind == "json" and name not in _promised():
@@ -140,18 +172,27 @@ def _build(metadata: dict, path: Path, cls: type | None) -> nn.Module:
         raise WeightsError(f"{path} holds a {model}, not a {wanted}.")
     build, config_class = MODELS[model]
     try:
-        config = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["config"]).items()}
+        config = {
+            k: tuple(v) if isinstance(v, list) else v
+            for k, v in json.loads(metadata["config"]).items()
+        }
         return build(config_class(**config))
     except (TypeError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path} was made by another version of {model}: {error}. Train it again.") from None
+        raise WeightsError(
+            f"{path} was made by another version of {model}: {error}. Train it again."
+        ) from None
 
 
 def load_weights(
-    cls_or_name: type | str, path: str | Path | None = None, device: torch.device | str | None = None
+    cls_or_name: type | str,
+    path: str | Path | None = None,
+    device: torch.device | str | None = None,
 ) -> nn.Module:
-    """A trained module in eval mode and float32, ready to use on `device` (by default course_lib.default_device()).
+    """A trained module in eval mode and float32, ready to use on `device` (by default
+    course_lib.default_device()).
 
-    By name ("ddpm-fashion"), checked by hash; or by class and path. Raises WeightsError in one sentence.
+    By name ("ddpm-fashion"), checked by hash; or by class and path. Raises WeightsError in one
+    sentence.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -160,7 +201,9 @@ def load_weights(
     cls = None if isinstance(cls_or_name, str) else cls_or_name
     if path is None:
         if cls is not None:
-            raise WeightsError(f"Say which file holds the {cls.__name__}: load_weights({cls.__name__}, path).")
+            raise WeightsError(
+                f"Say which file holds the {cls.__name__}: load_weights({cls.__name__}, path)."
+            )
         verify(cls_or_name)
         path = WEIGHTS / f"{cls_or_name}.safetensors"
     path = Path(path)
@@ -171,9 +214,13 @@ def load_weights(
             module = _build(file.metadata(), path, cls)
             state = {key: file.get_tensor(key) for key in file.keys()}
     except SafetensorError as error:
-        raise WeightsError(f"{path} is no whole safetensors file ({error}); copy or train it again.") from None
+        raise WeightsError(
+            f"{path} is no whole safetensors file ({error}); copy or train it again."
+        ) from None
     try:
         module.load_state_dict(state)  # copies into float32 parameters
     except RuntimeError as error:
-        raise WeightsError(f"{path} does not fit its own config: {str(error).splitlines()[0]}") from None
+        raise WeightsError(
+            f"{path} does not fit its own config: {str(error).splitlines()[0]}"
+        ) from None
     return place(module.eval().requires_grad_(False), device or default_device())

@@ -1,19 +1,24 @@
-"""What every test starts from: one thread, a fixed seed, and helpers whose assertions explain themselves."""
+"""What every test starts from: one thread, a fixed seed, and helpers whose assertions explain
+themselves.
+"""
 
 import pytest
 import torch
 
-# contracts.py holds no test of its own, so that pytest has to be told to explain its assertions
+# contracts.py holds no test of its own, so that pytest has to be told to explain its
+# assertions
 pytest.register_assert_rewrite("contracts")
 
-# Small tensors are fastest on one thread, and sums come out the same bit for bit. Notebooks run in processes of
-# their own and keep all their threads.
+# Small tensors are fastest on one thread, and sums come out the same bit for bit. Notebooks
+# run in processes of their own and keep all their threads.
 torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """Every test draws the same numbers whichever tests ran before it, and leaves torch's global state as it was."""
+    """Every test draws the same numbers whichever tests ran before it, and leaves torch's
+    global state as it was.
+    """
     torch.manual_seed(0)
     yield
     assert torch.is_grad_enabled(), "a test left gradients switched off"

@@ -15,7 +15,8 @@ import torch
 
 from course_lib import Denoiser, Schedule, Step, final, mixture_denoiser
 
-# All schedules of the library: the usual length, and one so short that an index off by one is plain.
+# All schedules of the library: the usual length, and one so short that an index off by one is
+# plain.
 SCHEDULES = {
     "linear": Schedule.linear(),
     "cosine": Schedule.cosine(),
@@ -26,18 +27,23 @@ SCHEDULES = {
 }
 FULL = {name: SCHEDULES[name] for name in ("linear", "cosine", "flow")}  # those of 1000 times
 
-# The mixture that samplers are tried on: three modes in the plane, unlike in weight and in place.
+# The mixture that samplers are tried on: three modes in the plane, unlike in weight and in
+# place.
 MEANS = torch.tensor([[-1.2, -0.6], [0.2, 1.1], [1.3, -0.5]], dtype=torch.float64)
 WEIGHTS = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
 STD = 0.25
 
 
 def kolmogorov_p(u: torch.Tensor) -> float:
-    """The p-value of "u [N] is uniform on [0, 1]" (Kolmogorov and Smirnov, the limit for many)."""
+    """The p-value of "u [N] is uniform on [0, 1]" (Kolmogorov and Smirnov, the limit for
+    many).
+    """
     N = len(u)
     u, steps = u.sort().values, torch.arange(N + 1) / N
     gap = max((steps[1:] - u).max().item(), (u - steps[:-1]).max().item()) * math.sqrt(N)
-    return min(1.0, 2 * sum((-1) ** (k - 1) * math.exp(-2 * (k * gap) ** 2) for k in range(1, 101)))
+    return min(
+        1.0, 2 * sum((-1) ** (k - 1) * math.exp(-2 * (k * gap) ** 2) for k in range(1, 101))
+    )
 
 
 class ScheduleContract:
@@ -72,7 +78,9 @@ class ScheduleContract:
         for i, time in enumerate(t.tolist()):
             expected = schedule.alpha[time] * x0[i] + schedule.sigma[time] * eps[i]
             torch.testing.assert_close(x_t[i], expected, rtol=1e-15, atol=0)
-            torch.testing.assert_close(schedule.add_noise(x0, time, eps)[i], expected, rtol=1e-15, atol=0)
+            torch.testing.assert_close(
+                schedule.add_noise(x0, time, eps)[i], expected, rtol=1e-15, atol=0
+            )
         assert torch.equal(schedule.add_noise(x0, 0, eps), x0)
 
     def test_add_noise_keeps_dtype_and_shape(self, schedule):
@@ -84,7 +92,9 @@ class ScheduleContract:
                     assert (x_t.shape, x_t.dtype) == (shape, dtype)
 
     def test_small_steps_add_up_to_the_jump(self, schedule):
-        """x_k = r x_{k-1} + sqrt(b) e: what remains of x_0 is alpha, what noise has gathered has variance sigma^2."""
+        """x_k = r x_{k-1} + sqrt(b) e: what remains of x_0 is alpha, what noise has gathered
+        has variance sigma^2.
+        """
         signal, variance = 1.0, 0.0
         for k in range(1, schedule.T + 1):
             r = (schedule.alpha[k] / schedule.alpha[k - 1]).item()
@@ -95,20 +105,26 @@ class ScheduleContract:
             assert math.isclose(variance, schedule.sigma[k].item() ** 2, rel_tol=1e-9)
 
     def test_small_steps_and_the_jump_are_equal_in_law(self, schedule):
-        """5,000 walks of many steps from one x_0: their distribution function at time t is that of the jump's Normal.
+        """5,000 walks of many steps from one x_0: their distribution function at time t is
+        that of the jump's Normal.
 
-        Kolmogorov and Smirnov's test; p below 1e-4 comes by chance once in 10,000 seeds, and the seed is fixed.
+        Kolmogorov and Smirnov's test; p below 1e-4 comes by chance once in 10,000 seeds, and
+        the seed is fixed.
         """
         N, x0 = 5_000, 0.8
         looks = {schedule.T // 10, schedule.T // 2, schedule.T}
         x = torch.full((N,), x0, dtype=torch.float64)
         for k in range(1, schedule.T + 1):
             r = schedule.alpha[k] / schedule.alpha[k - 1]
-            x = r * x + (schedule.sigma[k] ** 2 - (r * schedule.sigma[k - 1]) ** 2).sqrt() * torch.randn(N)
+            x = r * x + (
+                schedule.sigma[k] ** 2 - (r * schedule.sigma[k - 1]) ** 2
+            ).sqrt() * torch.randn(N)
             if k in looks:
                 law = torch.distributions.Normal(schedule.alpha[k] * x0, schedule.sigma[k])
                 assert kolmogorov_p(law.cdf(x)) > 1e-4
-                jump = schedule.add_noise(torch.full((N,), x0).double(), k, torch.randn(N).double())
+                jump = schedule.add_noise(
+                    torch.full((N,), x0).double(), k, torch.randn(N).double()
+                )
                 assert kolmogorov_p(law.cdf(jump)) > 1e-4
 
     def test_times(self, schedule):
@@ -133,11 +149,17 @@ class ScheduleContract:
 
 
 class TargetContract:
-    """For a `target` (a name in TARGETS), its `coefficients` (alpha, sigma) -> (a, b), and a `schedule`."""
+    """For a `target` (a name in TARGETS), its `coefficients` (alpha, sigma) -> (a, b), and a
+    `schedule`.
+    """
 
     def times_that_tell(self, schedule, coefficients) -> list[int]:
         """Times above 0 at which the target and x_t together determine x_0."""
-        return [t for t in range(1, schedule.T + 1) if self.determinant(schedule, coefficients, t) != 0]
+        return [
+            t
+            for t in range(1, schedule.T + 1)
+            if self.determinant(schedule, coefficients, t) != 0
+        ]
 
     def determinant(self, schedule, coefficients, t: int) -> float:
         """alpha b - sigma a: how far the target and x_t are from saying the same."""
@@ -154,13 +176,17 @@ class TargetContract:
                 assert coefficient.dtype == x.dtype
 
     def test_round_trip_at_every_time(self, target, coefficients, schedule):
-        """A net that answers the target exactly gives back the very x_0 and eps that x_t was made of."""
+        """A net that answers the target exactly gives back the very x_0 and eps that x_t was
+        made of.
+        """
         times = torch.tensor(self.times_that_tell(schedule, coefficients))
         assert len(times) >= schedule.T - 1
         x0, eps = torch.randn(2, len(times), 3, dtype=torch.float64)
         a, b = coefficients(*schedule.at(times, x0))
         x_t = schedule.add_noise(x0, times, eps)
-        found_x0, found_eps = Denoiser(lambda *_: a * x0 + b * eps, schedule, target)(x_t, times)
+        found_x0, found_eps = Denoiser(lambda *_: a * x0 + b * eps, schedule, target)(
+            x_t, times
+        )
         # rounding is magnified by 1 / det, which is 640 at the most
         torch.testing.assert_close(found_x0, x0, rtol=0, atol=2e-12)
         torch.testing.assert_close(found_eps, eps, rtol=0, atol=2e-12)
@@ -169,24 +195,35 @@ class TargetContract:
         times = torch.tensor(self.times_that_tell(schedule, coefficients))
         x0, eps = torch.randn(2, len(times), 3)
         a, b = coefficients(*schedule.at(times, x0))
-        found = Denoiser(lambda *_: a * x0 + b * eps, schedule, target)(schedule.add_noise(x0, times, eps), times)
-        determinants = torch.tensor([self.determinant(schedule, coefficients, t) for t in times.tolist()])
+        found = Denoiser(lambda *_: a * x0 + b * eps, schedule, target)(
+            schedule.add_noise(x0, times, eps), times
+        )
+        determinants = torch.tensor(
+            [self.determinant(schedule, coefficients, t) for t in times.tolist()]
+        )
         for answer, truth in zip(found, (x0, eps), strict=True):
             assert answer.dtype == torch.float32
             errors = (answer - truth).abs().amax(dim=1) * determinants.abs().clamp(max=1)
             assert errors.max() < 2e-6
 
     def test_answers_agree_with_x_t(self, target, coefficients, schedule):
-        """Whatever the net says, alpha * x0 + sigma * eps is x_t again, at every time from 0 to T."""
+        """Whatever the net says, alpha * x0 + sigma * eps is x_t again, at every time from 0
+        to T.
+        """
         t = torch.arange(schedule.T + 1)
         x_t, y = torch.randn(2, schedule.T + 1, 3, dtype=torch.float64)
         x0, eps = Denoiser(lambda *_: y, schedule, target)(x_t, t)
         torch.testing.assert_close(schedule.add_noise(x0, t, eps), x_t, rtol=0, atol=1e-11)
 
     def test_a_target_that_says_nothing_more_than_x_t(self, target, coefficients, schedule):
-        """Where the determinant is 0, x_t is all that is known: all noise at the end, all image at time 0."""
+        """Where the determinant is 0, x_t is all that is known: all noise at the end, all
+        image at time 0.
+        """
         for t, pure in ((0, "x0"), (schedule.T, "eps")):
-            if self.determinant(schedule, coefficients, t) != 0 or min(schedule.alpha[t], schedule.sigma[t]) > 0:
+            if (
+                self.determinant(schedule, coefficients, t) != 0
+                or min(schedule.alpha[t], schedule.sigma[t]) > 0
+            ):
                 continue
             x_t, y = torch.randn(2, 4, 3, dtype=torch.float64)
             for time in (t, torch.full((4,), t)):
@@ -195,7 +232,9 @@ class TargetContract:
                 assert torch.equal(known, x_t)
                 assert torch.equal(unknown, torch.zeros_like(x_t))
 
-    def test_a_net_that_knows_the_mixture_is_the_exact_denoiser(self, target, coefficients, schedule):
+    def test_a_net_that_knows_the_mixture_is_the_exact_denoiser(
+        self, target, coefficients, schedule
+    ):
         law = exact.mixture(MEANS, STD, WEIGHTS)
         for t in (1, schedule.T // 4, schedule.T // 2, schedule.T - 1):
             alpha, sigma = schedule.alpha[t].item(), schedule.sigma[t].item()
@@ -209,9 +248,11 @@ class TargetContract:
             torch.testing.assert_close(found[1], eps, rtol=0, atol=tolerance)
 
     def test_the_loss_of_the_best_net_is_its_floor(self, target, coefficients, schedule):
-        """For data Normal(0, s^2) the best net's error at each time is known; the loss must report just that.
+        """For data Normal(0, s^2) the best net's error at each time is known; the loss must
+        report just that.
 
-        256 images of 1,024 numbers: their errors over the floor average to 1, to a standard error of 0.0028.
+        256 images of 1,024 numbers: their errors over the floor average to 1, to a standard
+        error of 0.0028.
         """
         s, B, D = 0.6, 256, 1_024
 
@@ -237,7 +278,9 @@ class TargetContract:
 
 
 class SamplerContract:
-    """For a `sampler` (denoise, schedule, x, times, cond=None) -> Iterator[Step] and a `schedule` of 1000 times."""
+    """For a `sampler` (denoise, schedule, x, times, cond=None) -> Iterator[Step] and a
+    `schedule` of 1000 times.
+    """
 
     def calls(self, n: int) -> int:
         """Denoiser calls for n steps."""
@@ -273,14 +316,21 @@ class SamplerContract:
                     assert torch.isfinite(part).all()
 
     def test_the_last_step_takes_all_noise_away(self, sampler, schedule):
-        """From the last time there is one way home, E[x_0 | x_t]; noise added there would stay."""
+        """From the last time there is one way home, E[x_0 | x_t]; noise added there would
+        stay.
+        """
         *_, last, done = sampler(
-            self.denoiser(schedule), schedule, torch.randn(6, 2, dtype=torch.float64), schedule.times(10)
+            self.denoiser(schedule),
+            schedule,
+            torch.randn(6, 2, dtype=torch.float64),
+            schedule.times(10),
         )
         torch.testing.assert_close(done.x_t, last.x0, rtol=0, atol=1e-12)
 
     def test_one_step_lands_on_the_mean_of_the_data(self, sampler, schedule):
-        """At alpha = 0 nothing is known of x_0, and one step from there can only give the mean."""
+        """At alpha = 0 nothing is known of x_0, and one step from there can only give the
+        mean.
+        """
         x = schedule.sigma[-1] * torch.randn(6, 2, dtype=torch.float64)
         done = final(sampler(self.denoiser(schedule), schedule, x, schedule.times(1)))
         spread = 8 * schedule.alpha[-1].item()  # of E[x_0 | x_T], by what signal is left
@@ -290,7 +340,13 @@ class SamplerContract:
         for n in (1, 2, 13):
             calls = []
             final(
-                sampler(self.denoiser(schedule, calls), schedule, torch.randn(3, 2).double(), schedule.times(n), "cond")
+                sampler(
+                    self.denoiser(schedule, calls),
+                    schedule,
+                    torch.randn(3, 2).double(),
+                    schedule.times(n),
+                    "cond",
+                )
             )
             assert len(calls) == self.calls(n)
             assert all(cond == "cond" for _, cond in calls)
@@ -318,7 +374,12 @@ class SamplerContract:
 
     def test_a_caller_may_stop(self, sampler, schedule):
         calls = []
-        steps = sampler(self.denoiser(schedule, calls), schedule, torch.randn(3, 2).double(), schedule.times(10))
+        steps = sampler(
+            self.denoiser(schedule, calls),
+            schedule,
+            torch.randn(3, 2).double(),
+            schedule.times(10),
+        )
         assert calls == []  # nothing is computed before it is asked for
         taken = [step for _, step in zip(range(3), steps, strict=False)]
         assert [step.t for step in taken] == [1000, 900, 800]
@@ -330,11 +391,16 @@ class SamplerContract:
     def test_no_gradients_are_kept(self, sampler, schedule):
         net = torch.nn.Linear(2, 2).double()
         for step in sampler(
-            Denoiser(lambda x, t, c: net(x), schedule, "v"), schedule, torch.randn(3, 2).double(), schedule.times(4)
+            Denoiser(lambda x, t, c: net(x), schedule, "v"),
+            schedule,
+            torch.randn(3, 2).double(),
+            schedule.times(4),
         ):
             assert not step.x_t.requires_grad
             assert not step.x0.requires_grad
-            assert torch.is_grad_enabled()  # the caller's own work between steps is not touched
+            assert (
+                torch.is_grad_enabled()
+            )  # the caller's own work between steps is not touched
 
     def test_dtype_and_shape_are_the_callers(self, sampler, schedule):
         for dtype in (torch.float32, torch.float64):
@@ -349,8 +415,9 @@ class SamplerContract:
     def test_samples_of_the_mixture(self, sampler, schedule):
         """8,000 samples in 200 steps have the mixture's weights, means and spreads.
 
-        Standard errors: a weight up to 0.0056, a mode's mean up to 0.25 / sqrt(1600) = 0.0063, its spread up to 1.8 %.
-        Five of them are granted, and for the finite number of steps 0.005, of the spread 5 %.
+        Standard errors: a weight up to 0.0056, a mode's mean up to 0.25 / sqrt(1600) = 0.0063,
+        its spread up to 1.8 %. Five of them are granted, and for the finite number of steps
+        0.005, of the spread 5 %.
         """
         N = 8_000
         x = torch.randn(N, 2, dtype=torch.float64)

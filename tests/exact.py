@@ -10,36 +10,52 @@ from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 
-def mixture(means: Tensor, std: float, weights: Tensor, alpha: float = 1.0, sigma: float = 0.0) -> MixtureSameFamily:
-    """The law of alpha * x_0 + sigma * eps for x_0 from a mixture of Normal(means[k], std^2): means [K, D]."""
+def mixture(
+    means: Tensor, std: float, weights: Tensor, alpha: float = 1.0, sigma: float = 0.0
+) -> MixtureSameFamily:
+    """The law of alpha * x_0 + sigma * eps for x_0 from a mixture of Normal(means[k], std^2):
+    means [K, D].
+    """
     spread = math.sqrt((alpha * std) ** 2 + sigma**2)
     parts = Independent(Normal(alpha * means, torch.full_like(means, spread)), 1)
     return MixtureSameFamily(Categorical(weights), parts)
 
 
-def by_score(x_t: Tensor, law: MixtureSameFamily, alpha: float, sigma: float) -> tuple[Tensor, Tensor]:
-    """(x0, eps) from the gradient of the log density of x_t [B, D]: eps = -sigma * score (Tweedie); alpha above 0."""
+def by_score(
+    x_t: Tensor, law: MixtureSameFamily, alpha: float, sigma: float
+) -> tuple[Tensor, Tensor]:
+    """(x0, eps) from the gradient of the log density of x_t [B, D]: eps = -sigma * score
+    (Tweedie); alpha above 0.
+    """
     x_t = x_t.detach().requires_grad_(True)
     score = torch.autograd.grad(law.log_prob(x_t).sum(), x_t)[0]
     eps = -sigma * score
     return ((x_t - sigma * eps) / alpha).detach(), eps.detach()
 
 
-def by_enumeration(x_t: list[float], points: list[list[float]], alpha: float, sigma: float) -> list[float]:
-    """E[x_0 | x_t] when x_0 is one of `points`, each as likely: Bayes' rule in plain Python, point by point."""
+def by_enumeration(
+    x_t: list[float], points: list[list[float]], alpha: float, sigma: float
+) -> list[float]:
+    """E[x_0 | x_t] when x_0 is one of `points`, each as likely: Bayes' rule in plain Python,
+    point by point.
+    """
     exponents = [
-        -sum((a - alpha * b) ** 2 for a, b in zip(x_t, point, strict=True)) / (2 * sigma**2) for point in points
+        -sum((a - alpha * b) ** 2 for a, b in zip(x_t, point, strict=True)) / (2 * sigma**2)
+        for point in points
     ]
     most = max(exponents)
     likelihoods = [math.exp(e - most) for e in exponents]
     total = sum(likelihoods)
     return [
-        sum(w * point[d] for w, point in zip(likelihoods, points, strict=True)) / total for d in range(len(points[0]))
+        sum(w * point[d] for w, point in zip(likelihoods, points, strict=True)) / total
+        for d in range(len(points[0]))
     ]
 
 
 def by_quadrature(x_t: Tensor, law: MixtureSameFamily, alpha: float, sigma: float) -> Tensor:
-    """E[x_0 | x_t] in one dimension as a ratio of two integrals over x_0 from -8 to 8: x_t [B, 1] to [B, 1]."""
+    """E[x_0 | x_t] in one dimension as a ratio of two integrals over x_0 from -8 to 8: x_t [B,
+    1] to [B, 1].
+    """
     grid = torch.linspace(-8, 8, 32_001, dtype=torch.float64)
     prior = law.log_prob(grid[:, None])  # [G]
     log_joint = prior - (x_t - alpha * grid).square() / (2 * sigma**2)  # [B, G]
@@ -48,16 +64,20 @@ def by_quadrature(x_t: Tensor, law: MixtureSameFamily, alpha: float, sigma: floa
 
 
 def gaussian_at(schedule, t: int, mean, std, z: Tensor) -> Tensor:
-    """The probability flow's point at time t, z standard deviations above the mean, for data Normal(mean, std^2).
+    """The probability flow's point at time t, z standard deviations above the mean, for data
+    Normal(mean, std^2).
 
-    For Normal data the flow keeps z, so this is the whole exact map from any time to any other.
+    For Normal data the flow keeps z, so this is the whole exact map from any time to any
+    other.
     """
     alpha, sigma = schedule.alpha[t].item(), schedule.sigma[t].item()
     return alpha * mean + (alpha**2 * std**2 + sigma**2) ** 0.5 * z
 
 
 def mixture_quantile(u: Tensor, law: MixtureSameFamily) -> Tensor:
-    """Where a one-dimensional mixture's distribution function reaches u [N], by bisection: [N]."""
+    """Where a one-dimensional mixture's distribution function reaches u [N], by bisection:
+    [N].
+    """
     shares, parts = law.mixture_distribution.probs, law.component_distribution.base_dist
     low, high = torch.full_like(u, -20.0), torch.full_like(u, 20.0)
     for _ in range(80):
@@ -68,11 +88,18 @@ def mixture_quantile(u: Tensor, law: MixtureSameFamily) -> Tensor:
 
 
 def ddpm_moments(
-    schedule, times: list[int], mean: float, std: float, variance: str, start: tuple[float, float] = (0.0, 1.0)
+    schedule,
+    times: list[int],
+    mean: float,
+    std: float,
+    variance: str,
+    start: tuple[float, float] = (0.0, 1.0),
 ) -> tuple[float, float]:
-    """Mean and variance of what DDPM with the exact denoiser of Normal(mean, std^2) makes of x_T ~ Normal(*start).
+    """Mean and variance of what DDPM with the exact denoiser of Normal(mean, std^2) makes of
+    x_T ~ Normal(*start).
 
-    By the law of total variance: each step is the conditioning of two jointly Normal numbers, and each is affine.
+    By the law of total variance: each step is the conditioning of two jointly Normal numbers,
+    and each is affine.
     """
     m, v = start
     for t, s in zip(times[:-1], times[1:], strict=True):
@@ -92,9 +119,11 @@ def ddpm_moments(
 
 
 def loss_floor(target: tuple[float, float], alpha: float, sigma: float, std: float) -> float:
-    """The least mean squared error of any predictor of a * x_0 + b * eps from x_t, for data Normal(0, std^2).
+    """The least mean squared error of any predictor of a * x_0 + b * eps from x_t, for data
+    Normal(0, std^2).
 
-    It is the posterior variance, by the formula for two jointly Normal numbers: Var(y) - Cov(y, x_t)^2 / Var(x_t).
+    It is the posterior variance, by the formula for two jointly Normal numbers: Var(y) -
+    Cov(y, x_t)^2 / Var(x_t).
     """
     a, b = target
     covariance = a * alpha * std**2 + b * sigma

@@ -1,7 +1,10 @@
-"""A small training run of the real recipe, as a script: to be killed and resumed, or shared by two processes.
+"""A small training run of the real recipe, as a script: to be killed and resumed, or shared by
+two processes.
 
-python runs.py resume FOLDER STEPS    goes on from FOLDER/state.pt, and writes each step's loss to FOLDER/losses.txt
-python runs.py whole FOLDER STEPS     writes the weights after STEPS to FOLDER/RANK-of-WORLD.pt, losses within
+python runs.py resume FOLDER STEPS    goes on from FOLDER/state.pt, and writes each step's loss
+to FOLDER/losses.txt
+python runs.py whole FOLDER STEPS     writes the weights after STEPS to
+FOLDER/RANK-of-WORLD.pt, losses within
 """
 
 import sys
@@ -17,7 +20,9 @@ CONFIG = UNetConfig(widths=(16, 32), blocks=1, head_dim=16, emb_dim=32)
 
 
 def fake_data() -> tuple[torch.Tensor, torch.Tensor]:
-    """600 images uint8 [600, 28, 28] that need no unpacking: a bright square, its place and size by the label."""
+    """600 images uint8 [600, 28, 28] that need no unpacking: a bright square, its place and
+    size by the label.
+    """
     labels = torch.arange(600) % 10
     images = torch.zeros(600, 28, 28, dtype=torch.uint8)
     for i, label in enumerate(labels.tolist()):
@@ -26,7 +31,9 @@ def fake_data() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def resume(folder: Path, steps: int, save_every: int = 2):
-    """Train from the last saved state, and write a line after each step: its number, loss and rate, to the last bit."""
+    """Train from the last saved state, and write a line after each step: its number, loss and
+    rate, to the last bit.
+    """
     run, state = ddpm_fashion.setup(CONFIG, data=fake_data()), folder / "state.pt"
     start = load_state(state, *run.parts) if state.exists() else 0
     with open(folder / "losses.txt", "a") as file:
@@ -47,8 +54,17 @@ def whole(folder: Path, steps: int):
         (done.loss, done.grad_norm, done.losses[ddpm_fashion.NAME]["t"])
         for done in train(run.phase, run.batches, steps, precision=torch.float32)
     ]
-    rank, world = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
-    result = {"start": start, "net": run.net.state_dict(), "ema": run.phase.ema.module.state_dict(), "history": history}
+    rank, world = (
+        (0, 1)
+        if accelerator is None
+        else (accelerator.process_index, accelerator.num_processes)
+    )
+    result = {
+        "start": start,
+        "net": run.net.state_dict(),
+        "ema": run.phase.ema.module.state_dict(),
+        "history": history,
+    }
     torch.save(result, folder / f"{rank}-of-{world}.pt")
     if accelerator is not None:
         accelerator.end_training()

@@ -1,4 +1,6 @@
-"""The command line: what it writes and prints, and that what a user can mend is said in one sentence."""
+"""The command line: what it writes and prints, and that what a user can mend is said in one
+sentence.
+"""
 
 import json
 import os
@@ -27,22 +29,32 @@ TINY = UNetConfig(widths=(16, 32), blocks=1, head_dim=16, emb_dim=24)
 
 def forget():
     """Empty what is kept of nets and features from call to call."""
-    for cached in (yardstick._feature_net, yardstick.fashion_reference, yardstick.fashion_floor):
+    for cached in (
+        yardstick._feature_net,
+        yardstick.fashion_reference,
+        yardstick.fashion_floor,
+    ):
         cached.cache_clear()
 
 
 @pytest.fixture
 def untrained(tmp_path, monkeypatch):
-    """Tiny untrained nets under the shipped names, and 3,000 images of noise, dark to bright, for Fashion-MNIST."""
+    """Tiny untrained nets under the shipped names, and 3,000 images of noise, dark to bright,
+    for Fashion-MNIST.
+    """
     folder = tmp_path / "weights"
     monkeypatch.setattr(weights, "WEIGHTS", folder)
     torch.manual_seed(0)
     net = UNet(TINY)
     torch.nn.init.normal_(net.head[2].weight, std=0.1)
     save_weights(net, folder / "ddpm-fashion", {"name": "ddpm-fashion"})
-    save_weights(UNet(TINY), folder / ddpm_fashion.BEST.guide, {"name": ddpm_fashion.BEST.guide})
+    save_weights(
+        UNet(TINY), folder / ddpm_fashion.BEST.guide, {"name": ddpm_fashion.BEST.guide}
+    )
     classifier = FashionClassifier(ClassifierConfig(widths=(4, 4), features=8))
-    torch.nn.init.normal_(classifier.project.weight, std=100)  # else its features hardly differ
+    torch.nn.init.normal_(
+        classifier.project.weight, std=100
+    )  # else its features hardly differ
     save_weights(classifier, folder / "fashion-classifier", {"name": "fashion-classifier"})
     rng = np.random.default_rng(0)
     data = {
@@ -65,7 +77,10 @@ def one_line(text: str) -> str:
 
 def test_sample_npz(untrained, tmp_path, capsys):
     out = tmp_path / "x.npz"
-    assert cli.main(["sample", "ddpm-fashion", "--n", "13", "--calls", "3", "--out", str(out)]) == 0
+    assert (
+        cli.main(["sample", "ddpm-fashion", "--n", "13", "--calls", "3", "--out", str(out)])
+        == 0
+    )
     assert str(out) in one_line(capsys.readouterr().out)
     found = np.load(out)
     assert sorted(found) == ["images", "labels"]
@@ -76,7 +91,19 @@ def test_sample_npz(untrained, tmp_path, capsys):
 
 def test_sample_is_the_seeds_alone(untrained, tmp_path):
     def run(name, *more):
-        cli.main(["sample", "ddpm-fashion", "--n", "6", "--calls", "2", "--out", str(tmp_path / name), *more])
+        cli.main(
+            [
+                "sample",
+                "ddpm-fashion",
+                "--n",
+                "6",
+                "--calls",
+                "2",
+                "--out",
+                str(tmp_path / name),
+                *more,
+            ]
+        )
         return np.load(tmp_path / name)["images"]
 
     first = run("a.npz")
@@ -89,7 +116,12 @@ def test_sample_is_the_seeds_alone(untrained, tmp_path):
 def test_every_sampler_with_a_label_and_guidance(untrained, tmp_path, sampler):
     out = tmp_path / "x.npz"
     more = ["--sampler", sampler, "--label", "7", "--guidance", "2"]
-    assert cli.main(["sample", "ddpm-fashion", "--n", "2", "--calls", "3", "--out", str(out), *more]) == 0
+    assert (
+        cli.main(
+            ["sample", "ddpm-fashion", "--n", "2", "--calls", "3", "--out", str(out), *more]
+        )
+        == 0
+    )
     assert np.load(out)["labels"].tolist() == [7, 7]
 
 
@@ -97,7 +129,10 @@ def test_sample_png(untrained, tmp_path, capsys):
     image = pytest.importorskip("PIL.Image")
     pytest.importorskip("matplotlib")
     out = tmp_path / "x.png"
-    assert cli.main(["sample", "ddpm-fashion", "--n", "64", "--calls", "1", "--out", str(out)]) == 0
+    assert (
+        cli.main(["sample", "ddpm-fashion", "--n", "64", "--calls", "1", "--out", str(out)])
+        == 0
+    )
     grid = image.open(out)
     assert grid.mode == "L"
     assert min(grid.size) >= 8 * 28  # 64 images as 8 by 8
@@ -108,13 +143,22 @@ def test_sample_png(untrained, tmp_path, capsys):
     ("command", "option", "file", "says"),
     [
         ("sample", "--out", "nowhere/x.npz", "There is no folder .*nowhere for x.npz"),
-        ("sample", "--out", "x.pgn", "x.pgn is neither a picture to be written .* nor an .npz"),
+        (
+            "sample",
+            "--out",
+            "x.pgn",
+            "x.pgn is neither a picture to be written .* nor an .npz",
+        ),
         ("sample", "--out", "x", "is neither a picture"),
         ("evaluate", "--checkpoint", "nowhere/x", "There is no folder .*nowhere for x"),
     ],
 )
-def test_where_it_goes_is_looked_at_before_the_work(monkeypatch, tmp_path, capsys, command, option, file, says):
-    monkeypatch.setattr(sampling, "image_batches", lambda *_, **__: pytest.fail("images were made"))
+def test_where_it_goes_is_looked_at_before_the_work(
+    monkeypatch, tmp_path, capsys, command, option, file, says
+):
+    monkeypatch.setattr(
+        sampling, "image_batches", lambda *_, **__: pytest.fail("images were made")
+    )
     assert cli.main([command, "ddpm-fashion", option, str(tmp_path / file)]) == 1
     assert re.search(says, one_line(capsys.readouterr().err))
 
@@ -129,7 +173,9 @@ def test_evaluate_json(untrained, capsys):
     for key in ("name", "fd", "fd_floor", "n", "calls", "seconds_per_image", "parameters"):
         assert key in figures
     assert (figures["name"], figures["n"], figures["calls"]) == ("ddpm-fashion", 64, 2)
-    assert figures["parameters"] == sum(parameter.numel() for parameter in UNet(TINY).parameters())
+    assert figures["parameters"] == sum(
+        parameter.numel() for parameter in UNet(TINY).parameters()
+    )
     assert figures["fd"] > figures["fd_floor"] > 0
     assert 0 < figures["seconds_per_image"] < 60
     assert figures["reference"] == 2048  # the small protocol
@@ -143,7 +189,9 @@ def test_evaluate_in_words(untrained, capsys):
 
 
 def test_evaluate_counts_the_calls_that_it_is_given(untrained, monkeypatch):
-    """Calls are calls of any net, with or without the class; Heun's come in pairs but for the last."""
+    """Calls are calls of any net, with or without the class; Heun's come in pairs but for the
+    last.
+    """
     seen, load = [], sampling.load_weights
 
     def counting(name, device=None):
@@ -175,29 +223,55 @@ def test_evaluate_counts_the_calls_that_it_is_given(untrained, monkeypatch):
 
 def test_the_best_way_is_the_default_and_any_option_makes_it_plain(untrained, capsys):
     def figures(*more, calls=20):
-        assert cli.main(["evaluate", "ddpm-fashion", "--n", "8", "--calls", str(calls), "--json", *more]) == 0
+        assert (
+            cli.main(
+                [
+                    "evaluate",
+                    "ddpm-fashion",
+                    "--n",
+                    "8",
+                    "--calls",
+                    str(calls),
+                    "--json",
+                    *more,
+                ]
+            )
+            == 0
+        )
         return json.loads(capsys.readouterr().out)
 
     assert figures(calls=10)["guide"] is None  # few calls are better spent on steps
     best, found = ddpm_fashion.BEST, figures()
-    assert (found["sampler"], found["guide"], found["guide_scale"]) == (best.sampler, best.guide, best.guide_scale)
+    assert (found["sampler"], found["guide"], found["guide_scale"]) == (
+        best.sampler,
+        best.guide,
+        best.guide_scale,
+    )
     assert figures("--sampler", "ddim")["guide"] is None
     assert figures("--guidance", "2")["sampler"] == "ddim"
     assert figures("--guide", best.guide, "--guide-scale", "1.5")["guide_scale"] == 1.5
 
 
 def test_an_image_is_the_same_in_a_run_of_any_length_and_from_any_start(untrained):
-    for way in (sampling.Sampling(), sampling.Sampling("ddpm"), sampling.Sampling("dpmpp_2m", guidance=2.0)):
+    for way in (
+        sampling.Sampling(),
+        sampling.Sampling("ddpm"),
+        sampling.Sampling("dpmpp_2m", guidance=2.0),
+    ):
         whole, labels = sampling.generate("ddpm-fashion", 10, 2, way, batch_size=4, seed=3)
         fewer, _ = sampling.generate("ddpm-fashion", 8, 2, way, batch_size=4, seed=3)
-        later = list(sampling.image_batches("ddpm-fashion", 10, 2, way, batch_size=4, seed=3, start=4))
+        later = list(
+            sampling.image_batches("ddpm-fashion", 10, 2, way, batch_size=4, seed=3, start=4)
+        )
         assert torch.equal(fewer, whole[:8])
         assert torch.equal(torch.cat([images for images, _ in later]), whole[4:])
         assert torch.cat([part for _, part in later]).tolist() == labels[4:].tolist()
 
 
 def test_evaluate_goes_on_from_its_checkpoint(untrained, tmp_path, monkeypatch):
-    """Cut after any batch, and made longer: the same figures as in one piece, and no image made twice."""
+    """Cut after any batch, and made longer: the same figures as in one piece, and no image
+    made twice.
+    """
     way, made = sampling.Sampling("ddpm"), []
     batches = sampling.image_batches
 
@@ -233,8 +307,14 @@ def test_evaluate_goes_on_from_its_checkpoint(untrained, tmp_path, monkeypatch):
     ):
         with pytest.raises(ValueError, match=says):
             other()
-    torch.manual_seed(3)  # another yardstick: its moments are not to be added to those of the first
-    save_weights(FashionClassifier(ClassifierConfig(widths=(4, 4), features=8)), untrained / "fashion-classifier", {})
+    torch.manual_seed(
+        3
+    )  # another yardstick: its moments are not to be added to those of the first
+    save_weights(
+        FashionClassifier(ClassifierConfig(widths=(4, 4), features=8)),
+        untrained / "fashion-classifier",
+        {},
+    )
     with pytest.raises(ValueError, match="holds images made in another way"):
         evaluate(16, path)
     path.write_bytes(b"something else")
@@ -251,27 +331,43 @@ def test_evaluate_goes_on_from_its_checkpoint(untrained, tmp_path, monkeypatch):
     [
         (
             ["sample", "ddpm-fashoin"],
-            "no shipped model 'ddpm-fashoin'; there are: ddpm-fashion, ddpm-fashion-250k, fashion-classifier",
+            "no shipped model 'ddpm-fashoin'; there are: ddpm-fashion, ddpm-fashion-250k, "
+            "fashion-classifier",
         ),
         (["sample", "ddpm-fashion", "--n", "0"], "1 or more images"),
         (["sample", "ddpm-fashion", "--n", "-3"], "1 or more images"),
         (["sample", "ddpm-fashion", "--calls", "0"], "1 or more calls"),
-        (["sample", "ddpm-fashion", "--sampler", "ddim", "--calls", "1001", "--n", "1"], "1 to 1000 steps, not 1001"),
-        (["sample", "ddpm-fashion", "--guidance", "2", "--calls", "1"], "a step takes 2 network calls"),
+        (
+            ["sample", "ddpm-fashion", "--sampler", "ddim", "--calls", "1001", "--n", "1"],
+            "1 to 1000 steps, not 1001",
+        ),
+        (
+            ["sample", "ddpm-fashion", "--guidance", "2", "--calls", "1"],
+            "a step takes 2 network calls",
+        ),
         (["sample", "ddpm-fashion", "--guide", "gone"], "no shipped model 'gone'"),
         (["sample", "ddpm-fashion", "--n", "2", "--label", "11"], "classes from 0 to 9"),
         (["sample", "ddpm-fashion", "--n", "2", "--label", "-1"], "classes from 0 to 9"),
-        (["sample", "ddpm-fashion", "--sampler", "euler"], "no sampler 'euler'; there are: ddpm, ddim, heun, "),
+        (
+            ["sample", "ddpm-fashion", "--sampler", "euler"],
+            "no sampler 'euler'; there are: ddpm, ddim, heun, ",
+        ),
         (["evaluate", "gone"], "no shipped model 'gone'"),
         (["evaluate", "ddpm-fashion", "--n", "0"], "1 or more images"),
         (["evaluate", "ddpm-fashion", "--n", "1", "--calls", "1"], "N of 2 or more"),
         (["sample", "ddpm-fashion", "--guide-scale", "1.5"], "name it with --guide"),
         (["sample", "ddpm-fashion", "--seed", "-1"], "from 0 to 2^31 - 1, not -1"),
-        (["evaluate", "ddpm-fashion", "--n", "64", "--seed", str(2**31)], "from 0 to 2^31 - 1"),
+        (
+            ["evaluate", "ddpm-fashion", "--n", "64", "--seed", str(2**31)],
+            "from 0 to 2^31 - 1",
+        ),
         (["train", "ddpm-fashion", "--steps", "0"], "1 or more steps, not 0"),
         (["train", "fashion-classifier", "--steps", "-5"], "1 or more steps, not -5"),
         (["train", "fashion-classifier", "--folder", "x"], "leave --folder out"),
-        (["train", "ddpm-fashoin"], "no recipe 'ddpm-fashoin'; there are: ddpm-fashion, fashion-classifier"),
+        (
+            ["train", "ddpm-fashoin"],
+            "no recipe 'ddpm-fashoin'; there are: ddpm-fashion, fashion-classifier",
+        ),
     ],
     ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",
 )
@@ -286,30 +382,59 @@ def test_mistakes_get_a_sentence_and_exit_code_1(untrained, capsys, tmp_path, ar
 
 
 def test_a_classifier_does_not_sample(untrained, capsys, tmp_path):
-    assert cli.main(["sample", "fashion-classifier", "--n", "2", "--out", str(tmp_path / "x.npz")]) == 1
+    assert (
+        cli.main(
+            ["sample", "fashion-classifier", "--n", "2", "--out", str(tmp_path / "x.npz")]
+        )
+        == 1
+    )
     assert "fashion-classifier makes no images" in one_line(capsys.readouterr().err)
 
 
 def test_damaged_weights_get_a_sentence(untrained, capsys, tmp_path):
     path = untrained / "ddpm-fashion.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    assert cli.main(["sample", "ddpm-fashion", "--n", "1", "--out", str(tmp_path / "x.npz")]) == 1
+    assert (
+        cli.main(["sample", "ddpm-fashion", "--n", "1", "--out", str(tmp_path / "x.npz")]) == 1
+    )
     assert "is damaged" in one_line(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("name", ["gone/x.npz", "gone/x.png", "x.tiff9"])
 def test_a_place_that_cannot_be_written_gets_a_sentence(untrained, capsys, tmp_path, name):
-    assert cli.main(["sample", "ddpm-fashion", "--n", "1", "--calls", "1", "--out", str(tmp_path / name)]) == 1
+    assert (
+        cli.main(
+            [
+                "sample",
+                "ddpm-fashion",
+                "--n",
+                "1",
+                "--calls",
+                "1",
+                "--out",
+                str(tmp_path / name),
+            ]
+        )
+        == 1
+    )
     one_line(capsys.readouterr().err)
 
 
-def test_an_evaluation_that_is_stopped_says_how_to_go_on(untrained, monkeypatch, capsys, tmp_path):
+def test_an_evaluation_that_is_stopped_says_how_to_go_on(
+    untrained, monkeypatch, capsys, tmp_path
+):
     def stopped(*args, **kwargs):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sampling, "image_batches", stopped)
-    assert cli.main(["evaluate", "ddpm-fashion", "--n", "8", "--checkpoint", str(tmp_path / "x")]) == 130
-    assert one_line(capsys.readouterr().err) == f"stopped; the same command goes on from {tmp_path / 'x'}"
+    assert (
+        cli.main(["evaluate", "ddpm-fashion", "--n", "8", "--checkpoint", str(tmp_path / "x")])
+        == 130
+    )
+    assert (
+        one_line(capsys.readouterr().err)
+        == f"stopped; the same command goes on from {tmp_path / 'x'}"
+    )
 
 
 def test_unknown_options_are_argparses(capsys):
@@ -334,16 +459,28 @@ def test_interrupted(monkeypatch, capsys):
 
 @pytest.fixture
 def train_command(untrained, tmp_path, monkeypatch):
-    """`train ddpm-fashion` on a tiny net and blank images, as a function of the folder and more arguments."""
+    """`train ddpm-fashion` on a tiny net and blank images, as a function of the folder and
+    more arguments.
+    """
     images = torch.zeros(128, 28, 28, dtype=torch.uint8)
     monkeypatch.setattr(ddpm_fashion, "CONFIG", TINY)
     monkeypatch.setattr(ddpm_fashion, "SNAPSHOTS", {"ddpm-fashion-10k": 2})
-    monkeypatch.setattr(ddpm_fashion, "fashion_mnist", lambda split: (images, torch.zeros(128)))
+    monkeypatch.setattr(
+        ddpm_fashion, "fashion_mnist", lambda split: (images, torch.zeros(128))
+    )
     monkeypatch.setattr(ddpm_fashion, "default_device", lambda: torch.device("cpu"))
 
     def command(folder, *more):
         out = tmp_path / "out"
-        arguments = ["train", "ddpm-fashion", "--folder", str(tmp_path / folder), "--out", str(out), *more]
+        arguments = [
+            "train",
+            "ddpm-fashion",
+            "--folder",
+            str(tmp_path / folder),
+            "--out",
+            str(out),
+            *more,
+        ]
         assert cli.main(arguments) == 0
         return out
 
@@ -351,13 +488,20 @@ def train_command(untrained, tmp_path, monkeypatch):
 
 
 def test_train_writes_weights_cards_and_goes_on(train_command, monkeypatch, capsys):
-    """The whole command: checkpoints, a log, a snapshot on the way, and going on after the end."""
+    """The whole command: checkpoints, a log, a snapshot on the way, and going on after the
+    end.
+    """
     out = train_command("run", "--steps", "4")
     assert sorted(path.name for path in out.iterdir()) == [
-        f"{name}.{kind}" for name in ("ddpm-fashion-10k", "ddpm-fashion") for kind in ("json", "safetensors")
+        f"{name}.{kind}"
+        for name in ("ddpm-fashion-10k", "ddpm-fashion")
+        for kind in ("json", "safetensors")
     ]
     card = json.loads((out / "ddpm-fashion.json").read_text())
-    assert (card["images_seen"], card["command"]) == (256, "python -m course_lib train ddpm-fashion")
+    assert (card["images_seen"], card["command"]) == (
+        256,
+        "python -m course_lib train ddpm-fashion",
+    )
     assert [(leg["steps"], leg["images"]) for leg in card["legs"]] == [(4, 256)]
     capsys.readouterr()
     train_command("run", "--steps", "6")
@@ -368,12 +512,22 @@ def test_train_writes_weights_cards_and_goes_on(train_command, monkeypatch, caps
 
 
 def test_a_run_does_not_go_on_from_another(train_command, tmp_path, monkeypatch, capsys):
-    """Fewer steps than are made, other settings, another net: a sentence each, and the weights stay as they are."""
+    """Fewer steps than are made, other settings, another net: a sentence each, and the weights
+    stay as they are.
+    """
     out = train_command("run", "--steps", "4")
     made = (out / "ddpm-fashion.json").read_text()
 
     def refused(*more) -> str:
-        arguments = ["train", "ddpm-fashion", "--folder", str(tmp_path / "run"), "--out", str(out), *more]
+        arguments = [
+            "train",
+            "ddpm-fashion",
+            "--folder",
+            str(tmp_path / "run"),
+            "--out",
+            str(out),
+            *more,
+        ]
         capsys.readouterr()
         assert cli.main(arguments) == 1
         assert (out / "ddpm-fashion.json").read_text() == made
@@ -382,26 +536,49 @@ def test_a_run_does_not_go_on_from_another(train_command, tmp_path, monkeypatch,
     assert "has made 4 steps already" in refused("--steps", "3")
     monkeypatch.setattr(ddpm_fashion, "LEGS", (ddpm_fashion.Leg(8, least=1.0),))
     assert "leg-1.pt is the checkpoint of another run" in refused()
-    monkeypatch.setattr(ddpm_fashion, "CONFIG", UNetConfig(widths=(16, 16), blocks=1, head_dim=16, emb_dim=24))
+    monkeypatch.setattr(
+        ddpm_fashion, "CONFIG", UNetConfig(widths=(16, 16), blocks=1, head_dim=16, emb_dim=24)
+    )
     assert "leg-1.pt is the checkpoint of another run" in refused("--steps", "6")
 
 
-def test_a_finished_leg_of_another_run_is_not_taken_over(train_command, tmp_path, monkeypatch, capsys):
+def test_a_finished_leg_of_another_run_is_not_taken_over(
+    train_command, tmp_path, monkeypatch, capsys
+):
     legs = (ddpm_fashion.Leg(2, least=1.0), ddpm_fashion.Leg(1))
     monkeypatch.setattr(ddpm_fashion, "LEGS", legs)
     train_command("run")
 
     def refused() -> str:
         capsys.readouterr()
-        assert cli.main(["train", "ddpm-fashion", "--folder", str(tmp_path / "run"), "--out", str(tmp_path)]) == 1
+        assert (
+            cli.main(
+                [
+                    "train",
+                    "ddpm-fashion",
+                    "--folder",
+                    str(tmp_path / "run"),
+                    "--out",
+                    str(tmp_path),
+                ]
+            )
+            == 1
+        )
         return one_line(capsys.readouterr().err)
 
-    for name, value in (("LR", 1e-3), ("DROP", 0.5), ("SEED", 1), ("LEGS", (ddpm_fashion.Leg(2), legs[1]))):
+    for name, value in (
+        ("LR", 1e-3),
+        ("DROP", 0.5),
+        ("SEED", 1),
+        ("LEGS", (ddpm_fashion.Leg(2), legs[1])),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(ddpm_fashion, name, value)
             assert "leg-1-2.safetensors was made by another run: remove it" in refused(), name
     first = tmp_path / "run" / "leg-1-2.json"
-    first.write_text(json.dumps(json.loads(first.read_text()) | {"sha256": "made anew, with other weights"}))
+    first.write_text(
+        json.dumps(json.loads(first.read_text()) | {"sha256": "made anew, with other weights"})
+    )
     assert "leg-2-1.safetensors was made by another run" in refused()
     assert not list(tmp_path.glob("*.safetensors"))
 
@@ -410,7 +587,10 @@ def test_a_kill_between_weights_and_card_and_a_log_cut_short(train_command, tmp_
     def made(out: Path) -> tuple:
         card = json.loads((out / "ddpm-fashion.json").read_text())
         del card["sha256"]  # the order of a safetensors header is not fixed
-        return card, {name: tensor.tolist() for name, tensor in load_file(out / "ddpm-fashion.safetensors").items()}
+        return card, {
+            name: tensor.tolist()
+            for name, tensor in load_file(out / "ddpm-fashion.safetensors").items()
+        }
 
     whole = made(train_command("run", "--steps", "4"))
     (tmp_path / "run" / "leg-1-4.json").unlink()  # killed just before it was written
@@ -425,18 +605,32 @@ def test_several_processes_cannot_train_the_classifier(monkeypatch, capsys):
     assert "in one process" in one_line(capsys.readouterr().err)
 
 
-def test_a_later_leg_needs_the_weights_of_the_one_before_and_nothing_else(train_command, tmp_path, monkeypatch):
-    """Two legs; again from the first one's file in an empty folder: the same numbers, the same snapshot."""
+def test_a_later_leg_needs_the_weights_of_the_one_before_and_nothing_else(
+    train_command, tmp_path, monkeypatch
+):
+    """Two legs; again from the first one's file in an empty folder: the same numbers, the same
+    snapshot.
+    """
 
-    def tensors(path: Path) -> dict:  # not bytes: the order of a safetensors header is not fixed
+    def tensors(
+        path: Path,
+    ) -> dict:  # not bytes: the order of a safetensors header is not fixed
         return {name: tensor.tolist() for name, tensor in load_file(path).items()}
 
-    monkeypatch.setattr(ddpm_fashion, "LEGS", (ddpm_fashion.Leg(3, least=1.0), ddpm_fashion.Leg(2, flat=0.5)))
+    monkeypatch.setattr(
+        ddpm_fashion, "LEGS", (ddpm_fashion.Leg(3, least=1.0), ddpm_fashion.Leg(2, flat=0.5))
+    )
     out = train_command("run")
-    whole, snapshot = tensors(out / "ddpm-fashion.safetensors"), (out / "ddpm-fashion-10k.json").read_text()
+    whole, snapshot = (
+        tensors(out / "ddpm-fashion.safetensors"),
+        (out / "ddpm-fashion-10k.json").read_text(),
+    )
     card = json.loads((out / "ddpm-fashion.json").read_text())
     assert card["images_seen"] == 5 * 64
-    assert [(leg["steps"], leg["flat"], leg["images"]) for leg in card["legs"]] == [(3, 0.4, 192), (2, 0.5, 128)]
+    assert [(leg["steps"], leg["flat"], leg["images"]) for leg in card["legs"]] == [
+        (3, 0.4, 192),
+        (2, 0.5, 128),
+    ]
     assert card["training_seconds"] == sum(leg["seconds"] for leg in card["legs"])
     assert tensors(tmp_path / "run" / "leg-1-3.safetensors") != whole
     (tmp_path / "again").mkdir()
@@ -445,14 +639,18 @@ def test_a_later_leg_needs_the_weights_of_the_one_before_and_nothing_else(train_
     train_command("again")
     assert tensors(out / "ddpm-fashion.safetensors") == whole
     assert (out / "ddpm-fashion-10k.json").read_text() == snapshot
-    (tmp_path / "again" / "leg-2-2.safetensors").unlink()  # cut before it was written, after the last checkpoint
+    (
+        tmp_path / "again" / "leg-2-2.safetensors"
+    ).unlink()  # cut before it was written, after the last checkpoint
     train_command("again")
     assert tensors(out / "ddpm-fashion.safetensors") == whole
 
 
 def test_a_run_that_diverges_gets_a_sentence(monkeypatch, capsys):
     def run(**options):
-        raise fashion_classifier.train.__globals__["TrainingDiverged"]("the loss became nan at step 3")
+        raise fashion_classifier.train.__globals__["TrainingDiverged"](
+            "the loss became nan at step 3"
+        )
 
     monkeypatch.setattr(fashion_classifier, "run", run)
     assert cli.main(["train", "fashion-classifier"]) == 1
@@ -473,7 +671,9 @@ def test_verify(untrained, monkeypatch, capsys):
 def course(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "course_lib", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=600
+    )
 
 
 def test_from_the_shell_in_any_folder(tmp_path):
@@ -483,9 +683,13 @@ def test_from_the_shell_in_any_folder(tmp_path):
     assert done.stdout == ""
 
 
-@pytest.mark.skipif("ddpm-fashion" not in shipped(), reason="the trained weights are not here yet")
+@pytest.mark.skipif(
+    "ddpm-fashion" not in shipped(), reason="the trained weights are not here yet"
+)
 def test_shipped_model_from_the_shell(tmp_path):
-    done = course("sample", "ddpm-fashion", "--n", "20", "--calls", "2", "--out", "x.npz", cwd=tmp_path)
+    done = course(
+        "sample", "ddpm-fashion", "--n", "20", "--calls", "2", "--out", "x.npz", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     found = np.load(tmp_path / "x.npz")
     assert found["images"].shape == (20, 28, 28)

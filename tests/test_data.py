@@ -1,4 +1,6 @@
-"""The data: what is in it, what happens when it is damaged, and that batches depend on (seed, k) alone."""
+"""The data: what is in it, what happens when it is damaged, and that batches depend on (seed,
+k) alone.
+"""
 
 import gzip
 import hashlib
@@ -16,7 +18,16 @@ import pytest
 import torch
 
 from course_lib import data
-from course_lib.data import Batches, DataError, fashion, fashion_batches, fashion_mnist, to_float, to_uint8, verify_data
+from course_lib.data import (
+    Batches,
+    DataError,
+    fashion,
+    fashion_batches,
+    fashion_mnist,
+    to_float,
+    to_uint8,
+    verify_data,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,7 +62,9 @@ def flip_middle(packed):
 
 
 def test_hash_constant_is_that_of_the_asset():
-    assert hashlib.sha256(fashion.PACKED_FILE.read_bytes()).hexdigest() == fashion.PACKED_SHA256
+    assert (
+        hashlib.sha256(fashion.PACKED_FILE.read_bytes()).hexdigest() == fashion.PACKED_SHA256
+    )
     readme = (ROOT / "assets" / "README.md").read_text(encoding="utf-8")
     assert fashion.PACKED_SHA256 in readme
     assert fashion.RAW_SHA256 in readme
@@ -61,7 +74,9 @@ def test_hash_constant_is_that_of_the_asset():
 TRAIN_COUNTS = [5479, 5503, 5510, 5492, 5473, 5497, 5533, 5550, 5485, 5478]
 
 
-@pytest.mark.parametrize(("split", "size"), [("train", 55_000), ("valid", 5_000), ("test", 10_000)])
+@pytest.mark.parametrize(
+    ("split", "size"), [("train", 55_000), ("valid", 5_000), ("test", 10_000)]
+)
 def test_splits(split, size):
     images, labels = fashion_mnist(split)
     assert isinstance(images, np.memmap)
@@ -69,7 +84,11 @@ def test_splits(split, size):
     assert labels.shape == (size,)
     assert images.dtype == labels.dtype == np.uint8
     assert not images.flags.writeable
-    per_class = {"train": TRAIN_COUNTS, "valid": [6000 - n for n in TRAIN_COUNTS], "test": [1000] * 10}
+    per_class = {
+        "train": TRAIN_COUNTS,
+        "valid": [6000 - n for n in TRAIN_COUNTS],
+        "test": [1000] * 10,
+    }
     assert np.bincount(labels, minlength=10).tolist() == per_class[split]
     assert len(data.CLASSES) == 10
 
@@ -78,7 +97,9 @@ def test_first_labels_and_means_are_those_of_the_source():
     assert fashion_mnist("train")[1][:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
     assert fashion_mnist("test")[1][:10].tolist() == [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]
     both = np.concatenate([fashion_mnist("train")[0], fashion_mnist("valid")[0]])
-    assert abs(both.mean() / 255 - 0.2860) < 1e-4  # the mean that is usually quoted for the 60,000
+    assert (
+        abs(both.mean() / 255 - 0.2860) < 1e-4
+    )  # the mean that is usually quoted for the 60,000
 
 
 def test_unknown_split():
@@ -95,7 +116,12 @@ def test_unknown_split():
         (lambda packed: packed[: len(packed) // 2], "13,193,026 bytes"),
         (lambda packed: b"", "0 bytes"),
         (flip_middle, "26,386,052 bytes"),
-        (lambda packed: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
+        (
+            lambda packed: (
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+            ),
+            "git lfs pull",
+        ),
     ],
     ids=["truncated", "empty", "altered", "pointer"],
 )
@@ -106,7 +132,13 @@ def test_damaged_file_names_file_hashes_and_mend(tmp_path, monkeypatch, change, 
         with pytest.raises(DataError) as caught:
             load()
         found = hashlib.sha256(path.read_bytes()).hexdigest()
-        for part in (str(path), fashion.PACKED_SHA256, found, "git checkout -- assets/fashion-mnist.xz", says):
+        for part in (
+            str(path),
+            fashion.PACKED_SHA256,
+            found,
+            "git checkout -- assets/fashion-mnist.xz",
+            says,
+        ):
             assert part in str(caught.value)
         assert caught.value.__cause__ is None
 
@@ -127,7 +159,9 @@ def test_bytes_that_do_not_unpack(tmp_path, monkeypatch):
     assert caught.value.__suppress_context__
 
 
-@pytest.mark.parametrize("change", [lambda raw: raw[:-1], flip_middle], ids=["truncated", "altered"])
+@pytest.mark.parametrize(
+    "change", [lambda raw: raw[:-1], flip_middle], ids=["truncated", "altered"]
+)
 def test_damaged_cache_is_noticed_and_rebuilt(cache, change):
     fashion_mnist("test")
     file = fashion.cache_file()
@@ -163,7 +197,11 @@ def test_cache_that_cannot_be_written(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("platform", "variable", "below"),
-    [("linux", "XDG_CACHE_HOME", ""), ("win32", "LOCALAPPDATA", ""), ("darwin", "HOME", "Library/Caches")],
+    [
+        ("linux", "XDG_CACHE_HOME", ""),
+        ("win32", "LOCALAPPDATA", ""),
+        ("darwin", "HOME", "Library/Caches"),
+    ],
 )
 def test_cache_folder_of_each_system(tmp_path, monkeypatch, platform, variable, below):
     monkeypatch.delenv("MARBLE_CACHE")
@@ -193,15 +231,23 @@ def test_old_parts_are_swept_and_fresh_ones_kept(tmp_path, monkeypatch):
 
 
 LOAD = (  # the loader alone, so that a process starts without torch
-    "import sys; sys.path.insert(0, sys.argv[1]); import fashion; images, labels = fashion.fashion_mnist('test');"
+    "import sys; sys.path.insert(0, sys.argv[1]); import fashion; images, labels = "
+    "fashion.fashion_mnist('test');"
     "print(int(images.sum()), type(images).__name__)"
 )
 
 
 def start_loader(folder, cache):
-    environ = {**os.environ, "MARBLE_CACHE": str(cache), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    environ = {
+        **os.environ,
+        "MARBLE_CACHE": str(cache),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-W", "error", "-c", LOAD, str(folder / "course_lib" / "data")]
-    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_four_processes_at_once_on_an_empty_cache(tmp_path):
@@ -210,7 +256,9 @@ def test_four_processes_at_once_on_an_empty_cache(tmp_path):
     results = [(*loader.communicate(), loader.returncode) for loader in loaders]
     assert results == [(expected, "", 0)] * 4
     assert [path.name for path in tmp_path.iterdir()] == [fashion.cache_file().name]
-    assert next(tmp_path.iterdir()).stat().st_mode & 0o444 == 0o444  # a shared cache serves all users
+    assert (
+        next(tmp_path.iterdir()).stat().st_mode & 0o444 == 0o444
+    )  # a shared cache serves all users
 
 
 def test_read_only_checkout_is_read_and_left_alone(tmp_path, cache):
@@ -223,11 +271,15 @@ def test_read_only_checkout_is_read_and_left_alone(tmp_path, cache):
     paths = [checkout, *checkout.rglob("*")]
     for path in paths:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    before = {path: path.stat().st_mtime_ns for path in paths}  # a superuser could write all the same
+    before = {
+        path: path.stat().st_mtime_ns for path in paths
+    }  # a superuser could write all the same
     try:
         loader = start_loader(checkout, tmp_path / "cache")
         assert (*loader.communicate(), loader.returncode) == (expected, "", 0)
-        assert {path: path.stat().st_mtime_ns for path in (checkout, *checkout.rglob("*"))} == before
+        assert {
+            path: path.stat().st_mtime_ns for path in (checkout, *checkout.rglob("*"))
+        } == before
     finally:
         for path in paths:
             path.chmod(0o755 if path.is_dir() else 0o644)
@@ -238,7 +290,9 @@ def test_read_only_checkout_is_read_and_left_alone(tmp_path, cache):
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
 def test_every_byte_survives_the_round_trip(kind):
-    images = kind(np.arange(256 * 28 * 28, dtype=np.int64).astype(np.uint8).reshape(-1, 28, 28))
+    images = kind(
+        np.arange(256 * 28 * 28, dtype=np.int64).astype(np.uint8).reshape(-1, 28, 28)
+    )
     x = to_float(images)
     assert x.shape == (256, 1, 28, 28)
     assert x.dtype == torch.float32
@@ -250,7 +304,9 @@ def test_every_byte_survives_the_round_trip(kind):
 
 
 def test_to_uint8_rounds_clamps_and_refuses():
-    x = torch.tensor([-9.0, -1, -1 + 0.9 / 255, -1 + 1.1 / 255, 0.999, 1, 9]).reshape(7, 1, 1, 1)
+    x = torch.tensor([-9.0, -1, -1 + 0.9 / 255, -1 + 1.1 / 255, 0.999, 1, 9]).reshape(
+        7, 1, 1, 1
+    )
     assert to_uint8(x).flatten().tolist() == [0, 0, 0, 1, 255, 255, 255]
     with pytest.raises(ValueError, match="one channel"):
         to_uint8(torch.zeros(2, 3, 28, 28))
@@ -265,7 +321,9 @@ def test_to_uint8_rounds_clamps_and_refuses():
 
 
 def toy(batch_size=4, seed=0, n=22, **kwargs):
-    """Batches whose images carry their own index in the first pixel, and whose labels are the same index."""
+    """Batches whose images carry their own index in the first pixel, and whose labels are the
+    same index.
+    """
     images = torch.zeros(n, 28, 28, dtype=torch.uint8)
     images[:, 0, 0] = torch.arange(n)
     return Batches(images, np.arange(n, dtype=np.uint8), batch_size, seed, **kwargs)
@@ -284,7 +342,9 @@ def test_images_and_labels_stay_together():
 
 
 def test_an_epoch_gives_each_image_at_most_once():
-    epochs = [labels_of(batches, 5) for batches in [toy()] for _ in range(3)]  # 22 images: 5 batches, 2 dropped
+    epochs = [
+        labels_of(batches, 5) for batches in [toy()] for _ in range(3)
+    ]  # 22 images: 5 batches, 2 dropped
     for epoch in epochs:
         assert len(set(sum(epoch, []))) == 20
     assert epochs[0] != epochs[1] != epochs[2]
@@ -302,7 +362,9 @@ def test_batch_k_is_a_function_of_seed_and_k():
     assert labels_of(toy(), 12) == first
     others = [labels_of(toy(seed=seed), 12) for seed in range(1, 4)]
     assert first not in others
-    assert first[5:10] not in [other[:5] for other in others]  # the next epoch is not the next seed
+    assert first[5:10] not in [
+        other[:5] for other in others
+    ]  # the next epoch is not the next seed
 
 
 def test_resume():
@@ -324,7 +386,15 @@ def test_shards_make_up_the_global_batch(world):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"batch_size": 0}, {"batch_size": 23}, {"shard": (2, 2)}, {"shard": (-1, 2)}, {"shard": (0, 3)}], ids=str
+    "wrong",
+    [
+        {"batch_size": 0},
+        {"batch_size": 23},
+        {"shard": (2, 2)},
+        {"shard": (-1, 2)},
+        {"shard": (0, 3)},
+    ],
+    ids=str,
 )
 def test_sizes_that_do_not_fit(wrong):
     with pytest.raises(ValueError, match="batch_size|shard"):
@@ -348,17 +418,25 @@ def test_fashion_batches():
 
 def test_data_does_not_import_matplotlib():
     code = "import sys, course_lib.data; print('matplotlib' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert result.stdout == "False\n"
 
 
-@pytest.mark.skipif(not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="needs Debian's data package")
+@pytest.mark.skipif(
+    not Path("/usr/share/datasets/fashion-mnist").is_dir(),
+    reason="needs Debian's data package",
+)
 def test_unpacked_bytes_are_those_of_the_source():
     sys.path.insert(0, str(ROOT / "tools"))
     import pack_fashion
 
     folder = Path("/usr/share/datasets/fashion-mnist")
-    raw = b"".join(pack_fashion.read_idx(folder / name, magic, shape) for name, magic, shape in pack_fashion.PARTS)
+    raw = b"".join(
+        pack_fashion.read_idx(folder / name, magic, shape)
+        for name, magic, shape in pack_fashion.PARTS
+    )
     assert hashlib.sha256(raw).hexdigest() == fashion.RAW_SHA256
     assert pack_fashion.known_hashes()["PACKED_SHA256"] == fashion.PACKED_SHA256
 
@@ -377,6 +455,8 @@ def test_a_source_that_differs_leaves_the_packed_file_alone(tmp_path, monkeypatc
     monkeypatch.setattr(sys, "argv", ["pack_fashion.py", str(tmp_path)])
     assert pack_fashion.main() == 1 and "DIFFERS" in capsys.readouterr().out
     assert (tmp_path / "assets/fashion-mnist.xz").read_bytes() == b"the course's own"
-    monkeypatch.setattr(sys, "argv", ["pack_fashion.py", str(tmp_path), "--out", str(tmp_path / "x.xz")])
+    monkeypatch.setattr(
+        sys, "argv", ["pack_fashion.py", str(tmp_path), "--out", str(tmp_path / "x.xz")]
+    )
     assert pack_fashion.main() == 1
     assert lzma.decompress((tmp_path / "x.xz").read_bytes()) == b"abcd"

@@ -1,4 +1,6 @@
-"""Denoisers: the four targets read rightly, their losses, and the exact denoisers against three other ways."""
+"""Denoisers: the four targets read rightly, their losses, and the exact denoisers against
+three other ways.
+"""
 
 import math
 
@@ -7,7 +9,14 @@ import pytest
 import torch
 from contracts import FULL, MEANS, SCHEDULES, STD, WEIGHTS, TargetContract, kolmogorov_p
 
-from course_lib import TARGETS, Denoiser, Schedule, gaussian_denoiser, mixture_denoiser, points_denoiser
+from course_lib import (
+    TARGETS,
+    Denoiser,
+    Schedule,
+    gaussian_denoiser,
+    mixture_denoiser,
+    points_denoiser,
+)
 from course_lib.diffusion.denoiser import stratified_times
 
 
@@ -19,7 +28,10 @@ class TestEveryTarget(TargetContract):
 
 def test_the_four_targets_are_what_their_papers_say():
     alpha, sigma = torch.tensor([0.8, 0.6]).double()
-    table = {name: tuple(float(c) for c in coefficients(alpha, sigma)) for name, coefficients in TARGETS.items()}
+    table = {
+        name: tuple(float(c) for c in coefficients(alpha, sigma))
+        for name, coefficients in TARGETS.items()
+    }
     assert table["eps"] == (0, 1)
     assert table["x0"] == (1, 0)
     assert table["v"] == pytest.approx((-0.6, 0.8))
@@ -31,7 +43,10 @@ def test_v_is_the_velocity_of_the_circle_and_flow_of_the_line():
     angle = torch.tensor(0.7, dtype=torch.float64)
     x0, eps, h = 0.4, -1.3, 1e-6
     slope = (
-        torch.cos(angle + h) * x0 + torch.sin(angle + h) * eps - torch.cos(angle) * x0 - torch.sin(angle) * eps
+        torch.cos(angle + h) * x0
+        + torch.sin(angle + h) * eps
+        - torch.cos(angle) * x0
+        - torch.sin(angle) * eps
     ) / h
     a, b = TARGETS["v"](torch.cos(angle), torch.sin(angle))
     assert a * x0 + b * eps == pytest.approx(slope.item(), abs=1e-5)
@@ -54,10 +69,11 @@ def test_the_floor_of_the_noise_loss(std):
 @pytest.mark.parametrize("schedule", FULL.values(), ids=FULL)
 @pytest.mark.parametrize("t", [50, 400, 900])
 def test_at_the_optimum_power_and_error_add_up_to_one(schedule, t):
-    """mean(eps_hat^2) + mean((eps - eps_hat)^2) = 1 a dimension, for any data: eps_hat is E[eps | x_t].
+    """mean(eps_hat^2) + mean((eps - eps_hat)^2) = 1 a dimension, for any data: eps_hat is
+    E[eps | x_t].
 
-    N = 200,000 pairs of numbers; the sum differs from mean(eps^2) by 2 mean(eps_hat (eps_hat - eps)), and the standard
-    error of the whole is at most 2 / sqrt(400,000) = 0.0032.
+    N = 200,000 pairs of numbers; the sum differs from mean(eps^2) by 2 mean(eps_hat (eps_hat -
+    eps)), and the standard error of the whole is at most 2 / sqrt(400,000) = 0.0032.
     """
     N = 200_000
     x0 = exact.mixture(MEANS, STD, WEIGHTS).sample((N,))
@@ -66,18 +82,27 @@ def test_at_the_optimum_power_and_error_add_up_to_one(schedule, t):
     _, eps_hat = denoise(schedule.add_noise(x0, t, eps), t)
     total = eps_hat.square().mean() + (eps - eps_hat).square().mean()
     assert total.item() == pytest.approx(1, abs=4 * 0.0032)
-    worse = 1.1 * eps_hat  # and only there: power grows by 1.21, the error does not fall by as much
-    assert (worse.square().mean() + (eps - worse).square().mean()).item() > total.item() + 0.002
+    worse = (
+        1.1 * eps_hat
+    )  # and only there: power grows by 1.21, the error does not fall by as much
+    assert (
+        worse.square().mean() + (eps - worse).square().mean()
+    ).item() > total.item() + 0.002
 
 
 @pytest.mark.parametrize("schedule", FULL.values(), ids=FULL)
 def test_eps_error_is_snr_times_x0_error(schedule):
     x0, eps, y = torch.randn(3, 8, 5, dtype=torch.float64)
     t = torch.tensor([1, 10, 100, 300, 500, 700, 900, 999])
-    found_x0, found_eps = Denoiser(lambda *_: y, schedule, "eps")(schedule.add_noise(x0, t, eps), t)
+    found_x0, found_eps = Denoiser(lambda *_: y, schedule, "eps")(
+        schedule.add_noise(x0, t, eps), t
+    )
     snr = schedule.log_snr[t].exp()
     torch.testing.assert_close(
-        (found_eps - eps).square().mean(1), snr * (found_x0 - x0).square().mean(1), rtol=1e-8, atol=0
+        (found_eps - eps).square().mean(1),
+        snr * (found_x0 - x0).square().mean(1),
+        rtol=1e-8,
+        atol=0,
     )
 
 
@@ -144,7 +169,9 @@ def test_gradient_where_the_target_says_nothing_is_zero_and_no_nan():
 
 
 def test_the_loss_by_hand():
-    """Algorithm 1 once more: recover the noise from what the net was shown, and compute the error of its answer."""
+    """Algorithm 1 once more: recover the noise from what the net was shown, and compute the
+    error of its answer.
+    """
     schedule, shown = Schedule.cosine(), {}
 
     def net(x_t, t, cond):
@@ -153,7 +180,9 @@ def test_the_loss_by_hand():
 
     x0, cond = torch.randn(6, 2, 3, dtype=torch.float64), torch.arange(6)
     losses = Denoiser(net, schedule, "v").loss(x0, cond)
-    alpha, sigma = (table[shown["t"]].reshape(-1, 1, 1) for table in (schedule.alpha, schedule.sigma))
+    alpha, sigma = (
+        table[shown["t"]].reshape(-1, 1, 1) for table in (schedule.alpha, schedule.sigma)
+    )
     eps = (shown["x_t"] - alpha * x0) / sigma
     per_image = (0.3 * shown["x_t"] - (alpha * eps - sigma * x0)).square().mean(dim=(1, 2))
     assert set(losses) == {"loss", "per_image", "t"}
@@ -166,10 +195,12 @@ def test_the_loss_by_hand():
 def test_a_weight_multiplies_each_images_error():
     schedule = Schedule.cosine()
     x0 = torch.randn(64, 3, dtype=torch.float64)
-    plain = Denoiser(lambda x, t, c: 0 * x, schedule, "v").loss(x0, generator=torch.Generator().manual_seed(3))
-    weighted = Denoiser(lambda x, t, c: 0 * x, schedule, "v", weight=lambda alpha, sigma: alpha**2 / sigma**2).loss(
+    plain = Denoiser(lambda x, t, c: 0 * x, schedule, "v").loss(
         x0, generator=torch.Generator().manual_seed(3)
     )
+    weighted = Denoiser(
+        lambda x, t, c: 0 * x, schedule, "v", weight=lambda alpha, sigma: alpha**2 / sigma**2
+    ).loss(x0, generator=torch.Generator().manual_seed(3))
     assert torch.equal(plain["per_image"], weighted["per_image"])
     snr = schedule.log_snr[plain["t"]].exp()
     torch.testing.assert_close(weighted["loss"], (snr * plain["per_image"]).mean())
@@ -187,12 +218,16 @@ def test_the_noise_of_the_loss_is_standard_normal_and_fresh():
     correlation = (noises[0] * noises[1]).mean().item()
     assert abs(correlation) < 5 / math.sqrt(1e5)
     rows = torch.corrcoef(noises[0])
-    assert (rows - torch.eye(100).double()).abs().max() < 6 / math.sqrt(1000)  # none drawn for two images
+    assert (rows - torch.eye(100).double()).abs().max() < 6 / math.sqrt(
+        1000
+    )  # none drawn for two images
 
 
 @pytest.mark.parametrize("T", [1000, 20, 3])
 def test_times_of_the_loss_are_uniform_from_1_to_T(T, generator):
-    """Neither 0 nor T is left out, and each time is as likely: chi-squared, 200 batches of 100."""
+    """Neither 0 nor T is left out, and each time is as likely: chi-squared, 200 batches of
+    100.
+    """
     times = torch.cat([stratified_times(100, T, generator) for _ in range(200)])
     counts = torch.bincount(times, minlength=T + 1)
     assert counts[0] == 0
@@ -228,7 +263,11 @@ def test_shards_make_up_the_global_loss():
     x0 = torch.randn(12, 2, 2)
     whole = denoise.loss(x0, generator=torch.Generator().manual_seed(5))
     parts = [
-        denoise.loss(x0[4 * rank : 4 * rank + 4], generator=torch.Generator().manual_seed(5), shard=(rank, 3))
+        denoise.loss(
+            x0[4 * rank : 4 * rank + 4],
+            generator=torch.Generator().manual_seed(5),
+            shard=(rank, 3),
+        )
         for rank in range(3)
     ]
     for key in ("per_image", "t"):
@@ -239,7 +278,11 @@ def test_shards_make_up_the_global_loss():
 @pytest.mark.parametrize("shape", [(6,), (6, 3), (6, 1, 4, 4)])
 def test_the_loss_takes_any_shape(shape):
     losses = Denoiser(lambda x, t, c: 0 * x, Schedule.cosine(), "v").loss(torch.randn(shape))
-    assert {key: value.shape for key, value in losses.items()} == {"loss": (), "per_image": (6,), "t": (6,)}
+    assert {key: value.shape for key, value in losses.items()} == {
+        "loss": (),
+        "per_image": (6,),
+        "t": (6,),
+    }
 
 
 # ---- exact denoisers
@@ -273,11 +316,18 @@ def test_the_mixture_against_quadrature(schedule, t):
 @pytest.mark.parametrize("schedule", FULL.values(), ids=FULL)
 @pytest.mark.parametrize("t", [1, 200, 1000])
 def test_points_against_enumeration(schedule, t):
-    points, x_t = torch.randn(7, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
+    points, x_t = (
+        torch.randn(7, 3, dtype=torch.float64),
+        torch.randn(5, 3, dtype=torch.float64),
+    )
     alpha, sigma = schedule.alpha[t].item(), schedule.sigma[t].item()
     x0, eps = points_denoiser(schedule, points)(x_t, t)
-    expected = [exact.by_enumeration(row, points.tolist(), alpha, sigma) for row in x_t.tolist()]
-    torch.testing.assert_close(x0, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-10)
+    expected = [
+        exact.by_enumeration(row, points.tolist(), alpha, sigma) for row in x_t.tolist()
+    ]
+    torch.testing.assert_close(
+        x0, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-10
+    )
     torch.testing.assert_close(alpha * x0 + sigma * eps, x_t, rtol=0, atol=1e-12)
 
 
@@ -310,7 +360,9 @@ def test_the_gaussian_takes_a_spread_for_each_element():
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 3), (4, 1, 2, 5)])
-@pytest.mark.parametrize("time", [500, torch.tensor([1, 10, 500, 1000])], ids=["int", "tensor"])
+@pytest.mark.parametrize(
+    "time", [500, torch.tensor([1, 10, 500, 1000])], ids=["int", "tensor"]
+)
 def test_exact_denoisers_take_any_shape(shape, time):
     schedule, x_t = Schedule.linear(), torch.randn(shape)
     points = torch.randn(6, *shape[1:])
@@ -325,9 +377,16 @@ def test_exact_denoisers_take_any_shape(shape, time):
 
 
 def test_the_exact_stays_exact_inside_an_autocast():
-    """In bfloat16 the distances of near points would be rounding, and the copyist of lesson 05 would do too well."""
-    schedule, points = Schedule.cosine(), torch.rand(500, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    x_t = schedule.add_noise(points[:9], 300, torch.randn(9, 1, 8, 8, generator=torch.Generator().manual_seed(1)))
+    """In bfloat16 the distances of near points would be rounding, and the copyist of lesson 05
+    would do too well.
+    """
+    schedule, points = (
+        Schedule.cosine(),
+        torch.rand(500, 1, 8, 8, generator=torch.Generator().manual_seed(0)),
+    )
+    x_t = schedule.add_noise(
+        points[:9], 300, torch.randn(9, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    )
     alone = points_denoiser(schedule, points)(x_t, 300)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = points_denoiser(schedule, points)(x_t, 300)
@@ -336,13 +395,19 @@ def test_the_exact_stays_exact_inside_an_autocast():
 
 
 def test_classes_of_a_mixture():
-    """cond chooses a class's components, and -1 all of them: each row like the denoiser of its own mixture."""
+    """cond chooses a class's components, and -1 all of them: each row like the denoiser of its
+    own mixture.
+    """
     schedule, labels = Schedule.cosine(), torch.tensor([0, 1, 1])
     conditional = mixture_denoiser(schedule, MEANS, STD, WEIGHTS, labels)
     x_t = torch.randn(3, 2, dtype=torch.float64)
     x0, _ = conditional(x_t, 600, torch.tensor([0, 1, -1]))
     rest = WEIGHTS[1:] / WEIGHTS[1:].sum()
-    for i, (means, weights) in enumerate([(MEANS[:1], None), (MEANS[1:], rest), (MEANS, WEIGHTS)]):
+    for i, (means, weights) in enumerate(
+        [(MEANS[:1], None), (MEANS[1:], rest), (MEANS, WEIGHTS)]
+    ):
         expected, _ = mixture_denoiser(schedule, means, STD, weights)(x_t[i : i + 1], 600)
         torch.testing.assert_close(x0[i : i + 1], expected)
-    torch.testing.assert_close(conditional(x_t, 600)[0], conditional(x_t, 600, torch.full((3,), -1))[0])
+    torch.testing.assert_close(
+        conditional(x_t, 600)[0], conditional(x_t, 600, torch.full((3,), -1))[0]
+    )

@@ -24,9 +24,21 @@ def results(tmp_path_factory) -> dict[str, dict]:
     """What one process and two processes made of the same run, by rank and world."""
     folder = tmp_path_factory.mktemp("runs")
     script = [str(ROOT / "tests" / "runs.py"), "whole", str(folder), str(STEPS)]
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]  # what Accelerate launches with
+    launch = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+    ]  # what Accelerate launches with
     for command in (script, launch + script):
-        done = subprocess.run([sys.executable, *command], env=ENVIRON, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(
+            [sys.executable, *command],
+            env=ENVIRON,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
         assert done.returncode == 0, done.stderr[-3000:]
     return {path.stem: torch.load(path, weights_only=True) for path in folder.glob("*.pt")}
 
@@ -36,9 +48,13 @@ def test_all_processes_took_part(results):
 
 
 def test_each_process_saw_its_half(results):
-    """The losses of the halves average to that of the whole, and their times make up the whole's."""
+    """The losses of the halves average to that of the whole, and their times make up the
+    whole's.
+    """
     one, first, second = (results[key]["history"] for key in ("0-of-1", "0-of-2", "1-of-2"))
-    for (loss, _, t), (loss_0, _, t_0), (loss_1, _, t_1) in zip(one, first, second, strict=True):
+    for (loss, _, t), (loss_0, _, t_0), (loss_1, _, t_1) in zip(
+        one, first, second, strict=True
+    ):
         assert len(t) == 64
         assert torch.equal(torch.cat([t_0, t_1]), t)
         assert loss_0 != loss_1
@@ -54,12 +70,17 @@ def test_gradients_were_averaged(results):
 
 @pytest.mark.parametrize("which", ["net", "ema"])
 def test_two_processes_end_where_one_does(results, which):
-    """Both hold the same weights to the last bit; those of the single run differ by the order of its sums."""
+    """Both hold the same weights to the last bit; those of the single run differ by the order
+    of its sums.
+    """
     one, first, second = (results[key][which] for key in ("0-of-1", "0-of-2", "1-of-2"))
     start, whole = results["0-of-1"]["start"], 0.0
     for name, value in one.items():
         assert torch.equal(first[name], second[name])
-        moved, moved_by_two = value - start[name], first[name] - start[name]  # a few ten-thousandths: compare no less
+        moved, moved_by_two = (
+            value - start[name],
+            first[name] - start[name],
+        )  # a few ten-thousandths: compare no less
         assert (moved_by_two - moved).norm() <= 0.01 * moved.norm(), name
         whole += moved.square().sum().item()
     assert whole > 1e-6, "they have trained"

@@ -1,4 +1,6 @@
-"""Lesson 00's graders take a reader's own ways to write it (what every lesson's graders do: test_grader.py)."""
+"""Lesson 00's graders take a reader's own ways to write it (what every lesson's graders do:
+test_grader.py).
+"""
 
 import pytest
 import torch
@@ -12,16 +14,28 @@ def own(seed: int) -> torch.Generator:
 
 def test_bytes_by_readers():
     assert lesson.BYTES_TO_IMAGES(lambda b: b[:, None] / 255 * 2 - 1)
-    assert lesson.BYTES_TO_IMAGES(lambda b: torch.from_numpy(b.numpy().astype("float32") / 127.5 - 1).unsqueeze(1))
+    assert lesson.BYTES_TO_IMAGES(
+        lambda b: torch.from_numpy(b.numpy().astype("float32") / 127.5 - 1).unsqueeze(1)
+    )
     assert "NumPy" in lesson.BYTES_TO_IMAGES(lambda b: b.numpy()[:, None] / 127.5 - 1).text
-    assert "float32" in lesson.BYTES_TO_IMAGES(lambda b: torch.tensor(b.numpy()[:, None] / 127.5 - 1)).text
+    assert (
+        "float32"
+        in lesson.BYTES_TO_IMAGES(lambda b: torch.tensor(b.numpy()[:, None] / 127.5 - 1)).text
+    )
 
 
 def test_scale_by_readers():
     assert lesson.SCALE_EACH(lambda x, f: x * f.view(-1, 1, 1, 1))
     assert lesson.SCALE_EACH(lambda x, f: torch.einsum("bchw,b->bchw", x, f))
-    assert lesson.SCALE_EACH(lambda x, f: torch.stack([image * one for image, one in zip(x, f, strict=True)]))
-    assert "28 tensors" in lesson.SCALE_EACH(lambda x, f: [image * one for image, one in zip(x, f, strict=True)]).text
+    assert lesson.SCALE_EACH(
+        lambda x, f: torch.stack([image * one for image, one in zip(x, f, strict=True)])
+    )
+    assert (
+        "28 tensors"
+        in lesson.SCALE_EACH(
+            lambda x, f: [image * one for image, one in zip(x, f, strict=True)]
+        ).text
+    )
 
 
 def fork(x, seed):
@@ -48,12 +62,18 @@ KEPT = own(3)  # a generator that lives longer than the call
     ("attempt", "hint"),
     [
         (set_everyone_s, "everybody shares"),
-        (lambda x, seed: torch.randn(x.shape, generator=torch.manual_seed(seed)), "everybody shares"),
+        (
+            lambda x, seed: torch.randn(x.shape, generator=torch.manual_seed(seed)),
+            "everybody shares",
+        ),
         (lambda x, seed: set_everyone_s(x, seed + 1), "everybody shares"),
         (lambda x, seed: torch.randn(x.shape), "Two calls with the same seed"),
         (lambda x, seed: torch.randn_like(x), "Two calls with the same seed"),
         (lambda x, seed: torch.randn(x.shape, generator=KEPT), "Two calls with the same seed"),
-        (lambda x, seed: torch.randn(x.shape, generator=torch.Generator()), "never told the seed"),
+        (
+            lambda x, seed: torch.randn(x.shape, generator=torch.Generator()),
+            "never told the seed",
+        ),
         (lambda x, seed: torch.randn(x.shape, generator=own(seed + 1)), "with this seed"),
     ],
 )
@@ -70,10 +90,18 @@ def test_error_by_readers():
     assert lesson.ERROR_PER_IMAGE(
         lambda a, b: torch.stack([(x - y).square().mean() for x, y in zip(a, b, strict=True)])
     )
-    verdict = lesson.ERROR_PER_IMAGE(lambda a, b: [(x - y).square().mean() for x, y in zip(a, b, strict=True)])
-    assert verdict.text == "error_per_image returned a list of 4 tensors; torch.stack makes one tensor of them."
+    verdict = lesson.ERROR_PER_IMAGE(
+        lambda a, b: [(x - y).square().mean() for x, y in zip(a, b, strict=True)]
+    )
+    assert (
+        verdict.text
+        == "error_per_image returned a list of 4 tensors; torch.stack makes one tensor of "
+        "them."
+    )
 
 
-@pytest.mark.parametrize("exercise", [lesson.SCALE_EACH, lesson.ERROR_PER_IMAGE], ids=lambda e: e.name)
+@pytest.mark.parametrize(
+    "exercise", [lesson.SCALE_EACH, lesson.ERROR_PER_IMAGE], ids=lambda e: e.name
+)
 def test_coloured_images_are_among_the_cases(exercise):
     assert {case[0].shape[1] for case in exercise.cases} == {1, 3}

@@ -1,4 +1,6 @@
-"""Lesson 04's graders take a reader's own ways to write it (what every lesson's graders do: test_grader.py)."""
+"""Lesson 04's graders take a reader's own ways to write it (what every lesson's graders do:
+test_grader.py).
+"""
 
 import math
 
@@ -11,7 +13,8 @@ from course_lib.exercises import diffusion as lesson
 BUGGED = [number for number in lesson.BUGS if number != 1]
 
 
-# ---------------------------------------------------------------- a reader's own ways to write it
+# ---------------------------------------------------------------- a reader's own ways to write
+# it
 
 
 def test_schedule_by_a_loop():
@@ -19,19 +22,27 @@ def test_schedule_by_a_loop():
         alpha = [1.0]
         for b in beta.tolist():
             alpha.append(alpha[-1] * math.sqrt(1 - b))
-        return torch.tensor([alpha, [math.sqrt(max(1 - a * a, 0)) for a in alpha]], dtype=torch.float64)
+        return torch.tensor(
+            [alpha, [math.sqrt(max(1 - a * a, 0)) for a in alpha]], dtype=torch.float64
+        )
 
     assert lesson.SCHEDULE(by_loop)
-    alpha, sigma = lesson.SCHEDULE.solution(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
+    alpha, sigma = lesson.SCHEDULE.solution(
+        torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    )
     torch.testing.assert_close(alpha, Schedule.linear().alpha)
     torch.testing.assert_close(sigma, Schedule.linear().sigma)
 
 
 def by_hand(x_t, alpha, sigma, points, largest_first: bool):
-    """The denoiser point by point; without the largest exponent taken off first, all weights can underflow."""
+    """The denoiser point by point; without the largest exponent taken off first, all weights
+    can underflow.
+    """
     rows = []
     for x in x_t:
-        exponents = torch.stack([-(x - alpha * p).square().sum() / (2 * sigma**2) for p in points])
+        exponents = torch.stack(
+            [-(x - alpha * p).square().sum() / (2 * sigma**2) for p in points]
+        )
         w = torch.exp(exponents - exponents.max() if largest_first else exponents)
         rows.append((w[:, None] * points).sum(0) / w.sum())
     return torch.stack(rows)
@@ -41,18 +52,24 @@ def test_exact_denoiser_by_hand():
     assert lesson.DENOISER(lambda *case: by_hand(*case, largest_first=True))
 
     def in_float64(x_t, alpha, sigma, points):
-        return by_hand(x_t.double(), alpha, sigma, points.double(), largest_first=False).to(x_t.dtype)
+        return by_hand(x_t.double(), alpha, sigma, points.double(), largest_first=False).to(
+            x_t.dtype
+        )
 
     assert lesson.DENOISER(in_float64)
     schedule, points = Schedule.linear(), torch.randn(5, 2)
     x_t = torch.randn(3, 2)
     alpha, sigma = schedule.at(400, x_t)
     mine = lesson.DENOISER.solution(x_t, alpha, sigma, points)
-    torch.testing.assert_close(mine, points_denoiser(schedule, points)(x_t, 400)[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        mine, points_denoiser(schedule, points)(x_t, 400)[0], atol=1e-5, rtol=1e-5
+    )
 
 
 def test_exact_denoiser_that_underflows():
-    """Section 5 takes it to t = 20, where on a third of the plane all weights are 0 in float32."""
+    """Section 5 takes it to t = 20, where on a third of the plane all weights are 0 in
+    float32.
+    """
 
     def with_a_little_more(x_t, alpha, sigma, points):
         w = torch.exp(-(torch.cdist(x_t, alpha * points) ** 2) / (2 * sigma**2))
@@ -70,12 +87,18 @@ def test_schedule_in_two_parts_or_in_numpy():
         return alpha, sigma
 
     assert "a tuple of 2 tensors; torch.stack" in lesson.SCHEDULE(in_two).text
-    assert "torch.from_numpy" in lesson.SCHEDULE(lambda beta: lesson.SCHEDULE.solution(beta).numpy()).text
+    assert (
+        "torch.from_numpy"
+        in lesson.SCHEDULE(lambda beta: lesson.SCHEDULE.solution(beta).numpy()).text
+    )
 
 
 def test_paths_as_a_list():
     for exercise in (lesson.CARVE, lesson.HEUN):
-        assert "a list of 5 tensors; torch.stack" in exercise(lambda *case, e=exercise: list(e.solution(*case))).text
+        assert (
+            "a list of 5 tensors; torch.stack"
+            in exercise(lambda *case, e=exercise: list(e.solution(*case))).text
+        )
 
 
 def test_a_second_look_put_together_is_ddim():
@@ -94,7 +117,10 @@ def test_a_second_look_put_together_is_ddim():
 
     verdict = lesson.HEUN(put_together)
     assert verdict.state == "wrong"
-    assert "holds for the second look as well" in verdict.text and "*movement* from x_t" in verdict.text
+    assert (
+        "holds for the second look as well" in verdict.text
+        and "*movement* from x_t" in verdict.text
+    )
 
 
 @pytest.mark.parametrize("name", ["CARVE", "HEUN"])
@@ -109,7 +135,11 @@ def test_samplers_by_hand(name):
     def heun(denoise, schedule, x, times):
         path = [x]
         for t, s in zip(times, times[1:], strict=False):
-            x, da, ds = path[-1], schedule.alpha[s] - schedule.alpha[t], schedule.sigma[s] - schedule.sigma[t]
+            x, da, ds = (
+                path[-1],
+                schedule.alpha[s] - schedule.alpha[t],
+                schedule.sigma[s] - schedule.sigma[t],
+            )
             x0, eps = denoise(x, t)
             ahead = x + da * x0 + ds * eps
             if s > 0:
@@ -135,7 +165,9 @@ def test_carving_a_normal_is_a_product():
     x, times = torch.randn(4, 1, dtype=torch.float64), schedule.times(4)
     factor = 1.0
     for t, s in zip(times[:-1], times[1:], strict=True):
-        (a_t, s_t), (a_s, s_s) = ((schedule.alpha[k].item(), schedule.sigma[k].item()) for k in (t, s))
+        (a_t, s_t), (a_s, s_s) = (
+            (schedule.alpha[k].item(), schedule.sigma[k].item()) for k in (t, s)
+        )
         factor *= (a_s * a_t * std**2 + s_s * s_t) / (a_t**2 * std**2 + s_t**2)
     end = lesson.carve(gaussian_denoiser(schedule, mean, std), schedule, x, times)[-1]
     torch.testing.assert_close(end, mean + factor * (x - schedule.alpha[-1] * mean))
@@ -145,7 +177,9 @@ def test_carving_a_normal_is_a_product():
 def test_variance_has_the_two_known_ends(std, bound):
     schedule = Schedule.linear()
     _, _, small, large = lesson._posterior(schedule, 600, 500)
-    assert lesson.right_variance(schedule, 600, 500, std) == pytest.approx({"small": small, "large": large}[bound])
+    assert lesson.right_variance(schedule, 600, 500, std) == pytest.approx(
+        {"small": small, "large": large}[bound]
+    )
 
 
 # ---------------------------------------------------------------- the gallery
@@ -165,7 +199,11 @@ def test_gallery_names_the_moment():
     first = next(iter(lesson.GALLERY.key))
     verdict = lesson.GALLERY({**lesson.GALLERY.key, first: 2})
     assert verdict.state == "wrong"
-    assert verdict.text.startswith("7 of 8 right") and lesson.BUGS[2].sign in verdict.text and "mean" in verdict.text
+    assert (
+        verdict.text.startswith("7 of 8 right")
+        and lesson.BUGS[2].sign in verdict.text
+        and "mean" in verdict.text
+    )
     assert "no line" in lesson.GALLERY({**lesson.GALLERY.key, first: 9}).text
 
 
@@ -182,8 +220,12 @@ def test_right_sampler_has_the_right_moments():
 SIGNS = {
     2: lambda m: m["mean"] > 1,
     3: lambda m: m["mode width"] < 0.6 and m["centre"] > 2,
-    4: lambda m: m["mode width"] > 1.3 and abs(m["spread"] - 1) < 0.05 and abs(m["centre"] - 1) < 0.2,
-    5: lambda m: m["centre"] > 1.7 and abs(m["mode width"] - 1) < 0.15 and m["correlation"] < 0.5,
+    4: lambda m: (
+        m["mode width"] > 1.3 and abs(m["spread"] - 1) < 0.05 and abs(m["centre"] - 1) < 0.2
+    ),
+    5: lambda m: (
+        m["centre"] > 1.7 and abs(m["mode width"] - 1) < 0.15 and m["correlation"] < 0.5
+    ),
     6: lambda m: m["spread"] < 0.75 and m["mode width"] > 0.6,
     7: lambda m: m["correlation"] > 0.99,
     8: lambda m: m["spread"] > 1.2 and m["centre"] < 0.2,
@@ -199,5 +241,7 @@ def test_each_bug_shows_its_sign(bug, seed):
 
 @pytest.mark.parametrize("bug", BUGGED)
 def test_each_sign_belongs_to_one_bug(bug):
-    others = [lesson.moments(lesson.broken_sampler(other)) for other in lesson.BUGS if other != bug]
+    others = [
+        lesson.moments(lesson.broken_sampler(other)) for other in lesson.BUGS if other != bug
+    ]
     assert not any(SIGNS[bug](found) for found in others)

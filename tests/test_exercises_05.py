@@ -1,4 +1,6 @@
-"""Lesson 05's graders against other ways to say the same (what every lesson's graders do: test_grader.py)."""
+"""Lesson 05's graders against other ways to say the same (what every lesson's graders do:
+test_grader.py).
+"""
 
 import math
 
@@ -26,7 +28,9 @@ def test_floor_is_the_exact_denoiser_s_error():
 def test_embedding_is_the_formula():
     def by_hand(t, dim):
         rates = [10_000.0 ** (-j / (dim // 2)) for j in range(dim // 2)]
-        return torch.tensor([[f(float(n) * r) for f in (math.cos, math.sin) for r in rates] for n in t])
+        return torch.tensor(
+            [[f(float(n) * r) for f in (math.cos, math.sin) for r in rates] for n in t]
+        )
 
     assert lesson.TIME_EMBEDDING(by_hand)
     assert lesson.TIME_EMBEDDING.solution is time_embedding
@@ -34,10 +38,17 @@ def test_embedding_is_the_formula():
 
 def test_loss_is_algorithm_1():
     alpha, sigma, x0, t, eps = lesson._CASE
-    mine = lesson.NOISE_LOSS.solution(lambda x_t, t: torch.zeros_like(x_t), alpha, sigma, x0, t, eps)
+    mine = lesson.NOISE_LOSS.solution(
+        lambda x_t, t: torch.zeros_like(x_t), alpha, sigma, x0, t, eps
+    )
     torch.testing.assert_close(mine, torch.stack([e.square().sum() / 16 for e in eps]))
     perfect = lesson.NOISE_LOSS.solution(
-        lambda x_t, t: (x_t - alpha[t, None, None, None] * x0) / sigma[t, None, None, None], alpha, sigma, x0, t, eps
+        lambda x_t, t: (x_t - alpha[t, None, None, None] * x0) / sigma[t, None, None, None],
+        alpha,
+        sigma,
+        x0,
+        t,
+        eps,
     )
     assert perfect.max() < 1e-10
 
@@ -58,7 +69,9 @@ def test_loss_lets_gradients_through():
         lambda *case: torch.stack(per_image(*case)).detach(),
         lambda *case: torch.from_numpy(torch.stack(per_image(*case)).numpy()),
         torch.no_grad()(lesson.NOISE_LOSS.solution),
-        lambda predict, *case: lesson.NOISE_LOSS.solution(lambda *a: predict(*a).detach(), *case),
+        lambda predict, *case: lesson.NOISE_LOSS.solution(
+            lambda *a: predict(*a).detach(), *case
+        ),
     ]
     for attempt in blind:
         verdict = lesson.NOISE_LOSS(attempt)
@@ -68,7 +81,10 @@ def test_loss_lets_gradients_through():
 
 def test_embedding_takes_what_is_no_integer():
     """The one-pixel net has its greys embedded, too: a table looked up by t would stop there."""
-    assert lesson.TIME_EMBEDDING(lambda t, dim: time_embedding(torch.arange(1001), dim)[t]).state == "wrong"
+    assert (
+        lesson.TIME_EMBEDDING(lambda t, dim: time_embedding(torch.arange(1001), dim)[t]).state
+        == "wrong"
+    )
 
 
 def test_drop_is_the_recipe_s():
@@ -84,12 +100,18 @@ def test_reverse_step_is_the_library_s_posterior(t, s):
     x_t, eps, z = (torch.randn(2, 1, 4, 4, dtype=torch.float64) for _ in range(3))
     x0 = (x_t - plan.sigma[t] * eps) / plan.alpha[t]
     c_t, c_0, small, _ = _posterior(plan, t, s)
-    mine = lesson.REVERSE_STEP.solution(x_t, eps, z, plan.alpha[t].item() ** 2, plan.alpha[s].item() ** 2)
-    torch.testing.assert_close(mine, c_t * x_t + c_0 * x0 + small**0.5 * z, rtol=1e-9, atol=1e-9)
+    mine = lesson.REVERSE_STEP.solution(
+        x_t, eps, z, plan.alpha[t].item() ** 2, plan.alpha[s].item() ** 2
+    )
+    torch.testing.assert_close(
+        mine, c_t * x_t + c_0 * x0 + small**0.5 * z, rtol=1e-9, atol=1e-9
+    )
 
 
 def test_drop_by_a_float_mask():
-    verdict = lesson.DROP_LABELS(lambda labels, null, u: (u < 0.1).float() * null + (u >= 0.1).float() * labels)
+    verdict = lesson.DROP_LABELS(
+        lambda labels, null, u: (u < 0.1).float() * null + (u >= 0.1).float() * labels
+    )
     assert verdict.state == "wrong"
     assert "integers" in verdict.text
     assert lesson.DROP_LABELS(lambda labels, null, u: labels.masked_fill(u < 0.1, null))

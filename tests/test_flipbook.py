@@ -1,4 +1,6 @@
-"""The flipbook without a browser: its sheets, its three surfaces, and what it says to what it can't show."""
+"""The flipbook without a browser: its sheets, its three surfaces, and what it says to what it
+can't show.
+"""
 
 import base64
 import html
@@ -17,7 +19,9 @@ from PIL import Image
 from course_lib.widgets import Flipbook
 from course_lib.widgets.flipbook import pack_frames
 
-GREYS = [np.full((30, 50), 5 * level, np.uint8) for level in range(40)]  # multiples of five: exact when packed
+GREYS = [
+    np.full((30, 50), 5 * level, np.uint8) for level in range(40)
+]  # multiples of five: exact when packed
 
 
 def plot(value: float, size=(6.4, 2.8), dpi=100) -> Figure:
@@ -34,12 +38,16 @@ def photograph(shift: int) -> np.ndarray:
     """Smooth colours with grain, uint8 [120, 160, 3]."""
     y, x = np.mgrid[:120, :160] + shift
     colours = 128 + 90 * np.sin(np.stack([x / 17, y / 23, (x + y) / 31], -1))
-    return np.clip(colours + np.random.default_rng(shift).normal(0, 6, colours.shape), 0, 255).astype(np.uint8)
+    return np.clip(
+        colours + np.random.default_rng(shift).normal(0, 6, colours.shape), 0, 255
+    ).astype(np.uint8)
 
 
 def unpack(sheets: list[bytes], height: int) -> list[np.ndarray]:
     """The frames of a flipbook's sheets again, uint8 [H, W, 3]."""
-    pixels = np.concatenate([np.asarray(Image.open(io.BytesIO(sheet)).convert("RGB")) for sheet in sheets])
+    pixels = np.concatenate(
+        [np.asarray(Image.open(io.BytesIO(sheet)).convert("RGB")) for sheet in sheets]
+    )
     return list(pixels.reshape(-1, height, *pixels.shape[1:]))
 
 
@@ -53,9 +61,15 @@ def test_the_bundle_has_three_surfaces():
 
 def test_the_page_asks_for_nothing():
     page = Flipbook(GREYS, range(40)).page()
-    assert page in html.unescape(Flipbook(GREYS, range(40))._repr_mimebundle_()[0]["text/html"])
-    assert set(re.findall(r"https?://[^\"' ]+", page)) == {"http://www.w3.org/2000/svg"}, "a name, not an address"
-    assert not re.search(r"^\s*import\b|\bimport\(|\bfetch\(|<link|\ssrc=|@import|url\(", page, re.MULTILINE)
+    assert page in html.unescape(
+        Flipbook(GREYS, range(40))._repr_mimebundle_()[0]["text/html"]
+    )
+    assert set(re.findall(r"https?://[^\"' ]+", page)) == {"http://www.w3.org/2000/svg"}, (
+        "a name, not an address"
+    )
+    assert not re.search(
+        r"^\s*import\b|\bimport\(|\bfetch\(|<link|\ssrc=|@import|url\(", page, re.MULTILINE
+    )
 
 
 def test_words_can_not_end_the_script():
@@ -88,7 +102,10 @@ def test_photographs_are_packed_with_a_loss():
     book, exact = (Flipbook(frames, range(6), quality=quality) for quality in (80, "lossless"))
     assert sum(map(len, book._sheets)) < 0.3 * sum(map(len, exact._sheets))
     assert all((a == b).all() for a, b in zip(unpack(exact._sheets, 120), frames, strict=True))
-    errors = [np.abs(a.astype(int) - b).mean() for a, b in zip(unpack(book._sheets, 120), frames, strict=True)]
+    errors = [
+        np.abs(a.astype(int) - b).mean()
+        for a, b in zip(unpack(book._sheets, 120), frames, strict=True)
+    ]
     assert max(errors) < 8
 
 
@@ -102,7 +119,10 @@ def test_frames_go_to_sheets_in_order():
 def test_all_kinds_of_frames():
     clear = Image.new("RGBA", (50, 30), (0, 0, 0, 0))
     kinds = [GREYS[3], np.stack([GREYS[3]] * 3, -1), Image.fromarray(GREYS[3]), clear]
-    levels = [int(frame[0, 0, 0]) for frame in unpack(Flipbook(kinds, "abcd", quality="lossless")._sheets, 30)]
+    levels = [
+        int(frame[0, 0, 0])
+        for frame in unpack(Flipbook(kinds, "abcd", quality="lossless")._sheets, 30)
+    ]
     assert levels == [15, 15, 15, 255], "what is transparent is white"
 
 
@@ -110,7 +130,9 @@ def test_figures_are_closed_and_keep_their_size():
     figures = [pyplot.figure(figsize=(3, 2), dpi=200) for _ in range(2)]
     book = Flipbook(figures, [1, 2])
     assert pyplot.get_fignums() == []
-    assert [book._spec[key] for key in ("width", "height", "shown")] == [600, 400, 300], "sharper, not larger"
+    assert [book._spec[key] for key in ("width", "height", "shown")] == [600, 400, 300], (
+        "sharper, not larger"
+    )
     assert Flipbook([Figure(figsize=(9, 4), dpi=80)], [0])._spec["shown"] == 720
 
 
@@ -143,7 +165,10 @@ def test_of_draws_each_value_once():
     assert drawn == [3, 1, 2] and book.value == 3
 
 
-@pytest.mark.parametrize("size, count, shape", [((50, 30), 40, (2, 2)), ((30, 30), 40, (5, 1)), ((50, 30), 1, (1, 1))])
+@pytest.mark.parametrize(
+    "size, count, shape",
+    [((50, 30), 40, (2, 2)), ((30, 30), 40, (5, 1)), ((50, 30), 1, (1, 1))],
+)
 def test_the_still_shows_four_wide_or_five_other_pictures(size, count, shape):
     frames = [Image.new("RGB", size, (200, 5 * i, 0)) for i in range(count)]
     still = np.asarray(Flipbook(frames, range(count), label="λ").still()).astype(int)
@@ -168,9 +193,15 @@ def test_the_still_shows_four_wide_or_five_other_pictures(size, count, shape):
             [np.zeros((3, 4))],
             [1],
             {},
-            "Frame 0 is an array of float64 [3, 4], but it must be uint8, [H, W] or [H, W, 3].",
+            "Frame 0 is an array of float64 [3, 4], but it must be uint8, [H, W] or [H, W, "
+            "3].",
         ),
-        ([None], [1], {}, "Frame 0 is a NoneType, but it must be a PIL image, a uint8 array or a figure."),
+        (
+            [None],
+            [1],
+            {},
+            "Frame 0 is a NoneType, but it must be a PIL image, a uint8 array or a figure.",
+        ),
         (GREYS[:1], [1], {"start": 1}, "start is the number of a frame, -1 to 0 here, not 1."),
         (
             GREYS[:2],
@@ -188,5 +219,8 @@ def test_what_can_not_be_shown_gets_one_sentence(frames, values, options, senten
 
 
 def test_the_package_imports_nothing_until_asked():
-    script = "import sys, course_lib.widgets; assert not {'matplotlib', 'anywidget', 'PIL'} & set(sys.modules)"
+    script = (
+        "import sys, course_lib.widgets; assert not {'matplotlib', 'anywidget', 'PIL'} "
+        "& set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", script], check=True)

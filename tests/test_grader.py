@@ -1,4 +1,6 @@
-"""Graders: right, wrong with the hint that fits, wrong in an unforeseen way, and stubs that await their reader."""
+"""Graders: right, wrong with the hint that fits, wrong in an unforeseen way, and stubs that
+await their reader.
+"""
 
 import importlib
 import pkgutil
@@ -59,7 +61,10 @@ def stub_with_a_note(side, scale):
 def test_stubs_await_their_reader(attempt):
     verdict = SQUARE(attempt)
     assert verdict.state == "awaits"
-    assert verdict.text == "area awaits its reader: write the stub above, then run both cells again."
+    assert (
+        verdict.text
+        == "area awaits its reader: write the stub above, then run both cells again."
+    )
     assert not verdict
     assert repr(verdict).startswith("… ")
 
@@ -67,7 +72,10 @@ def test_stubs_await_their_reader(attempt):
 def test_pytorch_s_not_implemented_is_no_stub():
     verdict = SQUARE(lambda side, scale: torch.softmax(torch.tensor([1, 2]), dim=0))
     assert verdict.state == "wrong"
-    assert verdict.text.startswith("area stopped with NotImplementedError: ") and "'Long'" in verdict.text
+    assert (
+        verdict.text.startswith("area stopped with NotImplementedError: ")
+        and "'Long'" in verdict.text
+    )
 
 
 def test_errors_of_the_reader_are_told_in_a_line():
@@ -80,19 +88,29 @@ def test_errors_of_the_reader_are_told_in_a_line():
 
 KINDS = {
     "area returned nothing: is `return` missing?": lambda side, scale: None,
-    "area returned a tuple of 2 tensors; torch.stack makes one tensor of them.": lambda side, scale: (side, side),
-    "area returned a list of 3 tensors; torch.stack makes one tensor of them.": lambda side, scale: [side] * 3,
-    "area returned a list of 1 tensor; torch.stack makes one tensor of them.": lambda side, scale: [side],
+    "area returned a tuple of 2 tensors; torch.stack makes one tensor of them.": lambda side, scale: (
+        side,
+        side,
+    ),
+    "area returned a list of 3 tensors; torch.stack makes one tensor of them.": lambda side, scale: (
+        [side] * 3
+    ),
+    "area returned a list of 1 tensor; torch.stack makes one tensor of them.": lambda side, scale: [
+        side
+    ],
     "area returned a list; torch.tensor makes a tensor of it, and the cells below need one.": (
         lambda side, scale: (scale * side**2).tolist()
     ),
-    "area returned a NumPy array; torch.from_numpy makes a tensor of it, and the cells below need one.": (
-        lambda side, scale: (scale * side**2).numpy()
+    "area returned a NumPy array; torch.from_numpy makes a tensor of it, and the cells below "
+    "need one.": (lambda side, scale: (scale * side**2).numpy()),
+    "area returned a plain number; it should be a tensor of shape (3,).": lambda side, scale: (
+        1.5
     ),
-    "area returned a plain number; it should be a tensor of shape (3,).": lambda side, scale: 1.5,
     "area returned a str; it should be a tensor of shape (3,).": lambda side, scale: "text",
     "area returned a list; it should be a tensor of shape (3,).": lambda side, scale: [],
-    "area returned a generator; it should be a tensor of shape (3,).": lambda side, scale: (s for s in side),
+    "area returned a generator; it should be a tensor of shape (3,).": lambda side, scale: (
+        s for s in side
+    ),
 }
 
 
@@ -102,7 +120,9 @@ def test_what_is_no_tensor_is_named(text, attempt):
 
 
 def test_a_return_may_be_missing_in_one_branch():
-    assert SQUARE(lambda side, scale: scale * side**2 if scale == 2 else None).text == next(iter(KINDS))
+    assert SQUARE(lambda side, scale: scale * side**2 if scale == 2 else None).text == next(
+        iter(KINDS)
+    )
 
 
 def test_a_number_may_be_any_number():
@@ -110,15 +130,24 @@ def test_a_number_may_be_any_number():
     for kind in (float, torch.tensor, np.float32, np.float64):
         assert exercise(lambda n, kind=kind: kind(n / 2))
     assert exercise(lambda n: torch.tensor(n / 2, requires_grad=True))
-    assert exercise(lambda n: [n / 2]) == Verdict("wrong", "half returned a list; it should be a number.")
-    assert exercise(lambda n: (torch.tensor(n / 2),)).text == "half returned a tuple; it should be a number."
-    assert exercise(lambda n: torch.tensor([n / 2])).text == "half returned shape (1,); it should be ()."
+    assert exercise(lambda n: [n / 2]) == Verdict(
+        "wrong", "half returned a list; it should be a number."
+    )
+    assert (
+        exercise(lambda n: (torch.tensor(n / 2),)).text
+        == "half returned a tuple; it should be a number."
+    )
+    assert (
+        exercise(lambda n: torch.tensor([n / 2])).text
+        == "half returned shape (1,); it should be ()."
+    )
 
 
 def test_the_unforeseen_is_measured():
     verdict = SQUARE(lambda side, scale: scale * side**2 + 0.25)
     assert verdict == Verdict(
-        "wrong", "area is off by up to 0.25 (with 2): compare each factor with the equation above."
+        "wrong",
+        "area is off by up to 0.25 (with 2): compare each factor with the equation above.",
     )
     verdict = SQUARE(lambda side, scale: (scale * side**2).sum())
     assert verdict == Verdict("wrong", "area returned shape (); it should be (3,).")
@@ -127,27 +156,42 @@ def test_the_unforeseen_is_measured():
 
 
 def test_nan_is_named_and_can_be_a_wrong_turn():
-    quotient = Exercise("quotient", lambda a, b: a / (b + 1), [(torch.ones(2), 2), (torch.zeros(2), 0)])
+    quotient = Exercise(
+        "quotient", lambda a, b: a / (b + 1), [(torch.ones(2), 2), (torch.zeros(2), 0)]
+    )
     verdict = quotient(lambda a, b: a / (b + 1) * (a / a))
     assert verdict.text.startswith("quotient gives nan (with 0): ")
-    known = replace(quotient, wrong_turns=[(lambda a, b: a / (b + 1) * (a / a), "Don't divide by a.")])
+    known = replace(
+        quotient, wrong_turns=[(lambda a, b: a / (b + 1) * (a / a), "Don't divide by a.")]
+    )
     assert known(lambda a, b: a / a / (b + 1)) == Verdict("wrong", "Don't divide by a.")
 
 
 def test_a_dtype_counts_where_later_cells_need_it():
     strict = replace(SQUARE, dtype_hint="Stay in float32.")
     assert strict(lambda side, scale: scale * side**2)
-    assert strict(lambda side, scale: scale * side.double() ** 2) == Verdict("wrong", "Stay in float32.")
-    assert strict(lambda side, scale: scale * side.double()).text == "The side is not squared."  # values come first
-    count = Exercise("count", lambda a: a + 1, [(torch.tensor([1, 2]),)], dtype_hint="Count in integers.")
+    assert strict(lambda side, scale: scale * side.double() ** 2) == Verdict(
+        "wrong", "Stay in float32."
+    )
+    assert (
+        strict(lambda side, scale: scale * side.double()).text == "The side is not squared."
+    )  # values come first
+    count = Exercise(
+        "count", lambda a: a + 1, [(torch.tensor([1, 2]),)], dtype_hint="Count in integers."
+    )
     assert count(lambda a: a.int() + 1)
     assert count(lambda a: a + 1.0) == Verdict("wrong", "Count in integers.")
 
 
 def test_habits_are_looked_at_where_the_values_are_not_known_to_be_wrong():
     calls = []
-    careful = replace(SQUARE, habits=[(lambda attempt: calls.append(attempt) or True, "A habit.")])
-    right, odd = (lambda side, scale: scale * side**2), (lambda side, scale: scale * side**2 + 0.25)
+    careful = replace(
+        SQUARE, habits=[(lambda attempt: calls.append(attempt) or True, "A habit.")]
+    )
+    right, odd = (
+        (lambda side, scale: scale * side**2),
+        (lambda side, scale: scale * side**2 + 0.25),
+    )
     assert careful(right) == careful(odd) == Verdict("wrong", "A habit.")
     assert calls == [right, odd]
     assert careful(SQUARE.wrong_turns[0][0]).text == "The side is not squared."
@@ -158,12 +202,18 @@ def test_habits_are_looked_at_where_the_values_are_not_known_to_be_wrong():
 
 def test_a_known_error_gets_its_hint():
     telling = replace(SQUARE, known_errors=[("Boolean value of Tensor", "No `if` here.")])
-    assert telling(lambda side, scale: side if side > 0 else -side) == Verdict("wrong", "No `if` here.")
-    assert telling(lambda side, scale: side @ torch.zeros(7)).text.startswith("area stopped with RuntimeError: ")
+    assert telling(lambda side, scale: side if side > 0 else -side) == Verdict(
+        "wrong", "No `if` here."
+    )
+    assert telling(lambda side, scale: side @ torch.zeros(7)).text.startswith(
+        "area stopped with RuntimeError: "
+    )
 
 
 def test_advice_ends_the_line_of_the_unforeseen():
-    verdict = replace(SQUARE, advice="count the squares")(lambda side, scale: scale * side**2 + 0.25)
+    verdict = replace(SQUARE, advice="count the squares")(
+        lambda side, scale: scale * side**2 + 0.25
+    )
     assert verdict.text == "area is off by up to 0.25 (with 2): count the squares."
 
 
@@ -200,7 +250,11 @@ def test_or_library(capsys):
     assert SQUARE.or_library(attempt) is attempt
     assert SQUARE.or_library(stub) is SQUARE.solution
     assert capsys.readouterr().out == ""  # a right one and a stub need no word
-    for wrong in (lambda side, scale: side, lambda side, scale: None, lambda side, scale: side @ torch.zeros(7)):
+    for wrong in (
+        lambda side, scale: side,
+        lambda side, scale: None,
+        lambda side, scale: side @ torch.zeros(7),
+    ):
         assert SQUARE.or_library(wrong) is SQUARE.solution
         out = capsys.readouterr().out
         assert out.startswith("area: ") and "library's version" in out and out.count("\n") == 1
@@ -222,14 +276,20 @@ def lessons_exercises() -> dict[str, Exercise]:
     found = {}
     for info in pkgutil.iter_modules(course_lib.exercises.__path__):
         module = importlib.import_module(f"course_lib.exercises.{info.name}")
-        found |= {f"{info.name}.{key}": value for key, value in vars(module).items() if isinstance(value, Exercise)}
+        found |= {
+            f"{info.name}.{key}": value
+            for key, value in vars(module).items()
+            if isinstance(value, Exercise)
+        }
     return found
 
 
 EXERCISES = lessons_exercises()
 
 
-TURNS = [(name, i) for name, exercise in EXERCISES.items() for i in range(len(exercise.wrong_turns))]
+TURNS = [
+    (name, i) for name, exercise in EXERCISES.items() for i in range(len(exercise.wrong_turns))
+]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
@@ -253,14 +313,20 @@ def test_a_lesson_s_stub_awaits_its_reader(exercise):
 
     verdict = exercise(stub)
     assert verdict.state == "awaits"
-    assert verdict.text == f"{exercise.name} awaits its reader: write the stub above, then run both cells again."
+    assert (
+        verdict.text
+        == f"{exercise.name} awaits its reader: write the stub above, then run both cells "
+        "again."
+    )
     assert exercise.or_library(stub) is exercise.solution
 
 
 @pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 def test_a_missing_return_is_named_in_a_lesson(exercise):
     verdict = exercise(lambda *arguments: None)
-    assert verdict == Verdict("wrong", f"{exercise.name} returned nothing: is `return` missing?")
+    assert verdict == Verdict(
+        "wrong", f"{exercise.name} returned nothing: is `return` missing?"
+    )
 
 
 # where an answer in another dtype, right in value, would stop a later cell
@@ -274,7 +340,9 @@ def test_which_lessons_mind_the_dtype():
 
 @pytest.mark.parametrize("exercise", STRICT.values(), ids=STRICT)
 def test_a_dtype_that_would_stop_a_later_cell_gets_its_hint(exercise):
-    assert exercise(lambda *case: exercise.solution(*case).double()) == Verdict("wrong", exercise.dtype_hint)
+    assert exercise(lambda *case: exercise.solution(*case).double()) == Verdict(
+        "wrong", exercise.dtype_hint
+    )
 
 
 LOOSE = {name: exercise for name, exercise in EXERCISES.items() if not exercise.dtype_hint}

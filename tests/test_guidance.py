@@ -1,4 +1,6 @@
-"""Guidance and clipping: their ends are exact, between and beyond them they are the straight line."""
+"""Guidance and clipping: their ends are exact, between and beyond them they are the straight
+line.
+"""
 
 import pytest
 import torch
@@ -44,9 +46,18 @@ def x_t():
 COND = torch.tensor([0, 1, 0, 1, 1, 0])
 
 
-@pytest.mark.parametrize("t", [1, 500, 1000, torch.tensor([1, 5, 50, 500, 900, 1000])], ids=["1", "500", "T", "each"])
+@pytest.mark.parametrize(
+    "t",
+    [1, 500, 1000, torch.tensor([1, 5, 50, 500, 900, 1000])],
+    ids=["1", "500", "T", "each"],
+)
 def test_the_ends_are_exact(denoise, x_t, t):
-    for scale, cond in ((0, torch.full_like(COND, NULL)), (1, COND), (0.0, torch.full_like(COND, NULL)), (1.0, COND)):
+    for scale, cond in (
+        (0, torch.full_like(COND, NULL)),
+        (1, COND),
+        (0.0, torch.full_like(COND, NULL)),
+        (1.0, COND),
+    ):
         noted, conds = counted(denoise)
         found, expected = guided(noted, NULL, scale)(x_t, t, COND), denoise(x_t, t, cond)
         for a, b in zip(found, expected, strict=True):
@@ -88,8 +99,12 @@ def test_the_answers_still_make_up_x_t(x_t):
 def test_a_whole_run_at_the_ends(denoise, x_t):
     schedule = Schedule.linear()
     for scale, cond in ((0, torch.full_like(COND, NULL)), (1, COND)):
-        found = final(sample_ddim(guided(denoise, NULL, scale), schedule, x_t, schedule.times(10), COND))
-        assert torch.equal(found, final(sample_ddim(denoise, schedule, x_t, schedule.times(10), cond)))
+        found = final(
+            sample_ddim(guided(denoise, NULL, scale), schedule, x_t, schedule.times(10), COND)
+        )
+        assert torch.equal(
+            found, final(sample_ddim(denoise, schedule, x_t, schedule.times(10), cond))
+        )
 
 
 @pytest.mark.parametrize(("scale", "calls"), [(0, 10), (1, 10), (3, 20)])
@@ -108,17 +123,25 @@ def test_gaussians_of_equal_spread_are_guided_to_a_gaussian():
     schedule, s, w = Schedule.cosine(), 0.5, 2.5
 
     def denoise(x_t, t, cond):
-        return gaussian_denoiser(schedule, torch.where(cond == 1, 1.0, -0.25).double()[:, None], s)(x_t, t)
+        return gaussian_denoiser(
+            schedule, torch.where(cond == 1, 1.0, -0.25).double()[:, None], s
+        )(x_t, t)
 
     x, cond = torch.randn(50, 1, dtype=torch.float64), torch.ones(50, dtype=torch.int64)
     found = final(sample_ddim(guided(denoise, 0, w), schedule, x, schedule.times(100), cond))
-    expected = final(sample_ddim(gaussian_denoiser(schedule, -0.25 + w * 1.25, s), schedule, x, schedule.times(100)))
+    expected = final(
+        sample_ddim(
+            gaussian_denoiser(schedule, -0.25 + w * 1.25, s), schedule, x, schedule.times(100)
+        )
+    )
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("scale", [0, 1, 0.5, 2.5])
 def test_autoguidance_is_on_the_line_and_exact_at_its_ends(denoise, x_t, scale):
-    """Scale 0 is the weaker model and 1 the better one, each by itself; elsewhere both are called once."""
+    """Scale 0 is the weaker model and 1 the better one, each by itself; elsewhere both are
+    called once.
+    """
     weak = mixture_denoiser(FULL["cosine"], MEANS, 2 * STD, WEIGHTS, LABELS)
     (noted, conds), (weak_noted, weak_conds) = counted(denoise), counted(weak)
     found = autoguided(noted, weak_noted, scale)(x_t, 400, COND)
@@ -130,16 +153,22 @@ def test_autoguidance_is_on_the_line_and_exact_at_its_ends(denoise, x_t, scale):
 
 
 def test_autoguidance_removes_an_error_that_the_weaker_model_makes_twice_as_large():
-    """What it is for: a mean off by d, and by 2 d in the weaker model, is right at scale 2; no condition is needed."""
+    """What it is for: a mean off by d, and by 2 d in the weaker model, is right at scale 2; no
+    condition is needed.
+    """
     schedule, mean, off, s = Schedule.cosine(), 0.5, 0.2, 0.3
     exact, better, weaker = (gaussian_denoiser(schedule, mean + k * off, s) for k in (0, 1, 2))
     x = torch.randn(50, 1, dtype=torch.float64)
     found = final(sample_ddim(autoguided(better, weaker, 2), schedule, x, schedule.times(50)))
-    torch.testing.assert_close(found, final(sample_ddim(exact, schedule, x, schedule.times(50))), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        found, final(sample_ddim(exact, schedule, x, schedule.times(50))), rtol=0, atol=1e-10
+    )
 
 
 def test_the_null_condition_may_be_a_tensor():
-    """A text's condition is a tensor: the null prompt's embedding expands to the batch, in its dtype."""
+    """A text's condition is a tensor: the null prompt's embedding expands to the batch, in its
+    dtype.
+    """
     null, seen = torch.zeros(1, 7, 4), []
 
     def denoise(x_t, t, cond):
@@ -178,7 +207,9 @@ def test_clipped_keeps_the_image_in_range_and_the_noise_consistent(schedule):
 def test_clipped_changes_nothing_inside():
     schedule, x_t = Schedule.linear(), torch.randn(5, 2, dtype=torch.float64)
     denoise = mixture_denoiser(schedule, MEANS / 2, 0.1)
-    for one, other in zip(clipped(denoise, schedule)(x_t, 600), denoise(x_t, 600), strict=True):
+    for one, other in zip(
+        clipped(denoise, schedule)(x_t, 600), denoise(x_t, 600), strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
     low, _ = clipped(denoise, schedule, low=0.0, high=0.25)(x_t, 600)
     assert low.min() >= 0

@@ -1,4 +1,6 @@
-"""The launcher's decisions, with pip and the environment's Python played by stand-ins: nothing is installed here."""
+"""The launcher's decisions, with pip and the environment's Python played by stand-ins: nothing
+is installed here.
+"""
 
 import ast
 import contextlib
@@ -25,7 +27,9 @@ PINS = ("requirements.txt", "constraints.txt", "requirements-test.txt")
 
 @pytest.fixture
 def course(tmp_path, monkeypatch):
-    """A fresh copy of the launcher's module whose checkout is an empty folder with two requirements files."""
+    """A fresh copy of the launcher's module whose checkout is an empty folder with two
+    requirements files.
+    """
     spec = importlib.util.spec_from_file_location("course_under_test", ROOT / "course.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -40,7 +44,9 @@ def course(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pip(course, tmp_path, monkeypatch):
-    """A stand-in for pip and for `python -m venv`; `.calls` counts, `.log` and `.code` are what the next run gives."""
+    """A stand-in for pip and for `python -m venv`; `.calls` counts, `.log` and `.code` are
+    what the next run gives.
+    """
     venv = tmp_path / ".venv"
     site = venv / "lib" / "site-packages"
     state = namedtuple("Pip", "calls answer")([], {"log": "", "code": 0, "raises": None})
@@ -64,7 +70,9 @@ def pip(course, tmp_path, monkeypatch):
             (venv / "pyvenv.cfg").touch()
         elif not site.exists():
             raise FileNotFoundError(command[0])
-        return subprocess.CompletedProcess(command, 0, json.dumps(["3.12.1", str(site), True]), "")
+        return subprocess.CompletedProcess(
+            command, 0, json.dumps(["3.12.1", str(site), True]), ""
+        )
 
     monkeypatch.setattr(course.subprocess, "run", run)
     monkeypatch.setattr(course.subprocess, "Popen", Process)
@@ -81,33 +89,51 @@ def pips(state):
 
 def test_reads_on_an_older_python_and_needs_the_standard_library_alone():
     tree = ast.parse((ROOT / "course.py").read_text(encoding="utf-8"), feature_version=(3, 8))
-    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    imported = {
+        name.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for name in node.names
+    }
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
 
 
 def test_every_version_is_exact():
     for name in PINS:
-        lines = [line.split("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
-        wrong = [line for line in lines if line and not line.startswith(("-r ", "-c ")) and line.count("==") != 1]
+        lines = [
+            line.split("#")[0].strip()
+            for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
+        ]
+        wrong = [
+            line
+            for line in lines
+            if line and not line.startswith(("-r ", "-c ")) and line.count("==") != 1
+        ]
         assert not wrong, f"{name}: {wrong}"
 
 
 def test_every_version_admits_the_oldest_python():
-    pins = re.findall(r"^([\w.-]+)==(\S+)", "".join((ROOT / name).read_text() for name in PINS), re.M)
+    pins = re.findall(
+        r"^([\w.-]+)==(\S+)", "".join((ROOT / name).read_text() for name in PINS), re.M
+    )
     assert len(pins) > 100
     for name, version in pins:
         with contextlib.suppress(metadata.PackageNotFoundError):  # another system's package
             if metadata.version(name).split("+")[0] != version:
                 continue  # an environment that the launcher didn't make
             admitted = SpecifierSet(metadata.metadata(name)["Requires-Python"] or "")
-            assert all(python in admitted for python in ("3.11.0", "3.12.0", "3.13.0")), f"{name}: {admitted}"
+            assert all(python in admitted for python in ("3.11.0", "3.12.0", "3.13.0")), (
+                f"{name}: {admitted}"
+            )
 
 
 def test_old_python_gets_a_sentence_that_names_a_newer_one(course, monkeypatch):
     monkeypatch.setattr(course, "runs", lambda path: path == "/bin/python3.12")
     monkeypatch.setattr(course.shutil, "which", lambda name: "/bin/" + name)
-    with pytest.raises(course.Trouble, match=r"This is Python 3\.9\.2, .* needs 3\.11 or later.* python3\.12"):
+    with pytest.raises(
+        course.Trouble, match=r"This is Python 3\.9\.2, .* needs 3\.11 or later.* python3\.12"
+    ):
         course.check_python((3, 9, 2))
     monkeypatch.setattr(course, "runs", lambda path: False)
     with pytest.raises(course.Trouble, match=r"python\.org"):
@@ -136,9 +162,15 @@ def test_second_start_installs_nothing(course, pip, tmp_path):
     assert (tmp_path / ".venv/lib/site-packages/marble_course.pth").read_text() == line
 
 
-@pytest.mark.parametrize("before", [None, b"{}\n", b"\xff\xfe"], ids=["none", "utf-8", "bytes"])
-def test_a_checkout_whose_path_is_not_ascii_is_found_in_any_locale(course, tmp_path, monkeypatch, before):
-    """Python 3.11 on Windows reads a .pth in the locale's encoding; a C locale without UTF-8 plays that here."""
+@pytest.mark.parametrize(
+    "before", [None, b"{}\n", b"\xff\xfe"], ids=["none", "utf-8", "bytes"]
+)
+def test_a_checkout_whose_path_is_not_ascii_is_found_in_any_locale(
+    course, tmp_path, monkeypatch, before
+):
+    """Python 3.11 on Windows reads a .pth in the locale's encoding; a C locale without UTF-8
+    plays that here.
+    """
     root = tmp_path / "Übung 北" / "it's"
     root.mkdir(parents=True)
     (root / "marble_is_here.py").touch()
@@ -149,7 +181,9 @@ def test_a_checkout_whose_path_is_not_ascii_is_found_in_any_locale(course, tmp_p
     course.link(tmp_path)
     written, stat = path.read_bytes(), path.stat()
     assert written.isascii() and written.count(b"\n") == 1
-    code = "import site, sys; site.addsitedir(sys.argv[1]); import marble_is_here; print('found')"
+    code = (
+        "import site, sys; site.addsitedir(sys.argv[1]); import marble_is_here; print('found')"
+    )
     command = [sys.executable, "-S", "-c", code, str(tmp_path)]
     for utf8 in ("0", "1"):
         env = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": utf8}
@@ -169,7 +203,9 @@ def test_changed_requirements_are_installed(course, pip, tmp_path):
 def test_tests_add_to_the_environment_and_hold_all_of_lab(course, pip, tmp_path):
     course.set_up("lab")
     course.set_up("test")
-    assert [call[-1] for call in pips(pip)] == [str(tmp_path / f"requirements{end}.txt") for end in ("", "-test")]
+    assert [call[-1] for call in pips(pip)] == [
+        str(tmp_path / f"requirements{end}.txt") for end in ("", "-test")
+    ]
     course.set_up("lab")
     course.set_up("test")
     assert len(pips(pip)) == 2
@@ -210,8 +246,12 @@ def test_broken_environment_is_made_anew(course, pip, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
-def test_an_unfinished_environment_is_cleared_but_its_folder_stays(course, pip, tmp_path, monkeypatch):
-    """It may be a link to a larger disk, or the disk itself; and what is linked to from within is not ours."""
+def test_an_unfinished_environment_is_cleared_but_its_folder_stays(
+    course, pip, tmp_path, monkeypatch
+):
+    """It may be a link to a larger disk, or the disk itself; and what is linked to from within
+    is not ours.
+    """
     (tmp_path / "disk/lib").mkdir(parents=True)
     (tmp_path / "disk/marble-unfinished").touch()
     (tmp_path / "mine").mkdir()
@@ -248,10 +288,14 @@ def lay(tmp_path, name, version="1", cuda=None):
     (site / f"{name}-{version}.dist-info/INSTALLER").write_text("pip\n")
     if name == "torch":
         (site / "torch").mkdir(exist_ok=True)
-        (site / "torch/version.py").write_text(f"cuda: Optional[str] = {cuda!r}\nhip: Optional[str] = None\n")
+        (site / "torch/version.py").write_text(
+            f"cuda: Optional[str] = {cuda!r}\nhip: Optional[str] = None\n"
+        )
 
 
-def test_cpu_over_a_build_with_cuda_puts_the_small_build_in_its_place(course, pip, tmp_path, capsys):
+def test_cpu_over_a_build_with_cuda_puts_the_small_build_in_its_place(
+    course, pip, tmp_path, capsys
+):
     (tmp_path / "requirements.txt").write_text("torch==2.13.0\n")
     course.set_up("lab")
     lay(tmp_path, "torch", "2.13.0", cuda="13.0")
@@ -259,7 +303,9 @@ def test_cpu_over_a_build_with_cuda_puts_the_small_build_in_its_place(course, pi
     assert len(pips(pip)) == 1
     course.set_up("lab", cpu=True)
     assert pips(pip)[1][-3:] == ["torch==2.13.0+cpu", "--extra-index-url", course.CPU_INDEX]
-    assert f"delete {tmp_path / '.venv'}" in capsys.readouterr().out  # how to be rid of CUDA's own libraries
+    assert (
+        f"delete {tmp_path / '.venv'}" in capsys.readouterr().out
+    )  # how to be rid of CUDA's own libraries
     lay(tmp_path, "torch", "2.13.0+cpu")
     course.set_up("lab", cpu=True)
     course.set_up("lab")
@@ -299,12 +345,18 @@ def test_small_build_of_an_earlier_launcher_is_kept_too(course, pip, tmp_path, m
 
 
 @pytest.mark.parametrize("stamp", ["new", "without names"])
-def test_what_was_uninstalled_is_installed_again(course, pip, tmp_path, capsys, monkeypatch, stamp):
-    (tmp_path / "requirements.txt").write_text("# a comment\n-c constraints.txt\nTq.dm==1  # a bar\nodd==1; x\n")
+def test_what_was_uninstalled_is_installed_again(
+    course, pip, tmp_path, capsys, monkeypatch, stamp
+):
+    (tmp_path / "requirements.txt").write_text(
+        "# a comment\n-c constraints.txt\nTq.dm==1  # a bar\nodd==1; x\n"
+    )
     course.set_up("lab")
     for name in ("tq_dm", "sympy"):
         lay(tmp_path, name)
-    course.write_stamps(tmp_path / ".venv", "lab", course.probe("python"))  # as it would after that install
+    course.write_stamps(
+        tmp_path / ".venv", "lab", course.probe("python")
+    )  # as it would after that install
     file = tmp_path / ".venv/marble-lab.stamp"
     if stamp != "new":
         file.write_text(file.read_text().splitlines()[0])
@@ -312,7 +364,11 @@ def test_what_was_uninstalled_is_installed_again(course, pip, tmp_path, capsys, 
     assert len(pips(pip)) == 1
     shutil.rmtree(tmp_path / ".venv/lib/site-packages/tq_dm-1.dist-info")
     monkeypatch.setattr(course, "become", lambda *a: a[1:])
-    assert course.main(["doctor"]) == ("-m", "course_lib", "doctor")  # it can say what is missing
+    assert course.main(["doctor"]) == (
+        "-m",
+        "course_lib",
+        "doctor",
+    )  # it can say what is missing
     capsys.readouterr()
     course.set_up("lab")
     assert len(pips(pip)) == 2 and "set up: tq-dm." in capsys.readouterr().out
@@ -334,7 +390,9 @@ def test_what_the_packages_need_in_turn_is_missed_too(course, pip, tmp_path):
 
 
 def test_the_folder_of_packages_is_found_whatever_the_encoding_of_its_path(course, tmp_path):
-    """The launcher may run in UTF-8 by the environment's word, which the environment's Python isn't told."""
+    """The launcher may run in UTF-8 by the environment's word, which the environment's Python
+    isn't told.
+    """
     venv = tmp_path / "Ü"
     (venv / "bin").mkdir(parents=True)
     site = venv / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
@@ -343,7 +401,8 @@ def test_the_folder_of_packages_is_found_whatever_the_encoding_of_its_path(cours
     (venv / "bin/python").symlink_to(sys.executable)
     (venv / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
     code = (
-        "import course; from pathlib import Path as P; import sys; print(course.probe(P(sys.argv[1]))['site'].is_dir())"
+        "import course; from pathlib import Path as P; import sys; "
+        "print(course.probe(P(sys.argv[1]))['site'].is_dir())"
     )
     for utf8 in ("0", "1"):
         env = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": utf8}
@@ -366,7 +425,8 @@ def test_the_real_requirements_are_read_whole(course, monkeypatch):
 def test_lock_waits_for_its_holder_and_is_freed_by_its_death(course, tmp_path, capsys):
     path = tmp_path / ".venv.lock"
     holder = (
-        "import importlib.util as u, sys, time; s = u.spec_from_file_location('c', sys.argv[1]);"
+        "import importlib.util as u, sys, time; s = u.spec_from_file_location('c', "
+        "sys.argv[1]);"
         "c = u.module_from_spec(s); s.loader.exec_module(c)\n"
         "with c.lock(sys.argv[2]): print('held', flush=True); time.sleep(60)"
     )
@@ -381,16 +441,23 @@ def test_lock_waits_for_its_holder_and_is_freed_by_its_death(course, tmp_path, c
         assert time.monotonic() - start < 5
 
 
-# ---------------------------------------------------------------- one sentence and the mend for each trouble
+# ---------------------------------------------------------------- one sentence and the mend
+# for each trouble
 
 LOGS = {
-    "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device": "disk is full",
-    "Retrying after NewConnectionError('Failed to establish a new connection: [Errno -2] Name or service not known')\n"
+    "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device": "disk "
+    "is full",
+    "Retrying after NewConnectionError('Failed to establish a new connection: [Errno -2] "
+    "Name or service not known')\n"
     "ERROR: No matching distribution found for torch==2.13.0": "no network",
-    "Could not fetch URL: SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]'))": "PIP_CERT",
-    "ERROR: No matching distribution found for torch==2.13.0": "gave no torch==2.13.0 for Python",
-    "The virtual environment was not created successfully because ensurepip is not available.": "python3-venv",
-    "ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: '/x'": "can't be written to",
+    "Could not fetch URL: SSLError(SSLCertVerificationError(1, '[SSL: "
+    "CERTIFICATE_VERIFY_FAILED]'))": "PIP_CERT",
+    "ERROR: No matching distribution found for torch==2.13.0": "gave no torch==2.13.0 for "
+    "Python",
+    "The virtual environment was not created successfully because ensurepip is not "
+    "available.": "python3-venv",
+    "ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: '/x'": "can't "
+    "be written to",
 }
 
 
@@ -404,7 +471,9 @@ def test_each_trouble_gets_a_sentence_and_no_traceback(course, pip, capsys, monk
 
 
 def test_missing_ensurepip(course, pip, capsys, monkeypatch):
-    monkeypatch.setattr(course.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else name)
+    monkeypatch.setattr(
+        course.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else name
+    )
     assert course.main(["lab"]) == 1
     assert "sudo apt install python3-venv" in capsys.readouterr().err
     assert course.main(["doctor"]) == 1
@@ -428,12 +497,16 @@ def test_errors_of_the_disk_are_said_in_a_sentence(course, pip, capsys, monkeypa
     assert capsys.readouterr().err.strip().startswith("The disk is full")
     with pytest.raises(OSError, match="odd"):
         course.explain(OSError(errno.EBADF, "odd"))
-    assert "MARBLE_VENV" in str(course.explain(PermissionError(errno.EACCES, "no", "/course/.venv")))
+    assert "MARBLE_VENV" in str(
+        course.explain(PermissionError(errno.EACCES, "no", "/course/.venv"))
+    )
 
 
 @pytest.mark.parametrize("place", ["file", "file/below/it", "link"])
 @pytest.mark.parametrize("command", ["lab", "doctor"])
-def test_an_environment_in_the_place_of_a_file(course, pip, capsys, tmp_path, monkeypatch, place, command):
+def test_an_environment_in_the_place_of_a_file(
+    course, pip, capsys, tmp_path, monkeypatch, place, command
+):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     monkeypatch.setenv("MARBLE_VENV", str(tmp_path / place))
@@ -441,13 +514,18 @@ def test_an_environment_in_the_place_of_a_file(course, pip, capsys, tmp_path, mo
     assert course.main([command]) == 1
     shown = capsys.readouterr()
     said = shown.err.strip() if command == "lab" else shown.out
-    assert f"{tmp_path / place.split('/')[0]} is not a folder. Move that away, or set MARBLE_VENV" in said
+    assert (
+        f"{tmp_path / place.split('/')[0]} is not a folder. Move that away, or set MARBLE_VENV"
+        in said
+    )
     assert command == "doctor" or "\n" not in said
     assert sorted(tmp_path.rglob("*")) == before and not pip.calls
 
 
 class Gone(PureWindowsPath):
-    """A path on a drive that isn't there, as Windows has them: the top is its own parent and doesn't exist."""
+    """A path on a drive that isn't there, as Windows has them: the top is its own parent and
+    doesn't exist.
+    """
 
     def exists(self):
         assert self.anchor
@@ -459,7 +537,10 @@ class Gone(PureWindowsPath):
 def test_a_drive_that_is_not_there(course, pip, capsys, monkeypatch):
     venv = Gone("Z:\\x\\y")
     monkeypatch.setattr(course, "venv_dir", lambda: venv)
-    with pytest.raises(course.Trouble, match=r"can't be in Z:\\x\\y: there is no Z:\\ here.*on a disk that is here"):
+    with pytest.raises(
+        course.Trouble,
+        match=r"can't be in Z:\\x\\y: there is no Z:\\ here.*on a disk that is here",
+    ):
         course.set_up("lab")
     assert course.main(["lab"]) == 1
     assert capsys.readouterr().err.count("\n") == 2
@@ -478,7 +559,10 @@ def test_a_folder_in_the_way_of_the_lock(course, pip, capsys, tmp_path):
     (tmp_path / ".venv.lock").mkdir()
     assert course.main(["lab"]) == 1
     said = capsys.readouterr().err.strip()
-    assert said.startswith(f"{tmp_path / '.venv.lock'} is in the way of the set-up") and "\n" not in said
+    assert (
+        said.startswith(f"{tmp_path / '.venv.lock'} is in the way of the set-up")
+        and "\n" not in said
+    )
 
 
 def test_a_killed_pip_is_told_from_a_failed_one(course, pip, capsys):
@@ -500,7 +584,10 @@ def test_progress_says_what_pip_is_at(course, tmp_path):
     log = tmp_path / "install.log"
     log.write_text("")
     assert course.activity(log) == "starting pip"
-    log.write_text("Collecting numpy==2\n  Downloading https://x.org/a/torch-2.13.0-cp311.whl (196.6 MB)\n")
+    log.write_text(
+        "Collecting numpy==2\n  Downloading https://x.org/a/torch-2.13.0-cp311.whl (196.6 "
+        "MB)\n"
+    )
     assert course.activity(log) == "downloading torch (196.6 MB)"
     log.write_text("Installing collected packages: a, b\n")
     assert course.activity(log).startswith("unpacking")
@@ -537,31 +624,67 @@ def test_no_command_prints_what_there_is(course, capsys):
 def test_lab_opens_the_first_notebook_and_passes_options_on(course, started, tmp_path):
     (tmp_path / "notebooks" / "00_start_here.ipynb").touch()
     (tmp_path / "notebooks" / "04_diffusion.ipynb").touch()
-    course.main(["lab", "--no-browser", "--port", "0", "--host=0.0.0.0", "--host", "::", "--ServerApp.token=x"])
+    course.main(
+        [
+            "lab",
+            "--no-browser",
+            "--port",
+            "0",
+            "--host=0.0.0.0",
+            "--host",
+            "::",
+            "--ServerApp.token=x",
+        ]
+    )
     command = started[0]
     assert command[:3] == ["python", "-m", "jupyterlab"]
     assert "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb" in command
-    assert command[-6:] == ["--no-browser", "--port", "0", "--ip=0.0.0.0", "--ip", "::", "--ServerApp.token=x"][-6:]
+    assert (
+        command[-6:]
+        == [
+            "--no-browser",
+            "--port",
+            "0",
+            "--ip=0.0.0.0",
+            "--ip",
+            "::",
+            "--ServerApp.token=x",
+        ][-6:]
+    )
     course.main(["lab", "--no-browser", "04"])
-    assert "--LabApp.default_url=/lab/tree/notebooks/04_diffusion.ipynb" in started[1] and "04" not in started[1]
+    assert (
+        "--LabApp.default_url=/lab/tree/notebooks/04_diffusion.ipynb" in started[1]
+        and "04" not in started[1]
+    )
 
 
 @pytest.mark.parametrize("name", ["/some/folder", "**x", "9", "[", "..", "x" * 3000])
-def test_what_names_no_lesson_is_said_before_anything_is_set_up(course, capsys, monkeypatch, tmp_path, name):
+def test_what_names_no_lesson_is_said_before_anything_is_set_up(
+    course, capsys, monkeypatch, tmp_path, name
+):
     monkeypatch.setattr(course, "set_up", lambda *a: pytest.fail("must not start"))
     monkeypatch.chdir(tmp_path)
     for lesson in ("00_start_here", "04_diffusion"):
         (tmp_path / "notebooks" / f"{lesson}.ipynb").touch()
     assert course.main(["lab", "--no-browser", name]) == 1
     said = capsys.readouterr().err.strip()
-    assert said.startswith(f"There is no lesson {name}. ") and "(00, 04)" in said and "\n" not in said
+    assert (
+        said.startswith(f"There is no lesson {name}. ")
+        and "(00, 04)" in said
+        and "\n" not in said
+    )
 
 
 def test_a_lesson_a_path_or_an_option(course, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "04").touch()  # a lesson's name comes first
     (tmp_path / "mine").mkdir()
-    for path in ("notebooks/00_start_here.ipynb", "notebooks/04_diffusion.ipynb", "mine/04_a.ipynb", "mine/b.md"):
+    for path in (
+        "notebooks/00_start_here.ipynb",
+        "notebooks/04_diffusion.ipynb",
+        "mine/04_a.ipynb",
+        "mine/b.md",
+    ):
         (tmp_path / path).touch()
     for name, opened in (
         ("04", "notebooks/04_diffusion.ipynb"),
@@ -571,7 +694,10 @@ def test_a_lesson_a_path_or_an_option(course, monkeypatch, tmp_path):
         ("mine", "mine"),
     ):
         assert course.notebook_of(["--port=1", name]) == (opened, ["--port=1"])
-    assert course.notebook_of(["--port", "04"]) == ("notebooks/00_start_here.ipynb", ["--port", "04"])
+    assert course.notebook_of(["--port", "04"]) == (
+        "notebooks/00_start_here.ipynb",
+        ["--port", "04"],
+    )
 
 
 def test_lab_allows_root_only_for_root(course):
@@ -591,11 +717,15 @@ def test_children_import_this_checkout(course, tmp_path, monkeypatch):
     assert course.child_env()["PYTHONPATH"] == str(tmp_path) + os.pathsep + "/mine"
 
 
-def test_test_runs_every_phase_and_ends_with_the_table(course, started, capsys, tmp_path, monkeypatch):
+def test_test_runs_every_phase_and_ends_with_the_table(
+    course, started, capsys, tmp_path, monkeypatch
+):
     monkeypatch.setattr(course, "has_browser", lambda: True)
     (tmp_path / "notebooks" / "00_start_here.ipynb").touch()
     ran = []
-    monkeypatch.setattr(course, "call", lambda python, *a, **options: ran.append(a) or int("ruff" in a))
+    monkeypatch.setattr(
+        course, "call", lambda python, *a, **options: ran.append(a) or int("ruff" in a)
+    )
     assert course.main(["test", "-x"]) == 1  # a phase that fails stops no other
     assert len(ran) == len(course.PHASES)
     assert ran[4][-1] == "-x" and ran[5][-1] == "notebooks/00_start_here.ipynb"
@@ -610,7 +740,9 @@ def test_no_notebook_yet_is_no_failure(course, started, capsys):
     assert "no notebooks yet" in capsys.readouterr().out
 
 
-def test_browser_tests_are_left_out_without_chromium_but_never_in_ci(course, capsys, monkeypatch):
+def test_browser_tests_are_left_out_without_chromium_but_never_in_ci(
+    course, capsys, monkeypatch
+):
     monkeypatch.setattr(course.shutil, "which", lambda name: None)
     assert not course.has_browser()
     assert "apt install chromium" in capsys.readouterr().out
@@ -618,7 +750,9 @@ def test_browser_tests_are_left_out_without_chromium_but_never_in_ci(course, cap
     monkeypatch.setenv("CI", "true")
     with pytest.raises(course.Trouble, match="CI needs Chromium"):
         course.has_browser()
-    monkeypatch.setattr(course.shutil, "which", lambda name: name if name == "google-chrome" else None)
+    monkeypatch.setattr(
+        course.shutil, "which", lambda name: name if name == "google-chrome" else None
+    )
     assert course.has_browser()
 
 
@@ -627,7 +761,8 @@ def test_doctor_before_the_set_up_says_what_to_run(course, capsys):
     assert "python3 course.py lab" in capsys.readouterr().out
 
 
-# ---------------------------------------------------------------- doctor, once the environment is there
+# ---------------------------------------------------------------- doctor, once the environment
+# is there
 
 
 def test_doctor_shortens_the_home_folder_and_nothing_else(monkeypatch):
@@ -639,7 +774,9 @@ def test_doctor_shortens_the_home_folder_and_nothing_else(monkeypatch):
 
     assert short("home al", "delete /home/al/.cache/x") == "delete ~/.cache/x"
     assert short("home al", "/home/alice/x") == "/home/alice/x"
-    assert short("", "/opt/venv/bin/python") == "/opt/venv/bin/python"  # a container's user without a home
+    assert (
+        short("", "/opt/venv/bin/python") == "/opt/venv/bin/python"
+    )  # a container's user without a home
 
     def unknown():
         raise RuntimeError("Could not determine home directory.")
@@ -652,7 +789,18 @@ def test_report_is_a_line_a_thing_with_a_mend_for_what_is_wrong():
     from course_lib import doctor
 
     lines = doctor.report()
-    names = ["Python", "packages", "torch", "device", "bf16", "threads", "memory", "disk", "data", "weights"]
+    names = [
+        "Python",
+        "packages",
+        "torch",
+        "device",
+        "bf16",
+        "threads",
+        "memory",
+        "disk",
+        "data",
+        "weights",
+    ]
     assert [line.name for line in lines] == names
     for line in lines:
         assert line.value and (line.ok or line.mend)
@@ -676,15 +824,23 @@ def test_damaged_data_is_one_line_with_its_own_mend(monkeypatch):
 
     def damaged():
         raise fashion.DataError(
-            "a.xz is not the file\n  expected: SHA-256 1\n  found:    SHA-256 2\n  mend:     git it"
+            "a.xz is not the file\n  expected: SHA-256 1\n  found:    SHA-256 2\n  mend:     "
+            "git it"
         )
 
     monkeypatch.setattr(fashion, "verify_data", damaged)
     line = doctor.data()
-    assert line.value == "a.xz is not the file expected: SHA-256 1 found: SHA-256 2." and line.mend == "git it"
+    assert (
+        line.value == "a.xz is not the file expected: SHA-256 1 found: SHA-256 2."
+        and line.mend == "git it"
+    )
     monkeypatch.setattr(doctor, "report", lambda: [line])
     assert doctor.main() == 1
-    monkeypatch.setattr(doctor, "report", lambda: [doctor.Line("memory", "little", False, "more", essential=False)])
+    monkeypatch.setattr(
+        doctor,
+        "report",
+        lambda: [doctor.Line("memory", "little", False, "more", essential=False)],
+    )
     assert doctor.main() == 0
 
 
@@ -700,8 +856,14 @@ def test_memory_of_a_container(tmp_path):
 
 
 def control_group(folder, version, most, used, stat):
-    """The files of a control group's memory, as version 1 or 2 of the kernel's interface lays them."""
-    names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    """The files of a control group's memory, as version 1 or 2 of the kernel's interface lays
+    them.
+    """
+    names = (
+        ("memory.max", "memory.current")
+        if version == 2
+        else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    )
     where = folder if version == 2 else folder / "memory"
     where.mkdir(exist_ok=True)
     for name, text in zip((*names, "memory.stat"), (most, used, stat), strict=True):
@@ -721,7 +883,9 @@ def test_files_that_the_system_only_keeps_are_not_memory_in_use(tmp_path):
         assert doctor.container_memory(folder) == (4000, 1500)
         control_group(folder, version, 4000, 3500, "nothing that it knows")
         assert doctor.container_memory(folder) == (4000, 3500)
-        control_group(folder, version, 4000, 1500, stat)  # the two files are not read in the same moment
+        control_group(
+            folder, version, 4000, 1500, stat
+        )  # the two files are not read in the same moment
         assert doctor.container_memory(folder) == (4000, 0)
     control_group(tmp_path, 1, 9223372036854771712, 3500, "")
     assert doctor.container_memory(tmp_path) == (None, 0)
@@ -729,7 +893,9 @@ def test_files_that_the_system_only_keeps_are_not_memory_in_use(tmp_path):
 
 @pytest.mark.parametrize("launched", [True, False], ids=["launcher's", "other"])
 def test_mend_for_a_gpu_that_torch_cannot_use(tmp_path, monkeypatch, launched):
-    """It must be something that works: the launcher changes no build by itself, and has none for Windows."""
+    """It must be something that works: the launcher changes no build by itself, and has none
+    for Windows.
+    """
     import torch
 
     from course_lib import doctor
@@ -741,7 +907,9 @@ def test_mend_for_a_gpu_that_torch_cannot_use(tmp_path, monkeypatch, launched):
     monkeypatch.setattr(torch.version, "cuda", None)
     again = f"delete {tmp_path}, then run `python3 course.py lab` without --cpu"
     assert (again in doctor.gpu_mend()) == launched
-    assert ("pip uninstall torch" in doctor.gpu_mend()) != launched  # that folder is nobody's to delete
+    assert (
+        "pip uninstall torch" in doctor.gpu_mend()
+    ) != launched  # that folder is nobody's to delete
     monkeypatch.setattr(doctor.sys, "platform", "win32")
     assert "pip uninstall torch" in doctor.gpu_mend()
     monkeypatch.setattr(torch.version, "cuda", "13.0")

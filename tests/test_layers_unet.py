@@ -1,4 +1,6 @@
-"""The networks: the shapes that their docstrings promise, what they start as, and that every parameter learns."""
+"""The networks: the shapes that their docstrings promise, what they start as, and that every
+parameter learns.
+"""
 
 import dataclasses
 import math
@@ -7,7 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.layers import Attention, Downsample, ResBlock, Upsample, time_embedding, zero_init
+from course_lib.layers import (
+    Attention,
+    Downsample,
+    ResBlock,
+    Upsample,
+    time_embedding,
+    zero_init,
+)
 from course_lib.models import MODELS, ClassifierConfig, FashionClassifier, UNet, UNetConfig
 
 TINY = UNetConfig(widths=(16, 32), blocks=1, head_dim=16, emb_dim=24)
@@ -23,7 +32,9 @@ CONFIGS = {
 
 
 def awake(module: nn.Module) -> nn.Module:
-    """The module with noise in every parameter: layers that start at zero would hide what lies before them."""
+    """The module with noise in every parameter: layers that start at zero would hide what lies
+    before them.
+    """
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -34,7 +45,9 @@ def assert_every_parameter_learns(module: nn.Module, output: torch.Tensor):
     (output * torch.randn_like(output)).sum().backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, f"{name} has no gradient"
-        assert torch.isfinite(parameter.grad).all(), f"{name} has a gradient that is not finite"
+        assert torch.isfinite(parameter.grad).all(), (
+            f"{name} has a gradient that is not finite"
+        )
         assert parameter.grad.abs().max() > 0, f"{name} has gradient zero"
 
 
@@ -53,9 +66,11 @@ def test_time_embedding_by_the_closed_form():
 
 
 def test_near_times_look_alike_and_far_ones_do_not():
-    """The similarity of two times depends on their distance alone, and is the mean of cos(distance * frequency).
+    """The similarity of two times depends on their distance alone, and is the mean of
+    cos(distance * frequency).
 
-    Sines and cosines along rows in place of columns, a known slip, gives neighbours 0.2 to 0.3.
+    Sines and cosines along rows in place of columns, a known slip, gives neighbours 0.2 to
+    0.3.
     """
     e = time_embedding(torch.arange(0, 1000), 64)
     similarity = e @ e.T / 32
@@ -68,8 +83,12 @@ def test_near_times_look_alike_and_far_ones_do_not():
 
 
 def test_time_embedding_takes_ints_floats_and_no_odd_width():
-    assert torch.equal(time_embedding(torch.tensor([3]), 6), time_embedding(torch.tensor([3.0]), 6))
-    assert not torch.equal(time_embedding(torch.tensor([3.5]), 6), time_embedding(torch.tensor([3.0]), 6))
+    assert torch.equal(
+        time_embedding(torch.tensor([3]), 6), time_embedding(torch.tensor([3.0]), 6)
+    )
+    assert not torch.equal(
+        time_embedding(torch.tensor([3.5]), 6), time_embedding(torch.tensor([3.0]), 6)
+    )
     with pytest.raises(ValueError, match="even number of columns, not 7"):
         time_embedding(torch.tensor([3]), 7)
 
@@ -81,7 +100,11 @@ def test_zero_init():
 
 @pytest.mark.parametrize(("channels_in", "channels_out"), [(16, 16), (16, 32)])
 def test_res_block(channels_in, channels_out):
-    block, x, emb = ResBlock(channels_in, channels_out, 12), torch.randn(3, channels_in, 6, 4), torch.randn(3, 12)
+    block, x, emb = (
+        ResBlock(channels_in, channels_out, 12),
+        torch.randn(3, channels_in, 6, 4),
+        torch.randn(3, 12),
+    )
     assert block(x, emb).shape == (3, channels_out, 6, 4)
     assert torch.equal(block(x, emb), block.skip(x))  # starts as nothing but its skip
     awake(block)
@@ -99,7 +122,9 @@ def test_attention_is_the_formula():
     for b in range(2):
         for head in (slice(0, 16), slice(16, 32)):
             for i in range(6):
-                scores = torch.stack([(q[b, head, i] * k[b, head, j]).sum() / 4 for j in range(6)])
+                scores = torch.stack(
+                    [(q[b, head, i] * k[b, head, j]).sum() / 4 for j in range(6)]
+                )
                 h[b, head, i] = sum(w * v[b, head, j] for j, w in enumerate(scores.softmax(0)))
     expected = x + attention.out(h.reshape(2, 32, 3, 2))
     torch.testing.assert_close(attention(x), expected, rtol=1e-4, atol=1e-5)
@@ -111,7 +136,9 @@ def test_attention_is_the_formula():
 def test_attention_does_not_mind_the_order_of_pixels():
     attention, x = awake(Attention(16, head_dim=16)), torch.randn(2, 16, 1, 12)
     order = torch.randperm(12)
-    torch.testing.assert_close(attention(x[..., order]), attention(x)[..., order], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        attention(x[..., order]), attention(x)[..., order], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_down_and_up():
@@ -139,7 +166,12 @@ class TestUNet:
         assert net(x, t, cond).shape == x.shape
         assert net(x, t).shape == x.shape
         step = config.fold * 2 ** (len(config.widths) - 1)
-        assert net(x[:, :, :step, : 2 * step], t, cond).shape == (3, config.channels, step, 2 * step)
+        assert net(x[:, :, :step, : 2 * step], t, cond).shape == (
+            3,
+            config.channels,
+            step,
+            2 * step,
+        )
 
     def test_starts_as_zero(self, config):
         x, t, cond = self.inputs(config)
@@ -151,14 +183,20 @@ class TestUNet:
         assert_every_parameter_learns(net, net(x, t, cond))
 
     def test_fresh_net_wakes_up_in_a_few_steps(self, config):
-        """Its last layers start at zero and block the gradient of those before them, but only at first."""
+        """Its last layers start at zero and block the gradient of those before them, but only
+        at first.
+        """
         net, (x, t, cond) = UNet(config), self.inputs(config)
         optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
         for _ in range(3):
             optimizer.zero_grad()
             (net(x, t, cond) - x).square().mean().backward()
             optimizer.step()
-        still = [name for name, parameter in net.named_parameters() if parameter.grad.abs().max() == 0]
+        still = [
+            name
+            for name, parameter in net.named_parameters()
+            if parameter.grad.abs().max() == 0
+        ]
         assert still == []
 
     def test_an_image_does_not_depend_on_its_batch(self, config):
@@ -173,7 +211,9 @@ class TestUNet:
         x, t, cond = self.inputs(config)
         before, net = x.clone(), self.net(config)
         assert torch.equal(net(x, t, cond), net(x, t, cond))
-        assert torch.equal(net.train()(x, t, cond), net.eval()(x, t, cond))  # nothing random in it, either
+        assert torch.equal(
+            net.train()(x, t, cond), net.eval()(x, t, cond)
+        )  # nothing random in it, either
         assert torch.equal(x, before)
 
     def test_is_told_the_time(self, config):
@@ -201,7 +241,9 @@ def test_the_net_of_the_lessons():
         config.fold = 1
     net = UNet(config)
     assert net.config is config
-    assert net(torch.randn(2, 1, 28, 28), torch.tensor([1, 1000]), torch.tensor([0, 10])).shape == (2, 1, 28, 28)
+    assert net(
+        torch.randn(2, 1, 28, 28), torch.tensor([1, 1000]), torch.tensor([0, 10])
+    ).shape == (2, 1, 28, 28)
 
 
 # ---- the classifier
@@ -226,7 +268,9 @@ def test_classifier_learns_everywhere_and_is_still_in_eval():
     assert not torch.equal(net(x), net(x))  # dropout
     net.eval()
     assert torch.equal(net(x), net(x))
-    torch.testing.assert_close(net(x)[2:3], net(x[2:3]), rtol=1e-4, atol=1e-5)  # batch norm uses what it has learnt
+    torch.testing.assert_close(
+        net(x)[2:3], net(x[2:3]), rtol=1e-4, atol=1e-5
+    )  # batch norm uses what it has learnt
 
 
 def test_models_table():

@@ -1,7 +1,8 @@
-"""The samplers and targets against Hugging Face's diffusers, step by step, on the same model and the same noise.
+"""The samplers and targets against Hugging Face's diffusers, step by step, on the same model
+and the same noise.
 
-diffusers has no clean index: their time k is our k + 1. Their tables are given our float64 values where they keep them
-in float32, so that the formulas are compared and not the rounding.
+diffusers has no clean index: their time k is our k + 1. Their tables are given our float64
+values where they keep them in float32, so that the formulas are compared and not the rounding.
 """
 
 import numpy as np
@@ -22,12 +23,16 @@ from course_lib import (
 
 diffusers = pytest.importorskip("diffusers")
 
-MEANS = torch.tensor([[-1.0, -0.5, 0.3], [0.2, 1.0, -0.4], [1.1, -0.5, 0.0]], dtype=torch.float64)
+MEANS = torch.tensor(
+    [[-1.0, -0.5, 0.3], [0.2, 1.0, -0.4], [1.1, -0.5, 0.0]], dtype=torch.float64
+)
 PREDICTION = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
 
 
 def capped_cosine() -> Schedule:
-    """The cosine as the others have it, with beta capped at 0.999 and so with alpha above 0 at the end."""
+    """The cosine as the others have it, with beta capped at 0.999 and so with alpha above 0 at
+    the end.
+    """
     exact = Schedule.cosine()
     beta = (1 - (exact.alpha[1:] / exact.alpha[:-1]) ** 2).clamp(max=0.999)
     alpha_bar = torch.cat([torch.ones(1).double(), (1 - beta).cumprod(dim=0)])
@@ -38,7 +43,9 @@ SCHEDULES = {"linear": Schedule.linear(), "cosine": capped_cosine()}
 
 
 def wavy_net(schedule, target):
-    """A deterministic model of `target` that no formula simplifies: a mixture's exact answer, with waves on it."""
+    """A deterministic model of `target` that no formula simplifies: a mixture's exact answer,
+    with waves on it.
+    """
     exact = mixture_denoiser(schedule, MEANS, 0.3)
 
     def net(x_t, t, cond=None):
@@ -54,7 +61,10 @@ def theirs(name, schedule, target="eps", **options):
     """One of their schedulers on our schedule."""
     beta = 1 - (schedule.alpha[1:] / schedule.alpha[:-1]) ** 2
     scheduler = getattr(diffusers, name)(
-        trained_betas=beta.numpy(), prediction_type=PREDICTION[target], timestep_spacing="trailing", **options
+        trained_betas=beta.numpy(),
+        prediction_type=PREDICTION[target],
+        timestep_spacing="trailing",
+        **options,
     )
     torch.testing.assert_close(scheduler.betas.double(), beta, rtol=1e-6, atol=0)
     scheduler.betas, scheduler.alphas = beta, 1 - beta
@@ -68,7 +78,9 @@ def their_path(scheduler, net, x, n, shift=1, **options):
     path = [x]
     for k in scheduler.timesteps:
         t = torch.full((len(x),), int(k) + shift)
-        path.append(scheduler.step(net(path[-1].double(), t), k, path[-1], **options).prev_sample)
+        path.append(
+            scheduler.step(net(path[-1].double(), t), k, path[-1], **options).prev_sample
+        )
     return path
 
 
@@ -89,17 +101,31 @@ def x():
 @pytest.mark.parametrize("n", [10, 50, 1000])
 def test_ddpm(schedule, variance, n, x):
     net = wavy_net(schedule, "eps")
-    scheduler = theirs("DDPMScheduler", schedule, variance_type=f"fixed_{variance}", clip_sample=False)
+    scheduler = theirs(
+        "DDPMScheduler", schedule, variance_type=f"fixed_{variance}", clip_sample=False
+    )
     path = their_path(scheduler, net, x, n, generator=torch.Generator().manual_seed(4))
     generator = torch.Generator().manual_seed(4)
     times = schedule.times(n)
     assert [int(k) + 1 for k in scheduler.timesteps] == times[:-1]
-    ours = list(sample_ddpm(Denoiser(net, schedule, "eps"), schedule, x, times, variance=variance, generator=generator))
+    ours = list(
+        sample_ddpm(
+            Denoiser(net, schedule, "eps"),
+            schedule,
+            x,
+            times,
+            variance=variance,
+            generator=generator,
+        )
+    )
     if variance == "large" and n < 1000:
-        # Theirs leaves out the last noise by asking for time 0, which a stride never meets: it adds beta's worth of
-        # noise to the finished sample. Ours must differ there, and there only.
+        # Theirs leaves out the last noise by asking for time 0, which a stride never meets: it
+        # adds beta's worth of noise to the finished sample. Ours must differ there, and there
+        # only.
         extra = (path.pop() - ours.pop().x_t).std().item()
-        assert extra == pytest.approx(schedule.sigma[times[-2]].item(), rel=0.3)  # 48 numbers: 10 % is one error
+        assert extra == pytest.approx(
+            schedule.sigma[times[-2]].item(), rel=0.3
+        )  # 48 numbers: 10 % is one error
     assert_same_path(ours, path, atol=1e-8)
 
 
@@ -109,12 +135,18 @@ def test_ddpm(schedule, variance, n, x):
 @pytest.mark.parametrize("target", PREDICTION)
 def test_ddim(schedule, eta, n, target, x):
     net = wavy_net(schedule, target)
-    scheduler = theirs("DDIMScheduler", schedule, target, clip_sample=False, set_alpha_to_one=True)
-    path = their_path(scheduler, net, x, n, eta=eta, generator=torch.Generator().manual_seed(4))
+    scheduler = theirs(
+        "DDIMScheduler", schedule, target, clip_sample=False, set_alpha_to_one=True
+    )
+    path = their_path(
+        scheduler, net, x, n, eta=eta, generator=torch.Generator().manual_seed(4)
+    )
     generator = torch.Generator().manual_seed(4)
     denoise = Denoiser(net, schedule, target)
     assert_same_path(
-        sample_ddim(denoise, schedule, x, schedule.times(n), eta=eta, generator=generator), path, atol=1e-8
+        sample_ddim(denoise, schedule, x, schedule.times(n), eta=eta, generator=generator),
+        path,
+        atol=1e-8,
     )
 
 
@@ -124,7 +156,11 @@ MULTISTEP = {
         "DPMSolverMultistepScheduler",
         {"algorithm_type": "dpmsolver++", "solver_type": "midpoint"},
     ),
-    "unipc": (sample_unipc, "UniPCMultistepScheduler", {"predict_x0": True, "solver_type": "bh2"}),
+    "unipc": (
+        sample_unipc,
+        "UniPCMultistepScheduler",
+        {"predict_x0": True, "solver_type": "bh2"},
+    ),
 }
 
 
@@ -134,17 +170,31 @@ MULTISTEP = {
 @pytest.mark.parametrize("target", PREDICTION)
 @pytest.mark.parametrize(("sampler", "name", "options"), MULTISTEP.values(), ids=MULTISTEP)
 def test_multistep(sampler, name, options, schedule, n, target, x):
-    """They work in float32, so the paths agree to 1e-4 (their coefficients, kept in float32, cost the rest)."""
+    """They work in float32, so the paths agree to 1e-4 (their coefficients, kept in float32,
+    cost the rest).
+    """
     net = wavy_net(schedule, target)
     scheduler = theirs(
-        name, schedule, target, solver_order=2, lower_order_final=True, final_sigmas_type="zero", **options
+        name,
+        schedule,
+        target,
+        solver_order=2,
+        lower_order_final=True,
+        final_sigmas_type="zero",
+        **options,
     )
     path = their_path(scheduler, net, x, n)
-    assert_same_path(sampler(Denoiser(net, schedule, target), schedule, x, schedule.times(n)), path, atol=1e-4)
+    assert_same_path(
+        sampler(Denoiser(net, schedule, target), schedule, x, schedule.times(n)),
+        path,
+        atol=1e-4,
+    )
 
 
 def even_times(n: int) -> list[int]:
-    """n + 1 times from 1000 over 1 to 0, as their schedulers for flows take them; n - 1 divides 999."""
+    """n + 1 times from 1000 over 1 to 0, as their schedulers for flows take them; n - 1
+    divides 999.
+    """
     return [1000 - 999 * i // (n - 1) for i in range(n)] + [0]
 
 
@@ -158,7 +208,9 @@ def test_ddim_on_the_flow_schedule_is_eulers_method(n, x):
     for k, t in zip(scheduler.timesteps, times[:-1], strict=True):
         velocity = net(path[-1].double(), torch.full((len(x),), t))
         path.append(scheduler.step(velocity, k, path[-1]).prev_sample.double())
-    assert_same_path(sample_ddim(Denoiser(net, schedule, "flow"), schedule, x, times), path, atol=1e-5)
+    assert_same_path(
+        sample_ddim(Denoiser(net, schedule, "flow"), schedule, x, times), path, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("n", [4, 10, 28])
@@ -171,7 +223,9 @@ def test_heun_on_the_flow_schedule(n, x):
     y, looks = x, [times[0], *(t for t in times[1:-1] for _ in range(2))]
     for k, t in zip(scheduler.timesteps, looks, strict=True):
         assert k.item() == pytest.approx(t, abs=1e-3)
-        y = scheduler.step(net(y.double(), torch.full((len(x),), t)), k, y).prev_sample.double()
+        y = scheduler.step(
+            net(y.double(), torch.full((len(x),), t)), k, y
+        ).prev_sample.double()
     *_, done = sample_heun(Denoiser(net, schedule, "flow"), schedule, x, times)
     torch.testing.assert_close(done.x_t, y, rtol=0, atol=1e-5)
 
@@ -180,7 +234,9 @@ def test_heun_on_the_flow_schedule(n, x):
 def test_add_noise_and_velocity(name, x):
     schedule, eps = Schedule.linear(), torch.randn(16, 3, dtype=torch.float64)
     scheduler, k = theirs(name, schedule), torch.arange(0, 1000, 63)
-    torch.testing.assert_close(scheduler.add_noise(x, eps, k), schedule.add_noise(x, k + 1, eps))
+    torch.testing.assert_close(
+        scheduler.add_noise(x, eps, k), schedule.add_noise(x, k + 1, eps)
+    )
     a, b = TARGETS["v"](*schedule.at(k + 1, x))
     torch.testing.assert_close(scheduler.get_velocity(x, eps, k), a * x + b * eps)
 
@@ -188,6 +244,8 @@ def test_add_noise_and_velocity(name, x):
 def test_our_cosine_is_theirs_up_to_the_cap():
     beta = diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2").betas.double()
     ours = Schedule.cosine()
-    torch.testing.assert_close(1 - (ours.alpha[1:-1] / ours.alpha[:-2]) ** 2, beta[:-1], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        1 - (ours.alpha[1:-1] / ours.alpha[:-2]) ** 2, beta[:-1], rtol=1e-4, atol=1e-6
+    )
     assert beta[-1] == pytest.approx(0.999)
     assert ours.alpha[-1] == 0

@@ -2,7 +2,14 @@
 
 import pytest
 
-from course_lib.recipes import RECIPES, ddpm_fashion, fashion_classifier, recipe, recipe_of, sampling
+from course_lib.recipes import (
+    RECIPES,
+    ddpm_fashion,
+    fashion_classifier,
+    recipe,
+    recipe_of,
+    sampling,
+)
 from course_lib.weights import load_weights, shipped
 
 

@@ -1,4 +1,6 @@
-"""Samplers: the contract on every schedule, the orders of their errors, DDPM's moments, and their randomness."""
+"""Samplers: the contract on every schedule, the orders of their errors, DDPM's moments, and
+their randomness.
+"""
 
 import functools
 import math
@@ -37,7 +39,12 @@ ONE_CALL = {
 }
 STOCHASTIC = {name: ONE_CALL[name] for name in ("ddpm", "ddpm_large", "ddim_half", "ddim_1")}
 # they follow the probability flow
-FLOWS = {"ddim": sample_ddim, "heun": sample_heun, "dpmpp_2m": sample_dpmpp_2m, "unipc": sample_unipc}
+FLOWS = {
+    "ddim": sample_ddim,
+    "heun": sample_heun,
+    "dpmpp_2m": sample_dpmpp_2m,
+    "unipc": sample_unipc,
+}
 
 
 @pytest.mark.parametrize("schedule", FULL.values(), ids=FULL)
@@ -56,7 +63,12 @@ class TestHeun(SamplerContract):
 
     def test_a_caller_may_stop(self, sampler, schedule):
         calls = []
-        steps = sampler(self.denoiser(schedule, calls), schedule, torch.randn(3, 2).double(), schedule.times(10))
+        steps = sampler(
+            self.denoiser(schedule, calls),
+            schedule,
+            torch.randn(3, 2).double(),
+            schedule.times(10),
+        )
         for _, _step in zip(range(3), steps, strict=False):
             pass
         assert len(calls) == 2 + 2 + 1  # the third step is shown before its second look
@@ -73,19 +85,26 @@ def test_the_table_of_samplers():
 
 @functools.cache
 def errors(name: str, sampler, start: int, end: int) -> list[float]:
-    """Distance from the exact flow, root mean square over 15 Normals, at 8, 16 .. 128 even steps from start to end.
+    """Distance from the exact flow, root mean square over 15 Normals, at 8, 16 .. 128 even
+    steps from start to end.
 
-    Times are quarters of T = 1024, so that every step is even; the noise begins just where the flow has it.
+    Times are quarters of T = 1024, so that every step is even; the noise begins just where the
+    flow has it.
     """
     schedule = getattr(Schedule, name)(1024)
     mean, std = 0.5, torch.linspace(0.25, 2, 15, dtype=torch.float64)
     z = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
     start, end = start * schedule.T // 4, end * schedule.T // 4
-    denoise, goal = gaussian_denoiser(schedule, mean, std), exact.gaussian_at(schedule, end, mean, std, z)
+    denoise, goal = (
+        gaussian_denoiser(schedule, mean, std),
+        exact.gaussian_at(schedule, end, mean, std, z),
+    )
     found = []
     for n in (8, 16, 32, 64, 128):
         times = [start - (start - end) * i // n for i in range(n + 1)]
-        x = final(sampler(denoise, schedule, exact.gaussian_at(schedule, start, mean, std, z), times))
+        x = final(
+            sampler(denoise, schedule, exact.gaussian_at(schedule, start, mean, std, z), times)
+        )
         found.append((x - goal).square().mean().sqrt().item())
     return found
 
@@ -98,15 +117,20 @@ def slope(found: list[float]) -> float:
 
 
 @pytest.mark.parametrize("name", FULL)
-@pytest.mark.parametrize(("sampler", "order"), [(sample_ddim, 1), (sample_heun, 2), (sample_dpmpp_2m, 2)])
+@pytest.mark.parametrize(
+    ("sampler", "order"), [(sample_ddim, 1), (sample_heun, 2), (sample_dpmpp_2m, 2)]
+)
 def test_order_in_the_middle(name, sampler, order):
-    """From 3/4 T to 1/4 T, where log-SNR is finite and smooth, the orders are the papers' on every schedule."""
+    """From 3/4 T to 1/4 T, where log-SNR is finite and smooth, the orders are the papers' on
+    every schedule.
+    """
     assert slope(errors(name, sampler, 3, 1)) == pytest.approx(order, abs=0.15)
 
 
 @pytest.mark.parametrize("name", FULL)
 def test_the_correction_is_worth_an_order(name):
-    """UniPC's steps are DPM-Solver++'s, redone: nearly order 3 in the middle (2.77 to 2.89), for no more calls.
+    """UniPC's steps are DPM-Solver++'s, redone: nearly order 3 in the middle (2.77 to 2.89),
+    for no more calls.
 
     From pure noise the first step, of first order, is redone as well, and it was the worst.
     """
@@ -117,7 +141,9 @@ def test_the_correction_is_worth_an_order(name):
 
 
 @pytest.mark.parametrize("name", FULL)
-@pytest.mark.parametrize(("sampler", "low", "high"), [(sample_ddim, 0.9, 1.1), (sample_heun, 1.9, 2.2)])
+@pytest.mark.parametrize(
+    ("sampler", "low", "high"), [(sample_ddim, 0.9, 1.1), (sample_heun, 1.9, 2.2)]
+)
 def test_order_from_pure_noise(name, sampler, low, high):
     """A start at alpha = 0 costs Heun nothing: its step has no division."""
     assert low < slope(errors(name, sampler, 4, 1)) < high
@@ -125,18 +151,25 @@ def test_order_from_pure_noise(name, sampler, low, high):
 
 @pytest.mark.parametrize("name", FULL)
 def test_order_of_dpmpp_from_pure_noise(name):
-    """log(alpha / sigma) starts at minus infinity there, which costs a logarithm: 1.67 to 2.17 measured."""
+    """log(alpha / sigma) starts at minus infinity there, which costs a logarithm: 1.67 to 2.17
+    measured.
+    """
     assert 1.6 < slope(errors(name, sample_dpmpp_2m, 4, 1)) < 2.3
 
 
-# Measured over the whole way: DDIM 0.97 on each; Heun 1.65, 1.66 and 2.07; DPM-Solver++ 1.84, 1.68 and 1.71. The last
-# step of all is of first order. It errs by about sigma^2 / 2 of its own time, T / n: on the flow schedule sigma is
-# 1 / n there and the order stays 2, but on the other two sigma^2 is nearly proportional to time close to 0.
+# Measured over the whole way: DDIM 0.97 on each; Heun 1.65, 1.66 and 2.07; DPM-Solver++ 1.84,
+# 1.68 and 1.71. The last step of all is of first order. It errs by about sigma^2 / 2 of its
+# own time, T / n: on the flow schedule sigma is 1 / n there and the order stays 2, but on the
+# other two sigma^2 is nearly proportional to time close to 0.
 WHOLE = {
     sample_ddim: {"linear": (0.9, 1.05), "cosine": (0.9, 1.05), "flow": (0.9, 1.05)},
     sample_heun: {"linear": (1.55, 1.8), "cosine": (1.55, 1.8), "flow": (1.95, 2.15)},
     sample_dpmpp_2m: {"linear": (1.6, 2.1), "cosine": (1.6, 2.1), "flow": (1.6, 2.1)},
-    sample_unipc: {"linear": (1.75, 2.2), "cosine": (1.65, 2.1), "flow": (1.8, 2.2)},  # 1.97, 1.86 and 1.99
+    sample_unipc: {
+        "linear": (1.75, 2.2),
+        "cosine": (1.65, 2.1),
+        "flow": (1.8, 2.2),
+    },  # 1.97, 1.86 and 1.99
 }
 
 
@@ -149,35 +182,55 @@ def test_order_over_the_whole_way(name, sampler):
 
 @pytest.mark.parametrize("name", FULL)
 def test_second_order_is_worth_its_calls(name):
-    """At 64 calls each, the two solvers of second order are at least three times nearer than DDIM."""
+    """At 64 calls each, the two solvers of second order are at least three times nearer than
+    DDIM.
+    """
     ddim = errors(name, sample_ddim, 4, 0)[3]
     assert errors(name, sample_heun, 4, 0)[2] < ddim / 3
     assert errors(name, sample_dpmpp_2m, 4, 0)[3] < ddim / 3
 
 
 @pytest.mark.parametrize("schedule", FULL.values(), ids=FULL)
-@pytest.mark.parametrize(("name", "tolerance"), [("ddim", 0.03), ("heun", 0.003), ("dpmpp_2m", 0.006)])
+@pytest.mark.parametrize(
+    ("name", "tolerance"), [("ddim", 0.03), ("heun", 0.003), ("dpmpp_2m", 0.006)]
+)
 def test_in_one_dimension_the_flow_carries_quantile_to_quantile(schedule, name, tolerance):
-    """For any mixture, not only a Normal: the flow keeps order, so the share of the data below a point is kept."""
+    """For any mixture, not only a Normal: the flow keeps order, so the share of the data below
+    a point is kept.
+    """
     means = torch.tensor([[-1.0], [0.4], [1.2]], dtype=torch.float64)
     u = torch.linspace(0.02, 0.98, 49, dtype=torch.float64)
-    start = exact.mixture(means, 0.3, WEIGHTS, schedule.alpha[-1].item(), schedule.sigma[-1].item())
+    start = exact.mixture(
+        means, 0.3, WEIGHTS, schedule.alpha[-1].item(), schedule.sigma[-1].item()
+    )
     x = exact.mixture_quantile(u, start)[:, None]
-    found = final(FLOWS[name](mixture_denoiser(schedule, means, 0.3, WEIGHTS), schedule, x, schedule.times(250)))
+    found = final(
+        FLOWS[name](
+            mixture_denoiser(schedule, means, 0.3, WEIGHTS), schedule, x, schedule.times(250)
+        )
+    )
     goal = exact.mixture_quantile(u, exact.mixture(means, 0.3, WEIGHTS))
     assert (found[:, 0] - goal).abs().max() < tolerance
 
 
 @pytest.mark.parametrize(("T", "ddim", "ddpm"), [(50, 0.22, 0.40), (1000, 0.994, 1.0)])
 def test_terminal_signal(T, ddim, ddpm):
-    """A start at N(0, 1) where signal is left: of a mean m, DDIM gives 1 - sqrt(abar_T), DDPM 1 - abar_T.
+    """A start at N(0, 1) where signal is left: of a mean m, DDIM gives 1 - sqrt(abar_T), DDPM
+    1 - abar_T.
 
-    Data N(m, 1) and the usual betas. 50 steps leave abar_T = 0.60; DDIM's own error in so few steps is under 0.005.
+    Data N(m, 1) and the usual betas. 50 steps leave abar_T = 0.60; DDIM's own error in so few
+    steps is under 0.005.
     """
     schedule, m = Schedule.linear(T), 2.0
     abar = schedule.alpha[-1].item() ** 2
-    x = torch.linspace(-2, 2, 401, dtype=torch.float64)  # mean 0; the denoiser is linear, so only the mean matters
-    mean = final(sample_ddim(gaussian_denoiser(schedule, m, 1.0), schedule, x, schedule.times(T))).mean().item()
+    x = torch.linspace(
+        -2, 2, 401, dtype=torch.float64
+    )  # mean 0; the denoiser is linear, so only the mean matters
+    mean = (
+        final(sample_ddim(gaussian_denoiser(schedule, m, 1.0), schedule, x, schedule.times(T)))
+        .mean()
+        .item()
+    )
     assert mean / m == pytest.approx(1 - math.sqrt(abar), abs=0.005)
     assert mean / m == pytest.approx(ddim, abs=0.01)
     mean, _ = exact.ddpm_moments(schedule, schedule.times(T), m, 1.0, "small")
@@ -190,12 +243,20 @@ def test_terminal_signal(T, ddim, ddpm):
 
 @pytest.mark.parametrize("schedule", FULL.values(), ids=FULL)
 @pytest.mark.parametrize("variance", ["small", "large"])
-@pytest.mark.parametrize(("n", "mean", "std"), [(10, 0.0, 1.0), (10, 0.7, 0.2), (50, -0.4, 0.5), (3, 0.5, 2.0)])
+@pytest.mark.parametrize(
+    ("n", "mean", "std"), [(10, 0.0, 1.0), (10, 0.7, 0.2), (50, -0.4, 0.5), (3, 0.5, 2.0)]
+)
 def test_moments_of_ddpm(schedule, variance, n, mean, std):
-    """100,000 samples against the closed recursion: within five standard errors of the mean and of the spread."""
+    """100,000 samples against the closed recursion: within five standard errors of the mean
+    and of the spread.
+    """
     N, times = 100_000, schedule.times(n)
     steps = sample_ddpm(
-        gaussian_denoiser(schedule, mean, std), schedule, torch.randn(N).double(), times, variance=variance
+        gaussian_denoiser(schedule, mean, std),
+        schedule,
+        torch.randn(N).double(),
+        times,
+        variance=variance,
     )
     samples = final(steps)
     expected_mean, expected_variance = exact.ddpm_moments(schedule, times, mean, std, variance)
@@ -205,13 +266,16 @@ def test_moments_of_ddpm(schedule, variance, n, mean, std):
 
 
 def test_the_two_variances_at_few_steps():
-    """The output's spread over the true one, large and small variance, in 10 steps of the linear schedule.
+    """The output's spread over the true one, large and small variance, in 10 steps of the
+    linear schedule.
 
-    "Large" is exact for s = 1 but for the last step, which adds no noise: sqrt(abar) of the time before is missing.
+    "Large" is exact for s = 1 but for the last step, which adds no noise: sqrt(abar) of the
+    time before is missing.
     """
     schedule = Schedule.linear()
     found = [
-        math.sqrt(exact.ddpm_moments(schedule, schedule.times(10), 0.0, std, variance)[1]) / std
+        math.sqrt(exact.ddpm_moments(schedule, schedule.times(10), 0.0, std, variance)[1])
+        / std
         for std in (1.0, 0.2)
         for variance in ("large", "small")
     ]
@@ -238,7 +302,15 @@ def test_ddim_of_eta_1_is_ddpm_of_the_small_variance(schedule, n):
     x = torch.randn(20, 2, dtype=torch.float64)
     denoise = mixture_denoiser(schedule, MEANS, STD, WEIGHTS)
     paths = [
-        list(sampler(denoise, schedule, x, schedule.times(n), generator=torch.Generator().manual_seed(3)))
+        list(
+            sampler(
+                denoise,
+                schedule,
+                x,
+                schedule.times(n),
+                generator=torch.Generator().manual_seed(3),
+            )
+        )
         for sampler in (ddim_1, sample_ddpm)
     ]
     for one, other in zip(*paths, strict=True):
@@ -247,14 +319,17 @@ def test_ddim_of_eta_1_is_ddpm_of_the_small_variance(schedule, n):
 
 @pytest.mark.parametrize("schedule", FULL.values(), ids=FULL)
 def test_the_noise_of_ddim_keeps_every_marginal(schedule):
-    """Whatever eta is, x_s given x_0 has spread sigma_s: with data at one point the path is q(x_s | x_0) throughout.
+    """Whatever eta is, x_s given x_0 has spread sigma_s: with data at one point the path is
+    q(x_s | x_0) throughout.
 
     20,000 paths; the standard error of a spread is 1 / sqrt(40,000) = 0.5 %, four are granted.
     """
     N = 20_000
     for eta in (0.0, 0.4, 1.0):
         x = schedule.alpha[-1] * 0.6 + schedule.sigma[-1] * torch.randn(N, dtype=torch.float64)
-        for step in sample_ddim(gaussian_denoiser(schedule, 0.6, 0.0), schedule, x, schedule.times(8), eta=eta):
+        for step in sample_ddim(
+            gaussian_denoiser(schedule, 0.6, 0.0), schedule, x, schedule.times(8), eta=eta
+        ):
             mean, spread = schedule.alpha[step.t].item() * 0.6, schedule.sigma[step.t].item()
             assert abs(step.x_t.mean().item() - mean) <= 5 * spread / math.sqrt(N) + 1e-12
             assert abs(step.x_t.std().item() - spread) <= 0.02 * spread + 1e-12
@@ -266,10 +341,21 @@ def test_the_noise_of_ddim_keeps_every_marginal(schedule):
 @pytest.mark.parametrize("sampler", STOCHASTIC.values(), ids=STOCHASTIC)
 def test_a_generator_makes_a_run_repeatable(sampler):
     schedule = Schedule.cosine()
-    denoise, x = mixture_denoiser(schedule, MEANS, STD, WEIGHTS), torch.randn(9, 2, dtype=torch.float64)
+    denoise, x = (
+        mixture_denoiser(schedule, MEANS, STD, WEIGHTS),
+        torch.randn(9, 2, dtype=torch.float64),
+    )
 
     def run(seed):
-        return final(sampler(denoise, schedule, x, schedule.times(12), generator=torch.Generator().manual_seed(seed)))
+        return final(
+            sampler(
+                denoise,
+                schedule,
+                x,
+                schedule.times(12),
+                generator=torch.Generator().manual_seed(seed),
+            )
+        )
 
     first = run(1)
     state = torch.get_rng_state()
@@ -281,18 +367,27 @@ def test_a_generator_makes_a_run_repeatable(sampler):
 @pytest.mark.parametrize("sampler", FLOWS.values(), ids=FLOWS)
 def test_the_flows_draw_nothing(sampler):
     schedule = Schedule.linear()
-    denoise, x = mixture_denoiser(schedule, MEANS, STD, WEIGHTS), torch.randn(9, 2, dtype=torch.float64)
+    denoise, x = (
+        mixture_denoiser(schedule, MEANS, STD, WEIGHTS),
+        torch.randn(9, 2, dtype=torch.float64),
+    )
     state = torch.get_rng_state()
     first = final(sampler(denoise, schedule, x, schedule.times(12)))
     assert torch.equal(final(sampler(denoise, schedule, x, schedule.times(12))), first)
     assert torch.equal(torch.get_rng_state(), state)
-    alone = torch.cat([final(sampler(denoise, schedule, row[None], schedule.times(12))) for row in x])
-    torch.testing.assert_close(first, alone, rtol=0, atol=1e-12)  # an image does not depend on its neighbours
+    alone = torch.cat(
+        [final(sampler(denoise, schedule, row[None], schedule.times(12))) for row in x]
+    )
+    torch.testing.assert_close(
+        first, alone, rtol=0, atol=1e-12
+    )  # an image does not depend on its neighbours
 
 
 def test_unknown_variance():
     schedule = Schedule.linear()
-    steps = sample_ddpm(gaussian_denoiser(schedule, 0, 1), schedule, torch.randn(3), [1000, 0], variance="beta")
+    steps = sample_ddpm(
+        gaussian_denoiser(schedule, 0, 1), schedule, torch.randn(3), [1000, 0], variance="beta"
+    )
     with pytest.raises(ValueError, match="'small'.*'large'.*'beta'"):
         next(steps)
 
@@ -309,7 +404,9 @@ def test_up_and_down_again(name):
     """From the picture itself, t = 0, into its noise and back, through a clipped denoiser."""
     schedule = Schedule.cosine()
     denoise = clipped(gaussian_denoiser(schedule, 0.2, 0.1), schedule)
-    x = 0.2 + 0.1 * torch.randn(500, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = 0.2 + 0.1 * torch.randn(
+        500, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     times = schedule.times(500)
     up = final(SAMPLERS[name](denoise, schedule, x, times[::-1]))
     assert up.std().item() == pytest.approx(1, abs=0.15)

@@ -21,7 +21,10 @@ class TestEverySchedule(ScheduleContract):
 def test_linear_and_cosine_preserve_variance(name):
     schedule = SCHEDULES[name]
     torch.testing.assert_close(
-        schedule.alpha**2 + schedule.sigma**2, torch.ones(schedule.T + 1).double(), rtol=0, atol=1e-15
+        schedule.alpha**2 + schedule.sigma**2,
+        torch.ones(schedule.T + 1).double(),
+        rtol=0,
+        atol=1e-15,
     )
 
 
@@ -32,7 +35,9 @@ def test_linear_by_a_plain_product():
         product *= 1 - beta
         assert math.isclose(schedule.alpha[k].item(), math.sqrt(product), rel_tol=1e-12)
         assert math.isclose(schedule.sigma[k].item(), math.sqrt(1 - product), rel_tol=1e-9)
-    assert schedule.alpha[-1] ** 2 == pytest.approx(4.036e-5, rel=1e-3)  # the usual alpha-bar at the end
+    assert schedule.alpha[-1] ** 2 == pytest.approx(
+        4.036e-5, rel=1e-3
+    )  # the usual alpha-bar at the end
 
 
 def test_linear_with_few_steps_leaves_signal():
@@ -48,9 +53,13 @@ def test_cosine_by_its_equation():
         return math.cos((t / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2
 
     for t in range(1001):
-        assert math.isclose(schedule.alpha[t].item() ** 2, f(t) / f(0), rel_tol=1e-9, abs_tol=1e-30)
+        assert math.isclose(
+            schedule.alpha[t].item() ** 2, f(t) / f(0), rel_tol=1e-9, abs_tol=1e-30
+        )
     assert schedule.alpha[-1] == 0  # not 6e-17
-    assert schedule.alpha[500] ** 2 == pytest.approx(0.494, abs=0.001)  # 0.70 would be a square forgotten
+    assert schedule.alpha[500] ** 2 == pytest.approx(
+        0.494, abs=0.001
+    )  # 0.70 would be a square forgotten
 
 
 def test_flow_is_the_straight_line():

@@ -1,4 +1,6 @@
-"""The scrubber without a browser: its sheets, its three surfaces, and what it says to what it can't show."""
+"""The scrubber without a browser: its sheets, its three surfaces, and what it says to what it
+can't show.
+"""
 
 import base64
 import html
@@ -19,7 +21,16 @@ from PIL import Image
 from course_lib.widgets import Scrubber
 from course_lib.widgets.export import VIEW, forget_widgets, to_html
 from course_lib.widgets.filmstrip import NOISE_RAMP
-from course_lib.widgets.sheet import Film, as_array, film, pack, pack_film, quantise, restore, unpack
+from course_lib.widgets.sheet import (
+    Film,
+    as_array,
+    film,
+    pack,
+    pack_film,
+    quantise,
+    restore,
+    unpack,
+)
 from course_lib.widgets.standalone import module
 
 T = 1000
@@ -29,7 +40,9 @@ SCHEDULE = SimpleNamespace(alpha=np.cos(ANGLE), sigma=np.sin(ANGLE))
 
 @dataclass
 class Seen:
-    """A step as a sampler gives it, from no sampler: the widget asks for no more than these four."""
+    """A step as a sampler gives it, from no sampler: the widget asks for no more than these
+    four.
+    """
 
     t: int
     x_t: object
@@ -37,30 +50,41 @@ class Seen:
     eps: object
 
 
-def run(calls: int = 20, B: int = 64, seed: int = 0, fresh: float = 0.0, shape=(1, 28, 28)) -> list[Seen]:
+def run(
+    calls: int = 20, B: int = 64, seed: int = 0, fresh: float = 0.0, shape=(1, 28, 28)
+) -> list[Seen]:
     """Discs that come out of noise; `fresh` is how much of the noise each step draws anew."""
     draw = np.random.default_rng(seed)
     y, x = np.mgrid[-1 : 1 : shape[1] * 1j, -1 : 1 : shape[2] * 1j]
     centres, radii = draw.uniform(-0.4, 0.4, (B, 2, 1, 1)), draw.uniform(0.3, 0.7, (B, 1, 1))
     distance = np.hypot(y - centres[:, 0], x - centres[:, 1])
-    discs = np.tanh(8 * (radii - distance))[:, None].repeat(shape[0], 1).astype(np.float32)  # [B, C, H, W]
+    discs = (
+        np.tanh(8 * (radii - distance))[:, None].repeat(shape[0], 1).astype(np.float32)
+    )  # [B, C, H, W]
     eps, steps = draw.standard_normal((B, *shape), dtype=np.float32), []
     for i in range(calls + 1):
         t = round(T * (calls - i) / calls)
         alpha, sigma = SCHEDULE.alpha[t], SCHEDULE.sigma[t]
         x0 = (1 - sigma) * discs + sigma * discs.mean(0)
-        steps.append(Seen(t, (alpha * x0 + sigma * eps).astype(np.float32), x0.astype(np.float32), eps))
+        steps.append(
+            Seen(t, (alpha * x0 + sigma * eps).astype(np.float32), x0.astype(np.float32), eps)
+        )
         anew = draw.standard_normal((B, *shape), dtype=np.float32)
         eps = (np.sqrt(1 - fresh**2) * eps + fresh * anew).astype(np.float32)
     return steps
 
 
 def tensors(steps: list[Seen], dtype=torch.float32) -> list[Seen]:
-    return [Seen(s.t, *(torch.from_numpy(a).to(dtype) for a in (s.x_t, s.x0, s.eps))) for s in steps]
+    return [
+        Seen(s.t, *(torch.from_numpy(a).to(dtype) for a in (s.x_t, s.x0, s.eps)))
+        for s in steps
+    ]
 
 
 def developed(scrubber: Scrubber, number: int = 0) -> dict[str, np.ndarray]:
-    """What the browser makes of a run: x_t, x0 and eps as float32 [F, B, C, H, W]. The same steps as in scrubber.js."""
+    """What the browser makes of a run: x_t, x0 and eps as float32 [F, B, C, H, W]. The same
+    steps as in scrubber.js.
+    """
     spec, entry = scrubber._spec, scrubber._spec["runs"][number]
     F, values = len(entry["t"]), {}
     for key, sheet in entry["sheets"].items():
@@ -69,7 +93,9 @@ def developed(scrubber: Scrubber, number: int = 0) -> dict[str, np.ndarray]:
         if sheet.get("first"):
             values[key][1:] += values[key][:1]
     if "x_t" not in values:
-        alpha, sigma = (np.array(entry[key]).reshape(-1, 1, 1, 1, 1) for key in ("alpha", "sigma"))
+        alpha, sigma = (
+            np.array(entry[key]).reshape(-1, 1, 1, 1, 1) for key in ("alpha", "sigma")
+        )
         values["x_t"] = alpha * values["x0"] + sigma * values["eps"]
     return values
 
@@ -105,7 +131,9 @@ def test_arrays_come_from_tensors_of_any_dtype_that_need_gradients(dtype):
     assert array.dtype == np.float32 and array.tolist() == [1, 1]
 
 
-@pytest.mark.parametrize(("fresh", "bound"), [(0.0, 0.06), (0.6, 0.14)])  # noise anew takes half the quality
+@pytest.mark.parametrize(
+    ("fresh", "bound"), [(0.0, 0.06), (0.6, 0.14)]
+)  # noise anew takes half the quality
 def test_a_lossy_run_looks_the_same(fresh, bound):
     steps = run(B=16, fresh=fresh)
     seen = developed(Scrubber(steps, SCHEDULE))
@@ -140,7 +168,9 @@ def test_x_t_travels_only_where_it_does_not_add_up():
 
 def test_images_that_overshoot_the_scale_still_add_up():
     steps = run(B=4)
-    wild = [replace(s, x0=1.4 * s.x0, x_t=s.x_t + 0.4 * SCHEDULE.alpha[s.t] * s.x0) for s in steps]
+    wild = [
+        replace(s, x0=1.4 * s.x0, x_t=s.x_t + 0.4 * SCHEDULE.alpha[s.t] * s.x0) for s in steps
+    ]
     scrubber = Scrubber(wild, SCHEDULE)
     assert set(scrubber._spec["runs"][0]["sheets"]) == {"x0", "eps"}
     assert scrubber._spec["runs"][0]["sheets"]["x0"]["scale"] == 1.5
@@ -158,7 +188,9 @@ def test_packing_reads_the_times_that_it_is_given():
 
 def test_a_long_run_is_thinned_as_it_goes_by_and_keeps_its_ends():
     one = np.zeros((1, 1, 4, 4), np.float32)
-    steps = (Seen(T - i, one, one, one) for i in range(T + 1))  # a generator, as from a sampler
+    steps = (
+        Seen(T - i, one, one, one) for i in range(T + 1)
+    )  # a generator, as from a sampler
     f = film(steps, SCHEDULE, images=1, frames=64)
     assert isinstance(f, Film) and f.steps == T + 1
     assert f.t == [*range(T, 0, -16), 0]
@@ -175,7 +207,9 @@ def test_images_limits_how_many_travel():
 
 
 def test_runs_of_other_lengths_stand_side_by_side():
-    scrubber = Scrubber.compare({"DDIM": run(20, B=4), "DDPM": run(50, B=4, fresh=0.5)}, SCHEDULE)
+    scrubber = Scrubber.compare(
+        {"DDIM": run(20, B=4), "DDPM": run(50, B=4, fresh=0.5)}, SCHEDULE
+    )
     assert [entry["title"] for entry in scrubber._spec["runs"]] == ["DDIM", "DDPM"]
     assert [len(entry["t"]) for entry in scrubber._spec["runs"]] == [21, 51]
     scrubber.frame = 50
@@ -201,7 +235,9 @@ def test_a_run_of_the_library():
     schedule = Schedule.cosine()
     points = torch.from_numpy(run(calls=1, B=10)[-1].x0)
     noise = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    steps = list(sample_ddim(points_denoiser(schedule, points), schedule, noise, schedule.times(10)))
+    steps = list(
+        sample_ddim(points_denoiser(schedule, points), schedule, noise, schedule.times(10))
+    )
     scrubber = Scrubber(steps, schedule)
     assert scrubber._spec["runs"][0]["alpha"][0] == 0
     error = developed(scrubber)["x_t"][-1] - steps[-1].x_t.numpy()
@@ -253,8 +289,12 @@ def test_the_module_has_nothing_that_ends_an_inline_script():
     text = module("scrubber.js")
     assert "</script" not in text and "<!--" not in text
     assert text.rstrip().endswith("export default { render };")
-    channels = [int(v) for v in re.findall(r"\d+", re.search(r"light: (\[\[.*?\]\])", text)[1])]
-    assert channels == [v for colour in NOISE_RAMP for v in colour], "the strip and the page paint noise alike"
+    channels = [
+        int(v) for v in re.findall(r"\d+", re.search(r"light: (\[\[.*?\]\])", text)[1])
+    ]
+    assert channels == [v for colour in NOISE_RAMP for v in colour], (
+        "the strip and the page paint noise alike"
+    )
 
 
 def test_the_html_shows_the_strip_where_scripts_and_iframes_are_taken_out(bundle):
@@ -291,17 +331,31 @@ def test_a_page_on_its_own(scrubber, tmp_path):
 
 def notebook_of(bundle: dict) -> nbformat.NotebookNode:
     output = nbformat.v4.new_output("display_data", bundle)
-    cells = [nbformat.v4.new_markdown_cell("Where $x_t$ is."), nbformat.v4.new_code_cell("scrubber", outputs=[output])]
+    cells = [
+        nbformat.v4.new_markdown_cell("Where $x_t$ is."),
+        nbformat.v4.new_code_cell("scrubber", outputs=[output]),
+    ]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    model = {"model_name": "AnyModel", "model_module": "anywidget", "model_module_version": "*", "state": {}}
-    state = {"state": {bundle[VIEW]["model_id"]: model}, "version_major": 2, "version_minor": 0}
+    model = {
+        "model_name": "AnyModel",
+        "model_module": "anywidget",
+        "model_module_version": "*",
+        "state": {},
+    }
+    state = {
+        "state": {bundle[VIEW]["model_id"]: model},
+        "version_major": 2,
+        "version_minor": 0,
+    }
     notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": state}
     return notebook
 
 
 def test_a_saved_lesson_takes_the_html_and_nothing_from_afar(bundle, tmp_path):
     nbformat.write(notebook_of(bundle), tmp_path / "lesson.ipynb")
-    page = to_html(tmp_path / "lesson.ipynb", tmp_path / "lesson.html").read_text(encoding="utf-8")
+    page = to_html(tmp_path / "lesson.ipynb", tmp_path / "lesson.html").read_text(
+        encoding="utf-8"
+    )
     assert page.count("srcdoc=") == 1
     outside = re.sub(r'srcdoc="[^"]*"', "", page)
     assert not re.findall(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(?!data:)', outside)
@@ -329,13 +383,15 @@ def test_equations_become_mathml_where_they_can(bundle, tmp_path, monkeypatch):
         return f"<math display={display}>{tex.strip()}</math>"
 
     notebook = notebook_of(bundle)
-    notebook.cells[
-        0
-    ].source = (
-        "Where $x_t$ is and $\\unknown$ is not.\n\n$$\\begin{aligned}a\\end{aligned}$$\n\n\\begin{align}b\\end{align}"
+    notebook.cells[0].source = (
+        "Where $x_t$ is and $\\unknown$ is "
+        "not.\n\n$$\\begin{aligned}a\\end{aligned}$$\n\n\\begin{align}b\\end{align}"
     )
     nbformat.write(notebook, tmp_path / "lesson.ipynb")
-    for name, content in {"latex2mathml": {}, "latex2mathml.converter": {"convert": convert}}.items():
+    for name, content in {
+        "latex2mathml": {},
+        "latex2mathml.converter": {"convert": convert},
+    }.items():
         monkeypatch.setitem(sys.modules, name, SimpleNamespace(**content))
     page = to_html(tmp_path / "lesson.ipynb").read_text(encoding="utf-8")
     assert '<math display="inline">x_t</math>' in page and "$\\unknown$" in page
@@ -344,7 +400,12 @@ def test_equations_become_mathml_where_they_can(bundle, tmp_path, monkeypatch):
 
 
 def test_what_is_no_notebook_gets_a_sentence(tmp_path):
-    for name, text in (("x", "not json"), ("dict", "{}"), ("list", "[]"), ("old", '{"nbformat": 4, "cells": 3}')):
+    for name, text in (
+        ("x", "not json"),
+        ("dict", "{}"),
+        ("list", "[]"),
+        ("old", '{"nbformat": 4, "cells": 3}'),
+    ):
         (tmp_path / f"{name}.ipynb").write_text(text)
     for name in ("x.ipynb", "dict.ipynb", "list.ipynb", "old.ipynb", "absent.ipynb"):
         with pytest.raises(ValueError, match=f"{name} is no notebook that can be read"):
@@ -361,7 +422,12 @@ def test_pictures_of_the_text_are_inside_the_page(tmp_path):
     cell.attachments = {"a.png": {"image/png": code}}
     notebook = nbformat.v4.new_notebook(cells=[cell])
     nbformat.write(notebook, tmp_path / "lesson.ipynb")
-    assert to_html(tmp_path / "lesson.ipynb").read_text(encoding="utf-8").count(f"data:image/png;base64,{code}") == 2
+    assert (
+        to_html(tmp_path / "lesson.ipynb")
+        .read_text(encoding="utf-8")
+        .count(f"data:image/png;base64,{code}")
+        == 2
+    )
     del cell["attachments"]
     nbformat.write(notebook, tmp_path / "lesson.ipynb")
     with pytest.raises(ValueError, match="can't be shown whole: missing attachment: a.png"):
@@ -379,26 +445,65 @@ def wrong(**change) -> list[Seen]:
 
 BAD = {
     "no steps": (lambda: Scrubber([], SCHEDULE), "The run has no steps"),
-    "a spent generator": (lambda: Scrubber.compare({"DDIM": iter(())}, SCHEDULE), "DDIM has no steps.*keep list"),
-    "not steps": (lambda: Scrubber([np.zeros(3)], SCHEDULE), "needs steps with t, x_t, x0 and eps"),
-    "no images": (lambda: Scrubber([Seen(0, *[np.zeros((2, 784))] * 3)], SCHEDULE), r"holds \[2, 784\], not images"),
-    "latents": (lambda: Scrubber([Seen(0, *[np.zeros((2, 4, 8, 8))] * 3)], SCHEDULE), "decode latents before"),
-    "a batch that shrinks": (lambda: Scrubber(wrong(x0=np.zeros((1, 1, 28, 28))), SCHEDULE), "changes its shape: x0"),
-    "not a number": (lambda: Scrubber(wrong(eps=np.full((2, 1, 28, 28), np.nan)), SCHEDULE), "eps at t = 0 is not fin"),
-    "a time outside": (lambda: Scrubber(wrong(t=1001), SCHEDULE), "t = 1001, but the schedule runs from 0 to 1000"),
-    "a way back": (lambda: Scrubber(run(2, 2)[::-1] + run(2, 2), SCHEDULE), "goes out and comes back in time"),
+    "a spent generator": (
+        lambda: Scrubber.compare({"DDIM": iter(())}, SCHEDULE),
+        "DDIM has no steps.*keep list",
+    ),
+    "not steps": (
+        lambda: Scrubber([np.zeros(3)], SCHEDULE),
+        "needs steps with t, x_t, x0 and eps",
+    ),
+    "no images": (
+        lambda: Scrubber([Seen(0, *[np.zeros((2, 784))] * 3)], SCHEDULE),
+        r"holds \[2, 784\], not images",
+    ),
+    "latents": (
+        lambda: Scrubber([Seen(0, *[np.zeros((2, 4, 8, 8))] * 3)], SCHEDULE),
+        "decode latents before",
+    ),
+    "a batch that shrinks": (
+        lambda: Scrubber(wrong(x0=np.zeros((1, 1, 28, 28))), SCHEDULE),
+        "changes its shape: x0",
+    ),
+    "not a number": (
+        lambda: Scrubber(wrong(eps=np.full((2, 1, 28, 28), np.nan)), SCHEDULE),
+        "eps at t = 0 is not fin",
+    ),
+    "a time outside": (
+        lambda: Scrubber(wrong(t=1001), SCHEDULE),
+        "t = 1001, but the schedule runs from 0 to 1000",
+    ),
+    "a way back": (
+        lambda: Scrubber(run(2, 2)[::-1] + run(2, 2), SCHEDULE),
+        "goes out and comes back in time",
+    ),
     "no schedule": (lambda: Scrubber(run(2, 2), None), "no table alpha"),
     "no runs": (lambda: Scrubber.compare({}, SCHEDULE), "no run to show"),
     "other batches": (
         lambda: Scrubber.compare({"a": run(2, 2), "b": run(2, 3)}, SCHEDULE),
         r"a and b can't be compared: they hold images \[2, 1, 28, 28\] and \[3, 1, 28, 28\]",
     ),
-    "few titles": (lambda: Scrubber(run(2, 3), SCHEDULE, titles=["shirt"]), "titles names 1 images, but 3 are shown"),
-    "no columns": (lambda: Scrubber(run(2, 2), SCHEDULE, columns=0), "columns is a whole number, 1 or more, not 0"),
-    "a quality": (lambda: Scrubber(run(2, 2), SCHEDULE, quality="best"), "quality is 1 to 100"),
+    "few titles": (
+        lambda: Scrubber(run(2, 3), SCHEDULE, titles=["shirt"]),
+        "titles names 1 images, but 3 are shown",
+    ),
+    "no columns": (
+        lambda: Scrubber(run(2, 2), SCHEDULE, columns=0),
+        "columns is a whole number, 1 or more, not 0",
+    ),
+    "a quality": (
+        lambda: Scrubber(run(2, 2), SCHEDULE, quality="best"),
+        "quality is 1 to 100",
+    ),
     "a frame": (lambda: Scrubber(run(2, 2), SCHEDULE, frame=3), "frame is 0 to 2 here, not 3"),
-    "a pick": (lambda: Scrubber(run(2, 2), SCHEDULE, picked=2), "picked is None or 0 to 1 here, not 2"),
-    "too wide": (lambda: Scrubber(run(2, 600), SCHEDULE, images=600), "do not fit in one sheet"),
+    "a pick": (
+        lambda: Scrubber(run(2, 2), SCHEDULE, picked=2),
+        "picked is None or 0 to 1 here, not 2",
+    ),
+    "too wide": (
+        lambda: Scrubber(run(2, 600), SCHEDULE, images=600),
+        "do not fit in one sheet",
+    ),
 }
 
 
@@ -411,5 +516,8 @@ def test_what_can_not_be_shown_gets_a_sentence(case):
 
 
 def test_the_widgets_package_imports_no_widget():
-    code = "import sys, course_lib.widgets; sys.exit(any(m in sys.modules for m in ('anywidget', 'torch', 'PIL')))"
+    code = (
+        "import sys, course_lib.widgets; sys.exit(any(m in sys.modules for m in "
+        "('anywidget', 'torch', 'PIL')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -61,7 +61,9 @@ print(doubled(2))
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("sync_notebooks", ROOT / "tools" / "sync_notebooks.py")
+    spec = importlib.util.spec_from_file_location(
+        "sync_notebooks", ROOT / "tools" / "sync_notebooks.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -114,7 +116,10 @@ def test_definition_is_the_text_with_its_decorators(tool, checkout, name, first,
     assert (lines[0], lines[-1]) == (first, last)
 
 
-@pytest.mark.parametrize("reference", ["course_lib/a.py::gone", "course_lib/b.py::doubled", "course_lib/a.py", "::x"])
+@pytest.mark.parametrize(
+    "reference",
+    ["course_lib/a.py::gone", "course_lib/b.py::doubled", "course_lib/a.py", "::x"],
+)
 def test_a_wrong_reference_is_named(tool, checkout, reference):
     with pytest.raises(tool.SyncError, match="src="):
         tool.definition(reference, checkout)
@@ -150,9 +155,20 @@ def test_outputs_stay_where_the_text_stays(tool, checkout):
     edit(checkout, "# %%\nimport functools", "# %%\n\n# %%\nimport functools")
     assert tool.main([], checkout) == 0
     book = notebook(checkout)
-    texts = [cell.outputs[0].text if cell.outputs else None for cell in book.cells if cell.cell_type == "code"]
+    texts = [
+        cell.outputs[0].text if cell.outputs else None
+        for cell in book.cells
+        if cell.cell_type == "code"
+    ]
     assert texts == [None, "cell 1\n", "cell 2\n", None, "cell 4\n", "cell 5\n"]
-    assert [c.execution_count for c in book.cells if c.cell_type == "code"] == [None, 1, 2, None, 4, 5]
+    assert [c.execution_count for c in book.cells if c.cell_type == "code"] == [
+        None,
+        1,
+        2,
+        None,
+        4,
+        5,
+    ]
     assert book.metadata.language_info == {"name": "python"}
     assert not any("execution" in cell.metadata for cell in book.cells)
 
@@ -163,7 +179,14 @@ def test_an_edited_cell_keeps_its_neighbours_ids(tool, checkout):
     edit(checkout, "    return ...", "    return 3")
     tool.main([], checkout)
     after = [cell.id for cell in notebook(checkout).cells]
-    assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, True, False, True, True]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [
+        True,
+        True,
+        True,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_check_names_what_drifted_and_the_mend(tool, checkout, capsys):
@@ -180,7 +203,9 @@ def test_check_names_what_drifted_and_the_mend(tool, checkout, capsys):
     tool.main([], checkout)
     capsys.readouterr()
     assert tool.main(["--check"], checkout) == 1  # in step, but that cell was not run since
-    assert "cells 3\nMend: python3 course.py sync --execute 01_lesson" in capsys.readouterr().out
+    assert (
+        "cells 3\nMend: python3 course.py sync --execute 01_lesson" in capsys.readouterr().out
+    )
 
 
 def test_check_names_a_cell_that_differs_from_its_twin(tool, checkout, capsys):
@@ -207,7 +232,10 @@ def test_edits_made_in_the_notebook_are_not_overwritten(tool, checkout, capsys):
     assert "--from-notebook 01_lesson" in capsys.readouterr().err
     assert tool.main(["--from-notebook"], checkout) == 1  # only by name
     assert tool.main(["--from-notebook", "01"], checkout) == 0
-    assert "# # Written in JupyterLab" in (checkout / "notebooks" / "text" / "01_lesson.py").read_text()
+    assert (
+        "# # Written in JupyterLab"
+        in (checkout / "notebooks" / "text" / "01_lesson.py").read_text()
+    )
 
 
 def test_force_takes_the_twins_text(tool, checkout):
@@ -234,7 +262,9 @@ def test_saved_outputs_hold_no_view_of_a_dead_widget(tool, checkout):
     book.cells[1].execution_count = 5
     book.cells[1].outputs = [
         nbformat.v4.new_output("display_data", data=view),
-        nbformat.v4.new_output("execute_result", data={**view, "image/png": "iVBORw0KGgo="}, execution_count=5),
+        nbformat.v4.new_output(
+            "execute_result", data={**view, "image/png": "iVBORw0KGgo="}, execution_count=5
+        ),
     ]
     nbformat.write(book, checkout / "notebooks" / "01_lesson.ipynb")
     tool.main([], checkout)
@@ -248,7 +278,9 @@ def test_an_unknown_name_is_said(tool, checkout, capsys):
 
 
 @pytest.mark.slow
-def test_execute_keeps_outputs_and_leaves_a_failing_notebook_alone(tool, checkout, capsys, monkeypatch):
+def test_execute_keeps_outputs_and_leaves_a_failing_notebook_alone(
+    tool, checkout, capsys, monkeypatch
+):
     monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))  # execute adds to it
     assert tool.main(["--execute"], checkout) == 0
     assert notebook(checkout).cells[4].outputs[0].text == "4\n"
@@ -263,14 +295,25 @@ def test_pictures_are_kept_with_a_palette_where_that_is_smaller(tool):
     image = pytest.importorskip("PIL.Image")
     rows = np.uint8(255 * np.random.default_rng(0).random((40, 40, 1)))
     data = {}
-    for name, pixels in {"grey": np.repeat(rows, 3, axis=2), "one": np.full((3, 3, 3), 7, np.uint8)}.items():
+    for name, pixels in {
+        "grey": np.repeat(rows, 3, axis=2),
+        "one": np.full((3, 3, 3), 7, np.uint8),
+    }.items():
         image.fromarray(pixels).convert("RGBA").save(file := io.BytesIO(), "PNG")
         data[name] = base64.b64encode(file.getvalue()).decode()
-    outputs = [nbformat.v4.new_output("display_data", {"image/png": png}) for png in data.values()]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=outputs)])
-    grey, one = (output.data["image/png"] for output in tool.lighten(notebook).cells[0].outputs)
+    outputs = [
+        nbformat.v4.new_output("display_data", {"image/png": png}) for png in data.values()
+    ]
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("x", outputs=outputs)]
+    )
+    grey, one = (
+        output.data["image/png"] for output in tool.lighten(notebook).cells[0].outputs
+    )
     assert len(grey) < 0.7 * len(data["grey"])
     shown = image.open(io.BytesIO(base64.b64decode(grey)))
     assert shown.mode == "P"
-    assert np.array_equal(np.asarray(shown.convert("RGB")), np.repeat(rows, 3, axis=2))  # 256 greys fit the palette
+    assert np.array_equal(
+        np.asarray(shown.convert("RGB")), np.repeat(rows, 3, axis=2)
+    )  # 256 greys fit the palette
     assert len(one) <= len(data["one"])

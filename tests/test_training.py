@@ -1,4 +1,6 @@
-"""The training loop: what it yields and when, the average of the weights, the stops, and resuming after a real kill."""
+"""The training loop: what it yields and when, the average of the weights, the stops, and
+resuming after a real kill.
+"""
 
 import math
 import os
@@ -15,7 +17,13 @@ from torch import nn
 
 from course_lib import Ema, Phase, device, training
 from course_lib.recipes import ddpm_fashion
-from course_lib.training import TrainingDiverged, load_state, save_state, train, warmup_flat_decay
+from course_lib.training import (
+    TrainingDiverged,
+    load_state,
+    save_state,
+    train,
+    warmup_flat_decay,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,7 +40,13 @@ def scalar_phase(module=None, lr=0.1, name="main", **options) -> Phase:
     """w is pulled to the batch's mean: the loss is the mean of (w - batch)^2."""
     module = module or Scalar()
     optimizer = options.pop("optimizer", None) or torch.optim.SGD(module.parameters(), lr=lr)
-    return Phase(name, module, lambda batch: {"loss": (module.w - batch).square().mean()}, optimizer, **options)
+    return Phase(
+        name,
+        module,
+        lambda batch: {"loss": (module.w - batch).square().mean()},
+        optimizer,
+        **options,
+    )
 
 
 class Counting:
@@ -139,16 +153,28 @@ def test_the_learning_rate_is_the_scales():
 
 def test_each_group_keeps_its_own_rate():
     module = nn.Linear(2, 2)
-    optimizer = torch.optim.SGD([{"params": [module.weight], "lr": 0.1}, {"params": [module.bias], "lr": 0.01}], lr=1.0)
-    phase = Phase("net", module, lambda b: {"loss": module(b).square().mean()}, optimizer, lr_scale=lambda s, p: 0.5)
+    optimizer = torch.optim.SGD(
+        [{"params": [module.weight], "lr": 0.1}, {"params": [module.bias], "lr": 0.01}], lr=1.0
+    )
+    phase = Phase(
+        "net",
+        module,
+        lambda b: {"loss": module(b).square().mean()},
+        optimizer,
+        lr_scale=lambda s, p: 0.5,
+    )
     for _ in range(2):  # a second run of the same phase scales the same rates
         list(train(phase, [torch.ones(1, 2)] * 2, 2))
-        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05, 0.005])
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(
+            [0.05, 0.005]
+        )
 
 
 def test_warmup_flat_decay():
     scale = warmup_flat_decay(warmup=10, flat=0.4, end=0.01)
-    assert [scale(k, 0.0) for k in range(12)] == pytest.approx([*(k / 10 for k in range(1, 11)), 1, 1])
+    assert [scale(k, 0.0) for k in range(12)] == pytest.approx(
+        [*(k / 10 for k in range(1, 11)), 1, 1]
+    )
     assert [scale(1000, p) for p in (0.1, 0.4, 0.7, 1.0)] == pytest.approx([1, 1, 0.505, 0.01])
     assert warmup_flat_decay(flat=0.0, end=0.0)(1000, 0.25) == pytest.approx(0.75)
 
@@ -172,7 +198,9 @@ def test_a_budget_of_seconds(monkeypatch):
     done = list(train(phase, Counting(), 10_000, seconds=10))
     assert len(done) == 9
     assert [step.progress for step in done] == pytest.approx([k / 10 for k in range(1, 10)])
-    assert [step.lr for step in done] == pytest.approx([1 - k / 10 for k in range(1, 10)])  # it comes down in time
+    assert [step.lr for step in done] == pytest.approx(
+        [1 - k / 10 for k in range(1, 10)]
+    )  # it comes down in time
 
 
 def test_a_budget_that_is_not_used_up():
@@ -180,7 +208,9 @@ def test_a_budget_that_is_not_used_up():
 
 
 def test_two_phases_move_by_turns():
-    """As in a GAN: each phase sees the same batch and what the other has just become, and moves its own net alone."""
+    """As in a GAN: each phase sees the same batch and what the other has just become, and
+    moves its own net alone.
+    """
     first, second, order = Scalar(1.0), Scalar(5.0), []
 
     def first_loss(batch):
@@ -192,8 +222,17 @@ def test_two_phases_move_by_turns():
         return {"loss": (first.w * second.w).sum()}
 
     phases = [
-        Phase("first", first, first_loss, torch.optim.SGD(first.parameters(), lr=0.25), clip=1e9),
-        Phase("second", second, second_loss, torch.optim.SGD(second.parameters(), lr=0.5), Ema(second), clip=1e9),
+        Phase(
+            "first", first, first_loss, torch.optim.SGD(first.parameters(), lr=0.25), clip=1e9
+        ),
+        Phase(
+            "second",
+            second,
+            second_loss,
+            torch.optim.SGD(second.parameters(), lr=0.5),
+            Ema(second),
+            clip=1e9,
+        ),
     ]
     steps = train(phases, iter([torch.tensor(1.0), torch.tensor(2.0)]), 2)
     done = next(steps)
@@ -202,16 +241,35 @@ def test_two_phases_move_by_turns():
     assert list(done.losses) == ["first", "second"]
     assert (done.loss, done.lr, done.grad_norm) == (16, 0.25, 8)  # the first phase's
     next(steps)
-    assert order == [("first", 1, 5), ("second", 1, 3), ("first", 2, 3.5), ("second", 2, pytest.approx(0.5))]
+    assert order == [
+        ("first", 1, 5),
+        ("second", 1, 3),
+        ("first", 2, 3.5),
+        ("second", 2, pytest.approx(0.5)),
+    ]
     assert phases[1].ema.step == 2
 
 
 def test_the_second_phases_graph_does_not_leak_into_the_first():
-    """A generator's loss reaches the discriminator; the gradients that it leaves there must not be used."""
+    """A generator's loss reaches the discriminator; the gradients that it leaves there must
+    not be used.
+    """
     d, g = Scalar(1.0), Scalar(1.0)
     phases = [
-        Phase("d", d, lambda b: {"loss": 3 * d.w.sum()}, torch.optim.SGD(d.parameters(), lr=1.0), clip=1e9),
-        Phase("g", g, lambda b: {"loss": 100 * (d.w * g.w).sum()}, torch.optim.SGD(g.parameters(), lr=0.0), clip=1e9),
+        Phase(
+            "d",
+            d,
+            lambda b: {"loss": 3 * d.w.sum()},
+            torch.optim.SGD(d.parameters(), lr=1.0),
+            clip=1e9,
+        ),
+        Phase(
+            "g",
+            g,
+            lambda b: {"loss": 100 * (d.w * g.w).sum()},
+            torch.optim.SGD(g.parameters(), lr=0.0),
+            clip=1e9,
+        ),
     ]
     norms = [done.grad_norm for done in train(phases, Counting(), 3)]
     assert norms == [3, 3, 3]
@@ -241,13 +299,21 @@ def test_precision_is_chosen_for_the_loss_alone():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_a_loss_that_is_no_number_stops_the_run(bad):
     phase = scalar_phase(lr=0.3, lr_scale=lambda step, progress: 0.5, ema=None)
-    steps = train(phase, iter([torch.ones(2), torch.ones(2), torch.full((2,), bad), torch.ones(2)]), 10)
+    steps = train(
+        phase, iter([torch.ones(2), torch.ones(2), torch.full((2,), bad), torch.ones(2)]), 10
+    )
     next(steps), next(steps)
     before = phase.module.w.item()
     with pytest.raises(TrainingDiverged) as error:
         next(steps)
     text = str(error.value)
-    for part in ("main: the loss became", "step 3", "learning rate 1.50e-01", "Try a learning rate", "outside [-1, 1]"):
+    for part in (
+        "main: the loss became",
+        "step 3",
+        "learning rate 1.50e-01",
+        "Try a learning rate",
+        "outside [-1, 1]",
+    ):
         assert part in text
     assert phase.module.w.item() == before  # a checkpoint made now is still good
     assert list(steps) == []
@@ -257,9 +323,15 @@ def test_a_gradient_that_is_no_number_stops_the_run():
     """The square root of 0 has a loss of 0 and no gradient."""
     module = Scalar(0.0)
     phase = Phase(
-        "net", module, lambda b: {"loss": module.w.sqrt().sum()}, torch.optim.SGD(module.parameters(), lr=0.1)
+        "net",
+        module,
+        lambda b: {"loss": module.w.sqrt().sum()},
+        torch.optim.SGD(module.parameters(), lr=0.1),
     )
-    with pytest.raises(TrainingDiverged, match="net: the gradient became inf at step 1 with learning rate 1.00e-01"):
+    with pytest.raises(
+        TrainingDiverged,
+        match="net: the gradient became inf at step 1 with learning rate 1.00e-01",
+    ):
         next(train(phase, Counting(), 5))
     assert module.w.item() == 0
 
@@ -269,7 +341,9 @@ def test_a_gradient_that_is_no_number_stops_the_run():
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 6.94, 16.97])
 def test_ema_is_the_power_law(gamma):
-    """After n steps the k-th weights count k^(gamma + 1) - (k - 1)^(gamma + 1), over n^(gamma + 1)."""
+    """After n steps the k-th weights count k^(gamma + 1) - (k - 1)^(gamma + 1), over n^(gamma
+    + 1).
+    """
     module = Scalar().double()
     ema, values = Ema(module, gamma), torch.randn(60).double()
     for n, value in enumerate(values, 1):
@@ -278,16 +352,22 @@ def test_ema_is_the_power_law(gamma):
         k = torch.arange(n + 1).double() / n
         shares = (k ** (gamma + 1)).diff()
         assert shares.sum() == pytest.approx(1)
-        assert ema.module.w.item() == pytest.approx((shares * values[:n]).sum().item(), abs=1e-12)
+        assert ema.module.w.item() == pytest.approx(
+            (shares * values[:n]).sum().item(), abs=1e-12
+        )
 
 
 def test_ema_of_a_tenth():
-    """gamma = 6.94 spreads over 10 % of the run (Karras et al. 2024, section 3.1): the profile's own deviation."""
+    """gamma = 6.94 spreads over 10 % of the run (Karras et al. 2024, section 3.1): the
+    profile's own deviation.
+    """
     n, gamma = 20_000, Ema(Scalar()).gamma
     k = torch.arange(n + 1).double() / n
     shares, middle = (k ** (gamma + 1)).diff(), (k[1:] + k[:-1]) / 2
     mean = (shares * middle).sum()
-    assert ((shares * (middle - mean) ** 2).sum().sqrt()).item() == pytest.approx(0.1, abs=0.0005)
+    assert ((shares * (middle - mean) ** 2).sum().sqrt()).item() == pytest.approx(
+        0.1, abs=0.0005
+    )
 
 
 def test_ema_of_a_constant_is_that_constant():
@@ -308,7 +388,9 @@ def test_ema_is_a_copy_ready_for_use():
     module[0].weight.data.fill_(3)
     assert not torch.equal(ema.module[0].weight, module[0].weight)
     ema.update()
-    assert torch.equal(ema.module[0].weight, module[0].weight)  # the first average is the weights themselves
+    assert torch.equal(
+        ema.module[0].weight, module[0].weight
+    )  # the first average is the weights themselves
     assert ema.module[1].num_batches_tracked == 1  # whole numbers are copied
     torch.testing.assert_close(ema.module[1].running_mean, module[1].running_mean)
     assert module[0].weight.requires_grad
@@ -319,7 +401,9 @@ def test_train_keeps_the_average():
     phase.ema = Ema(phase.module, gamma=1.0)
     values = [phase.module.w.item() for _ in train(phase, (b.double() for b in Counting()), 6)]
     shares = [(k**2 - (k - 1) ** 2) / 36 for k in range(1, 7)]
-    assert phase.ema.module.w.item() == pytest.approx(sum(s * v for s, v in zip(shares, values, strict=True)))
+    assert phase.ema.module.w.item() == pytest.approx(
+        sum(s * v for s, v in zip(shares, values, strict=True))
+    )
 
 
 # ---- saving and resuming
@@ -328,7 +412,9 @@ def test_train_keeps_the_average():
 def full_phase() -> Phase:
     """A phase with everything that has a state, and a loss that draws from a generator."""
     module = nn.Linear(1, 1)
-    phase = Phase("net", module, None, torch.optim.AdamW(module.parameters(), lr=0.05), Ema(module))
+    phase = Phase(
+        "net", module, None, torch.optim.AdamW(module.parameters(), lr=0.05), Ema(module)
+    )
     phase.lr_scale = warmup_flat_decay(warmup=3)
     return phase
 
@@ -350,7 +436,9 @@ def test_a_resumed_run_is_the_unbroken_one(tmp_path, cut):
         return noisy(full_phase(), generator), Counting(), generator
 
     phase, batches, generator = fresh()
-    unbroken = [(done.step, done.loss, done.lr, done.grad_norm) for done in train(phase, batches, 20)]
+    unbroken = [
+        (done.step, done.loss, done.lr, done.grad_norm) for done in train(phase, batches, 20)
+    ]
     broken = []
     half, batches, generator = fresh()
     for done in train(half, batches, 20):
@@ -363,7 +451,10 @@ def test_a_resumed_run_is_the_unbroken_one(tmp_path, cut):
     noisy(other, generator)
     start = load_state(tmp_path / "state.pt", other, batches, [generator])
     assert start == cut
-    broken += [(done.step, done.loss, done.lr, done.grad_norm) for done in train(other, batches, 20, start=start)]
+    broken += [
+        (done.step, done.loss, done.lr, done.grad_norm)
+        for done in train(other, batches, 20, start=start)
+    ]
     assert broken == unbroken
     for name, value in phase.ema.module.state_dict().items():
         assert torch.equal(other.ema.module.state_dict()[name], value)
@@ -375,7 +466,9 @@ def test_states_of_two_phases(tmp_path):
     save_state(tmp_path / "new" / "state.pt", 3, phases)  # the folder is made
     fresh = [scalar_phase(name="d"), scalar_phase(name="g")]
     assert load_state(tmp_path / "new" / "state.pt", fresh) == 3
-    assert [phase.module.w.item() for phase in fresh] == [phase.module.w.item() for phase in phases]
+    assert [phase.module.w.item() for phase in fresh] == [
+        phase.module.w.item() for phase in phases
+    ]
     with pytest.raises(ValueError, match=r"holds the phases \['d', 'g'\], not \['g', 'd'\]"):
         load_state(tmp_path / "new" / "state.pt", fresh[::-1])
 
@@ -424,9 +517,22 @@ STEPS, KILLS = 24, 2
 
 
 def start_run(folder: Path) -> subprocess.Popen:
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(ROOT / "tests" / "runs.py"), "resume", str(folder), str(STEPS)]
-    return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    environ = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    command = [
+        sys.executable,
+        str(ROOT / "tests" / "runs.py"),
+        "resume",
+        str(folder),
+        str(STEPS),
+    ]
+    return subprocess.Popen(
+        command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def lines(folder: Path) -> list[str]:
@@ -436,8 +542,9 @@ def lines(folder: Path) -> list[str]:
 
 
 def test_killed_at_random_moments_and_resumed_the_losses_are_the_same(tmp_path, monkeypatch):
-    """The real recipe in a process of its own, killed for good: every loss ever logged is bit for bit that
-    of an unbroken run, those computed again after a resume among them."""
+    """The real recipe in a process of its own, killed for good: every loss ever logged is bit
+    for bit that of an unbroken run, those computed again after a resume among them.
+    """
     monkeypatch.setattr(ddpm_fashion, "default_device", lambda: torch.device("cpu"))
     (tmp_path / "unbroken").mkdir()
     (tmp_path / "killed").mkdir()
@@ -458,7 +565,8 @@ def test_killed_at_random_moments_and_resumed_the_losses_are_the_same(tmp_path, 
         process.kill()  # SIGKILL
         process.communicate()
         kills += 1
-        # a log line that was cut has no end; give it one, so that the next line does not grow out of it
+        # a log line that was cut has no end; give it one, so that the next line does not grow
+        # out of it
         if (tmp_path / "killed" / "losses.txt").read_bytes()[-1:] != b"\n":
             with open(tmp_path / "killed" / "losses.txt", "a") as file:
                 file.write(" cut\n")
@@ -500,7 +608,9 @@ def test_a_tenth_of_the_labels_is_dropped(generator):
     assert torch.equal(dropped[~gone], labels[~gone])  # not inverted: nine tenths keep theirs
     assert abs(gone.double().mean().item() - 0.1) < 5 * math.sqrt(0.09 / 50_000)
     shards = [
-        ddpm_fashion.drop_labels(labels[25 * r : 25 * r + 25], 10, torch.Generator().manual_seed(1), (r, 2))
+        ddpm_fashion.drop_labels(
+            labels[25 * r : 25 * r + 25], 10, torch.Generator().manual_seed(1), (r, 2)
+        )
         for r in range(2)
     ]
     whole = ddpm_fashion.drop_labels(labels[:50], 10, torch.Generator().manual_seed(1))
@@ -513,7 +623,9 @@ def test_min_snr_is_the_papers_weight_for_v():
     snr = (alpha / sigma) ** 2
     weight = ddpm_fashion.min_snr(alpha, sigma)
     torch.testing.assert_close(weight, snr.clamp(max=5) / (snr + 1), rtol=1e-12, atol=1e-15)
-    torch.testing.assert_close(ddpm_fashion.min_snr(alpha, sigma, 0.2), weight.clamp(min=0.2), rtol=0, atol=0)
+    torch.testing.assert_close(
+        ddpm_fashion.min_snr(alpha, sigma, 0.2), weight.clamp(min=0.2), rtol=0, atol=0
+    )
 
 
 @pytest.mark.parametrize("least", [0.0, 0.2, 1.0])
@@ -523,11 +635,16 @@ def test_a_leg_weights_by_min_snr_but_at_least_so_much(least, monkeypatch):
     loss, errors = {}, {}
     for leg in (ddpm_fashion.Leg(10, least=1.0), ddpm_fashion.Leg(10, least=least)):
         run = ddpm_fashion.setup(runs.CONFIG, leg, data=runs.fake_data())
-        done = next(train(run.phase, run.batches, 10, precision=torch.float32)).losses[ddpm_fashion.NAME]
+        done = next(train(run.phase, run.batches, 10, precision=torch.float32)).losses[
+            ddpm_fashion.NAME
+        ]
         loss[leg.least], errors[leg.least] = done["loss"].item(), done["per_image"]
     assert torch.equal(errors[1.0], errors[least])
     assert loss[1.0] == pytest.approx(errors[1.0].mean().item(), rel=1e-5)
-    alpha, sigma = (part[done["t"]].float() for part in (ddpm_fashion.schedule().alpha, ddpm_fashion.schedule().sigma))
+    alpha, sigma = (
+        part[done["t"]].float()
+        for part in (ddpm_fashion.schedule().alpha, ddpm_fashion.schedule().sigma)
+    )
     weight = torch.minimum(alpha**2, 5 * sigma**2).clamp(min=least)
     assert loss[least] == pytest.approx((weight * errors[least]).mean().item(), rel=1e-5)
 

@@ -1,4 +1,6 @@
-"""Weights files: what goes in comes out, what is damaged or foreign gets a sentence, and no file can carry code."""
+"""Weights files: what goes in comes out, what is damaged or foreign gets a sentence, and no
+file can carry code.
+"""
 
 import hashlib
 import json
@@ -14,7 +16,14 @@ from torch import nn
 from course_lib import weights
 from course_lib.files import written_whole
 from course_lib.models import ClassifierConfig, FashionClassifier, UNet, UNetConfig
-from course_lib.weights import WeightsError, load_weights, read_card, save_weights, shipped, verify
+from course_lib.weights import (
+    WeightsError,
+    load_weights,
+    read_card,
+    save_weights,
+    shipped,
+    verify,
+)
 
 SHIPPED_FILES = sorted(weights.WEIGHTS.iterdir())
 CONFIG = UNetConfig(widths=(16, 32), blocks=1, head_dim=16, emb_dim=24)
@@ -61,7 +70,10 @@ def test_round_trip_is_exact(tmp_path):
 
 def test_float16_at_rest_is_float32_in_use(tmp_path):
     net = random_unet()
-    half, full = save_weights(net, tmp_path / "half", {}, dtype=torch.float16), save_weights(net, tmp_path / "full", {})
+    half, full = (
+        save_weights(net, tmp_path / "half", {}, dtype=torch.float16),
+        save_weights(net, tmp_path / "full", {}),
+    )
     assert half.stat().st_size < 0.6 * full.stat().st_size
     for name, value in load_weights(UNet, half, device="cpu").state_dict().items():
         assert value.dtype == torch.float32
@@ -74,9 +86,13 @@ def test_buffers_and_counters_survive(tmp_path):
         net(torch.randn(4, 1, 28, 28))  # moves the running means and counts the batches
     path = save_weights(net, tmp_path / "net", {}, dtype=torch.float16)
     loaded = load_weights(FashionClassifier, path, device="cpu")
-    counters = {name: value for name, value in loaded.state_dict().items() if "num_batches" in name}
+    counters = {
+        name: value for name, value in loaded.state_dict().items() if "num_batches" in name
+    }
     assert {(value.item(), value.dtype) for value in counters.values()} == {(3, torch.int64)}
-    torch.testing.assert_close(loaded.stages[0][1].running_mean, net.stages[0][1].running_mean, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        loaded.stages[0][1].running_mean, net.stages[0][1].running_mean, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_channels_last_weights_are_stored_as_any_other(tmp_path):
@@ -87,7 +103,9 @@ def test_channels_last_weights_are_stored_as_any_other(tmp_path):
 
 
 def parts_of(path):
-    """A safetensors file's header and the bytes of its tensors; the order of names within the header is not fixed."""
+    """A safetensors file's header and the bytes of its tensors; the order of names within the
+    header is not fixed.
+    """
     data = path.read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")
     return json.loads(data[8:start]), data[start:]
@@ -111,7 +129,9 @@ def test_a_name_with_dots_is_one_model_of_its_own(tmp_path):
 
 
 def test_card_has_hash_size_and_what_it_was_given(tmp_path):
-    path = save_weights(random_unet(), tmp_path / "net", {"seed": 3, "data": "Fashion-MNIST — real"})
+    path = save_weights(
+        random_unet(), tmp_path / "net", {"seed": 3, "data": "Fashion-MNIST — real"}
+    )
     text = path.with_suffix(".json").read_text(encoding="utf-8")
     card = json.loads(text)
     assert card == {
@@ -122,7 +142,10 @@ def test_card_has_hash_size_and_what_it_was_given(tmp_path):
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
     assert "—" in text  # as a person reads it
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.json", "net.safetensors"]  # nothing left over
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "net.json",
+        "net.safetensors",
+    ]  # nothing left over
 
 
 def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
@@ -145,7 +168,9 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_process_left_is_swept_after_an_hour(tmp_path):
-    old, fresh, other = (tmp_path / name for name in ("net.txt.1.part", "net.txt.2.part", "nest.txt.1.part"))
+    old, fresh, other = (
+        tmp_path / name for name in ("net.txt.1.part", "net.txt.2.part", "nest.txt.1.part")
+    )
     for left in (old, fresh, other):
         left.touch()
     for left in (old, other):
@@ -176,7 +201,12 @@ def test_damage_is_noticed_by_the_hash(folder):
 
 @pytest.mark.parametrize(
     "change",
-    [lambda good: good[:100], lambda good: good[:-7], lambda good: b"not a weights file", lambda good: b""],
+    [
+        lambda good: good[:100],
+        lambda good: good[:-7],
+        lambda good: b"not a weights file",
+        lambda good: b"",
+    ],
     ids=["header cut", "data cut", "text", "empty"],
 )
 def test_damage_in_a_file_of_ones_own(tmp_path, change):
@@ -188,7 +218,9 @@ def test_damage_in_a_file_of_ones_own(tmp_path, change):
 
 
 def test_missing(folder):
-    with pytest.raises(WeightsError, match=f"no weights file {re.escape(str(folder / 'gone.safetensors'))}"):
+    with pytest.raises(
+        WeightsError, match=f"no weights file {re.escape(str(folder / 'gone.safetensors'))}"
+    ):
         load_weights(UNet, folder / "gone.safetensors")
     with pytest.raises(WeightsError, match="no shipped model 'gone'; there are: none"):
         load_weights("gone")
@@ -196,7 +228,9 @@ def test_missing(folder):
     with pytest.raises(WeightsError, match="no shipped model 'gone'; there are: mine"):
         read_card("gone")
     (folder / "mine.safetensors").unlink()
-    with pytest.raises(WeightsError, match="mine.safetensors is missing. Get it again: git checkout") as error:
+    with pytest.raises(
+        WeightsError, match="mine.safetensors is missing. Get it again: git checkout"
+    ) as error:
         load_weights("mine")
     sentence(error)
 
@@ -207,28 +241,38 @@ def test_a_half_of_a_pair_is_missed(folder):
     assert shipped() == ["mine"]
     for act in (lambda: load_weights("mine"), lambda: verify("mine")):
         with pytest.raises(
-            WeightsError, match="mine.json is missing. Get it again: git checkout -- weights/mine.json, or"
+            WeightsError,
+            match="mine.json is missing. Get it again: git checkout -- weights/mine.json, or",
         ) as error:
             act()
         assert "move mine.safetensors elsewhere" in sentence(error)
 
 
 def test_what_the_recipes_ship_is_missed(folder, monkeypatch):
-    """In the course's own folder every file must be there, and one error names all that are not."""
+    """In the course's own folder every file must be there, and one error names all that are
+    not.
+    """
     from course_lib.recipes import RECIPES, ddpm_fashion
 
     monkeypatch.setattr(weights, "COURSE", folder)
     names = shipped()
     assert names == sorted([*RECIPES, *ddpm_fashion.SNAPSHOTS])
-    with pytest.raises(WeightsError, match="are missing from .*Get them again: git checkout -- weights$") as error:
+    with pytest.raises(
+        WeightsError, match="are missing from .*Get them again: git checkout -- weights$"
+    ) as error:
         verify(names[0])
-    assert all(f"{name}.{kind}" in sentence(error) for name in names for kind in ("json", "safetensors"))
+    assert all(
+        f"{name}.{kind}" in sentence(error)
+        for name in names
+        for kind in ("json", "safetensors")
+    )
     for name in names:
         for kind in ("json", "safetensors"):
             (folder / f"{name}.{kind}").write_text("{}")
     (folder / "fashion-classifier.json").unlink()
     with pytest.raises(
-        WeightsError, match=r"-classifier.json is missing.*checkout -- weights/fashion-classifier.json$"
+        WeightsError,
+        match=r"-classifier.json is missing.*checkout -- weights/fashion-classifier.json$",
     ):
         verify("fashion-classifier")
 
@@ -283,7 +327,9 @@ def test_a_broken_card(folder):
     save_weights(random_unet(), folder / "mine", {})
     for text in ("{", "[]", '{"name": "mine"}'):
         (folder / "mine.json").write_text(text)
-        with pytest.raises(WeightsError, match="mine.json is damaged.*git checkout -- weights/mine.json") as error:
+        with pytest.raises(
+            WeightsError, match="mine.json is damaged.*git checkout -- weights/mine.json"
+        ) as error:
             load_weights("mine")
         sentence(error)
 
@@ -295,7 +341,9 @@ def test_a_module_that_could_not_be_loaded_again_is_not_saved(tmp_path):
 
 
 def test_no_pickle_is_ever_loaded(tmp_path):
-    """A pickle under the right name is refused unread, and the module does not so much as name torch.load."""
+    """A pickle under the right name is refused unread, and the module does not so much as name
+    torch.load.
+    """
     path, bait = tmp_path / "net.safetensors", tmp_path / "run"
 
     class Trap:
@@ -323,4 +371,8 @@ def test_shipped_weights_are_whole_small_and_documented(name):
     for key in ("what", "command", "data", "seed"):
         assert card[key] not in (None, ""), f"the card of {name} does not say its {key}"
     net = load_weights(name, device="cpu")
-    assert all(torch.isfinite(value).all() for value in net.state_dict().values() if value.is_floating_point())
+    assert all(
+        torch.isfinite(value).all()
+        for value in net.state_dict().values()
+        if value.is_floating_point()
+    )

@@ -1,8 +1,10 @@
-"""Make assets/readme.png again: the scrubber at step 11 of 20, on a saved page in headless Chromium.
+"""Make assets/readme.png again: the scrubber at step 11 of 20, on a saved page in headless
+Chromium.
 
     python tools/readme_picture.py
 
-For new weights or a new look of the scrubber. Needs Chromium and what requirements-test.txt installs.
+For new weights or a new look of the scrubber. Needs Chromium and what requirements-test.txt
+installs.
 """
 
 import io
@@ -26,21 +28,33 @@ def scrubber() -> Scrubber:
     """Forty images, four of each class, in 20 calls."""
     net, plan = load_weights("ddpm-fashion"), ddpm_fashion.schedule()
     device = next(net.parameters()).device
-    noise = torch.randn(IMAGES, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(device)
+    noise = torch.randn(IMAGES, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(
+        device
+    )
     labels = torch.arange(IMAGES, device=device) % 10
     with autocast(device):
-        steps = list(sample_ddim(ddpm_fashion.sampling_denoiser(net), plan, noise, plan.times(CALLS), labels))
+        steps = list(
+            sample_ddim(
+                ddpm_fashion.sampling_denoiser(net), plan, noise, plan.times(CALLS), labels
+            )
+        )
     titles = [CLASSES[k] for k in labels.tolist()]
-    return Scrubber(steps, plan, title=f"DDIM, {CALLS} calls of the network", titles=titles, columns=8)
+    return Scrubber(
+        steps, plan, title=f"DDIM, {CALLS} calls of the network", titles=titles, columns=8
+    )
 
 
 def main():
     bundle, _ = scrubber()._repr_mimebundle_()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         saved = Path(folder) / "page.html"
-        saved.write_text("<!doctype html><meta charset=utf-8>" + bundle["text/html"], encoding="utf-8")
+        saved.write_text(
+            "<!doctype html><meta charset=utf-8>" + bundle["text/html"], encoding="utf-8"
+        )
         path = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
         page = browser.new_page(viewport={"width": 1140, "height": 900})
         page.goto(saved.as_uri())
         marble = page.frame_locator("iframe").locator(".marble")
@@ -53,7 +67,9 @@ def main():
         page.wait_for_timeout(500)
         picture = Image.open(io.BytesIO(marble.screenshot()))
         browser.close()
-    picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(ROOT / "assets" / "readme.png", optimize=True)
+    picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(
+        ROOT / "assets" / "readme.png", optimize=True
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""Keep each notebook, its text twin and the library code that it shows in step: `python3 course.py sync`.
+"""Keep each notebook, its text twin and the library code that it shows in step: `python3
+course.py sync`.
 
-Text is edited in notebooks/text/NN_name.py, the twin in the percent format; notebooks/NN_name.ipynb follows it and
-keeps the outputs of every cell whose text did not change. A cell that shows a piece of the library says which:
+Text is edited in notebooks/text/NN_name.py, the twin in the percent format;
+notebooks/NN_name.ipynb follows it and keeps the outputs of every cell whose text did not
+change. A cell that shows a piece of the library says which:
     # %% src="course_lib/diffusion/samplers.py::sample_ddim"
-(a function, a class, Class.method or a module's constant), and sync fills in that definition's text.
-A notebook's cell ids, counts and metadata are made from its text alone, so that it changes only where its text does.
+(a function, a class, Class.method or a module's constant), and sync fills in that definition's
+text. A notebook's cell ids, counts and metadata are made from its text alone, so that it
+changes only where its text does.
 """
 
 import argparse
@@ -31,11 +34,21 @@ MEND = "python3 course.py sync"
 LARGE = 4_000_000  # bytes: above it a notebook is slow to open and heavy in each clone
 CELL_SECONDS = 300  # a cell that runs longer is given up
 METADATA = {
-    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},  # without the version of Python that happened to run it
+    "kernelspec": {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": {
+        "name": "python"
+    },  # without the version of Python that happened to run it
 }
-LAYOUT = ("lines_to_next_cell", "lines_to_end_of_cell_marker")  # jupytext's notes on blank lines in the twin
-WIDGET = "application/vnd.jupyter.widget-view+json"  # names a model that lives only in the kernel that made it
+LAYOUT = (
+    "lines_to_next_cell",
+    "lines_to_end_of_cell_marker",
+)  # jupytext's notes on blank lines in the twin
+# names a model that lives only in the kernel that made it
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class SyncError(Exception):
@@ -56,13 +69,23 @@ class Pair:
 
 
 def pairs(root: Path, names: list[str] | None = None) -> list[Pair]:
-    """All notebooks and twins under root, or those whose name starts with one of names; SyncError if one has none."""
+    """All notebooks and twins under root, or those whose name starts with one of names;
+    SyncError if one has none.
+    """
     folder = root / "notebooks"
-    stems = sorted({path.stem for path in [*folder.glob("*.ipynb"), *folder.glob("text/*.py")]})
+    stems = sorted(
+        {path.stem for path in [*folder.glob("*.ipynb"), *folder.glob("text/*.py")]}
+    )
     for name in names or []:
         if not any(stem.startswith(Path(name).stem) for stem in stems):
-            raise SyncError(f"There is no notebook {name}; there are: {', '.join(stems) or 'none'}.")
-    wanted = [stem for stem in stems if not names or any(stem.startswith(Path(name).stem) for name in names)]
+            raise SyncError(
+                f"There is no notebook {name}; there are: {', '.join(stems) or 'none'}."
+            )
+    wanted = [
+        stem
+        for stem in stems
+        if not names or any(stem.startswith(Path(name).stem) for name in names)
+    ]
     return [Pair(folder / f"{stem}.ipynb", folder / "text" / f"{stem}.py") for stem in wanted]
 
 
@@ -70,19 +93,29 @@ def pairs(root: Path, names: list[str] | None = None) -> list[Pair]:
 
 
 def definition(reference: str, root: Path) -> str:
-    """The text of "path::name": a function, class, Class.method or constant, with its decorators, dedented."""
+    """The text of "path::name": a function, class, Class.method or constant, with its
+    decorators, dedented.
+    """
     file, _, name = reference.partition("::")
     path = root / file
     if not name or not path.is_file():
-        raise SyncError(f'src="{reference}" names no file and definition; write src="course_lib/file.py::name".')
+        raise SyncError(
+            f'src="{reference}" names no file and definition; write '
+            'src="course_lib/file.py::name".'
+        )
     text = path.read_text(encoding="utf-8")
     node: ast.AST = ast.parse(text, str(path))
     for part in name.split("."):
         found = [child for child in getattr(node, "body", []) if part in defined_names(child)]
         if not found:
-            raise SyncError(f'src="{reference}": {file} has no {name} any more; name what it is called now.')
+            raise SyncError(
+                f'src="{reference}": {file} has no {name} any more; name what it is called '
+                "now."
+            )
         node = found[-1]  # of several, such as overloads, the last one counts
-    first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+    first = min(
+        [node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))]
+    )
     return textwrap.dedent("\n".join(text.splitlines()[first - 1 : node.end_lineno]))
 
 
@@ -90,8 +123,19 @@ def defined_names(node: ast.AST) -> list[str]:
     """The names that a statement defines."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+    targets = (
+        node.targets
+        if isinstance(node, ast.Assign)
+        else [node.target]
+        if isinstance(node, ast.AnnAssign)
+        else []
+    )
+    return [
+        name.id
+        for target in targets
+        for name in ast.walk(target)
+        if isinstance(name, ast.Name)
+    ]
 
 
 # ---------------------------------------------------------------- twins and notebooks
@@ -103,8 +147,13 @@ def read_twin(path: Path) -> NotebookNode:
 
 
 def twin_text(notebook: NotebookNode) -> str:
-    """A notebook's cells in the percent format, without a header: its metadata is the same for every notebook."""
-    cells = [nbformat.v4.new_markdown_cell(cell.source, metadata=cell.metadata) for cell in notebook.cells]
+    """A notebook's cells in the percent format, without a header: its metadata is the same for
+    every notebook.
+    """
+    cells = [
+        nbformat.v4.new_markdown_cell(cell.source, metadata=cell.metadata)
+        for cell in notebook.cells
+    ]
     for cell, original in zip(cells, notebook.cells, strict=True):
         cell.cell_type = original.cell_type
         if cell.cell_type == "code":
@@ -126,7 +175,9 @@ def shown_cells(notebook: NotebookNode, root: Path) -> Iterator[tuple[NotebookNo
 
 
 def build(pair: Pair, twin: NotebookNode) -> NotebookNode:
-    """The notebook that belongs to a twin; outputs come from the present notebook where the cell's text is the same."""
+    """The notebook that belongs to a twin; outputs come from the present notebook where the
+    cell's text is the same.
+    """
     before: dict[tuple[str, str], deque] = defaultdict(deque)
     if pair.notebook.exists():
         for cell in nbformat.read(pair.notebook, as_version=4).cells:
@@ -135,9 +186,15 @@ def build(pair: Pair, twin: NotebookNode) -> NotebookNode:
     for source in twin.cells:
         key = (source.cell_type, source.source)
         seen[key] += 1
-        mark = hashlib.sha256("\0".join([pair.name, *key, str(seen[key])]).encode()).hexdigest()[:12]
-        metadata = {name: value for name, value in source.metadata.items() if name not in LAYOUT}
-        cell = NotebookNode(id=mark, cell_type=source.cell_type, metadata=metadata, source=source.source)
+        mark = hashlib.sha256(
+            "\0".join([pair.name, *key, str(seen[key])]).encode()
+        ).hexdigest()[:12]
+        metadata = {
+            name: value for name, value in source.metadata.items() if name not in LAYOUT
+        }
+        cell = NotebookNode(
+            id=mark, cell_type=source.cell_type, metadata=metadata, source=source.source
+        )
         if cell.cell_type == "code":
             old = before[key].popleft() if before[key] else None
             count += bool(cell.source.strip())
@@ -146,22 +203,31 @@ def build(pair: Pair, twin: NotebookNode) -> NotebookNode:
                 kept = [clean(output, count) for output in old.outputs if not is_bar(output)]
                 cell.update(execution_count=count, outputs=kept)
         cells.append(cell)
-    return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
+    return nbformat.from_dict(
+        {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
+    )
 
 
 def is_bar(output: NotebookNode) -> bool:
-    """Whether an output is a widget displayed on the way, such as a progress bar, with nothing to show when saved."""
+    """Whether an output is a widget displayed on the way, such as a progress bar, with nothing
+    to show when saved.
+    """
     return output.output_type == "display_data" and set(output.data) == {WIDGET, "text/plain"}
 
 
 def clean(output: NotebookNode, count: int) -> NotebookNode:
-    """An output as it is kept: counted by its cell's place, without the view of a widget that is gone."""
+    """An output as it is kept: counted by its cell's place, without the view of a widget that
+    is gone.
+    """
     output = NotebookNode(output)
     if "execution_count" in output:
         output.execution_count = count
     if "data" in output:
-        # a saved view without its model shows an error; what is left is the widget's picture or its text
-        output.data = NotebookNode({kind: value for kind, value in output.data.items() if kind != WIDGET})
+        # a saved view without its model shows an error; what is left is the widget's picture
+        # or its text
+        output.data = NotebookNode(
+            {kind: value for kind, value in output.data.items() if kind != WIDGET}
+        )
     return output
 
 
@@ -195,7 +261,10 @@ def drifts(pair: Pair, root: Path) -> list[str]:
     for cell, text in shown_cells(twin, root):
         if cell.source != text:
             place = twin.cells.index(cell) + 1
-            found.append(f"notebooks/text/{pair.name}.py, cell {place}, is not the text of {cell.metadata['src']}")
+            found.append(
+                f"notebooks/text/{pair.name}.py, cell {place}, is not the text of "
+                f"{cell.metadata['src']}"
+            )
             cell.source = text
     if not pair.notebook.exists():
         return [*found, f"notebooks/{pair.name}.ipynb is not made yet"]
@@ -212,7 +281,8 @@ def notebook_drifts(pair: Pair, twin: NotebookNode) -> list[str]:
     theirs, ours = inputs(nbformat.reads(present, as_version=4)), inputs(should)
     if theirs != ours:
         place = next(
-            (i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), min(len(theirs), len(ours))
+            (i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b),
+            min(len(theirs), len(ours)),
         )
         return [f"{name}, cell {place + 1}: its text is not its twin's"]
     if present != text_of(should):
@@ -223,7 +293,11 @@ def notebook_drifts(pair: Pair, twin: NotebookNode) -> list[str]:
 def stale(notebook: NotebookNode) -> list[int]:
     """The places (from 1) of cells that have code and were not run since it changed."""
     cells = enumerate(notebook.cells, 1)
-    return [i for i, cell in cells if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None]
+    return [
+        i
+        for i, cell in cells
+        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None
+    ]
 
 
 def check(root: Path, names: list[str] | None = None) -> int:
@@ -236,10 +310,15 @@ def check(root: Path, names: list[str] | None = None) -> int:
         print(f"Mend: {MEND}")
     unrun = []
     for pair in chosen:
-        places = stale(nbformat.read(pair.notebook, as_version=4)) if pair.notebook.exists() else []
+        places = (
+            stale(nbformat.read(pair.notebook, as_version=4)) if pair.notebook.exists() else []
+        )
         if places:
             unrun.append(pair.name)
-            print(f"notebooks/{pair.name}.ipynb, not run since they changed: cells {', '.join(map(str, places))}")
+            print(
+                f"notebooks/{pair.name}.ipynb, not run since they changed: cells "
+                f"{', '.join(map(str, places))}"
+            )
     if unrun:
         print(f"Mend: {MEND} --execute {' '.join(unrun)}")
     if not found and not unrun:
@@ -251,14 +330,17 @@ def check(root: Path, names: list[str] | None = None) -> int:
 
 
 def sync(pair: Pair, root: Path, force: bool = False) -> list[str]:
-    """Bring one pair in step and return the files written; SyncError where the notebook has edits of its own."""
+    """Bring one pair in step and return the files written; SyncError where the notebook has
+    edits of its own.
+    """
     written = []
     if not pair.twin.exists():
         return from_notebook(pair, root)
     twin = read_twin(pair.twin)
     if not force and edited_since(pair, twin):
         raise SyncError(
-            f"notebooks/{pair.name}.ipynb was edited after its twin. `{MEND} --from-notebook {pair.name}` takes the "
+            f"notebooks/{pair.name}.ipynb was edited after its twin. `{MEND} --from-notebook "
+            f"{pair.name}` takes the "
             f"notebook's text over, `{MEND} --force {pair.name}` the twin's."
         )
     changed = [(cell, text) for cell, text in shown_cells(twin, root) if cell.source != text]
@@ -275,8 +357,13 @@ def sync(pair: Pair, root: Path, force: bool = False) -> list[str]:
 
 
 def edited_since(pair: Pair, twin: NotebookNode) -> bool:
-    """Whether the notebook has other text than its twin and is the younger of the two by a second or more."""
-    if not pair.notebook.exists() or pair.notebook.stat().st_mtime < pair.twin.stat().st_mtime + 1:
+    """Whether the notebook has other text than its twin and is the younger of the two by a
+    second or more.
+    """
+    if (
+        not pair.notebook.exists()
+        or pair.notebook.stat().st_mtime < pair.twin.stat().st_mtime + 1
+    ):
         return False
     return inputs(nbformat.read(pair.notebook, as_version=4)) != inputs(twin)
 
@@ -291,9 +378,11 @@ def from_notebook(pair: Pair, root: Path) -> list[str]:
 
 
 def lighten(notebook: NotebookNode) -> NotebookNode:
-    """Give the pictures in the outputs a palette of 256 colours, in place; returns the notebook.
+    """Give the pictures in the outputs a palette of 256 colours, in place; returns the
+    notebook.
 
-    The eye sees no difference in figures like these, and every clone carries them twice, in its history as well.
+    The eye sees no difference in figures like these, and every clone carries them twice, in
+    its history as well.
     """
     from PIL import Image
 
@@ -304,19 +393,25 @@ def lighten(notebook: NotebookNode) -> NotebookNode:
             if not (old := output.get("data", {}).get("image/png")):
                 continue
             picture = Image.open(io.BytesIO(base64.b64decode(old)))
-            if len(new := base64.b64encode(png(picture.convert("RGB"), colours=256)).decode()) < len(old):
+            if len(
+                new := base64.b64encode(png(picture.convert("RGB"), colours=256)).decode()
+            ) < len(old):
                 output.data["image/png"] = new
     return notebook
 
 
 def execute(pair: Pair, root: Path) -> float:
-    """Run a notebook from top to bottom in a fresh kernel, keep its outputs, and return the seconds it took."""
+    """Run a notebook from top to bottom in a fresh kernel, keep its outputs, and return the
+    seconds it took.
+    """
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
     notebook = nbformat.read(pair.notebook, as_version=4)
     # the kernel of the notebook must find this checkout's library
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(root), os.environ.get("PYTHONPATH")])
+    )
     start = time.monotonic()
     client = NotebookClient(
         notebook,
@@ -330,7 +425,9 @@ def execute(pair: Pair, root: Path) -> float:
     try:
         client.execute()
     except (CellExecutionError, CellTimeoutError) as error:
-        raise SyncError(f"notebooks/{pair.name}.ipynb failed, and is left as it was:\n{error}") from None
+        raise SyncError(
+            f"notebooks/{pair.name}.ipynb failed, and is left as it was:\n{error}"
+        ) from None
     write(pair.notebook, text_of(lighten(notebook)))
     write(pair.notebook, text_of(build(pair, read_twin(pair.twin))))
     return time.monotonic() - start
@@ -339,26 +436,49 @@ def execute(pair: Pair, root: Path) -> float:
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line; 1 if something is out of step or could not be brought in step."""
     parser = argparse.ArgumentParser(prog=MEND, description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", help="notebooks, by the start of their names (all, without one)")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if something is out of step")
-    parser.add_argument("--execute", action="store_true", help="run the notebooks too, and keep what they print")
-    parser.add_argument("--from-notebook", action="store_true", help="take the notebook's text over into its twin")
-    parser.add_argument("--force", action="store_true", help="let the twin overwrite a younger notebook")
+    parser.add_argument(
+        "names", nargs="*", help="notebooks, by the start of their names (all, without one)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if something is out of step"
+    )
+    parser.add_argument(
+        "--execute",
+        action="store_true",
+        help="run the notebooks too, and keep what they print",
+    )
+    parser.add_argument(
+        "--from-notebook",
+        action="store_true",
+        help="take the notebook's text over into its twin",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="let the twin overwrite a younger notebook"
+    )
     options = parser.parse_args(arguments)
     try:
         if options.check:
             return check(root, options.names)
         if options.from_notebook and not options.names:
-            raise SyncError("Say which notebook's text is to be taken over: --from-notebook NAME.")
+            raise SyncError(
+                "Say which notebook's text is to be taken over: --from-notebook NAME."
+            )
         for pair in pairs(root, options.names):
-            written = from_notebook(pair, root) if options.from_notebook else sync(pair, root, options.force)
+            written = (
+                from_notebook(pair, root)
+                if options.from_notebook
+                else sync(pair, root, options.force)
+            )
             print("\n".join(f"wrote {name}" for name in written) or f"{pair.name} is in step")
             if options.execute:
                 print(f"running {pair.name} ...", end=" ", flush=True)
                 print(f"{execute(pair, root):.0f} s")
             size = pair.notebook.stat().st_size
             if size > LARGE:
-                print(f"note: notebooks/{pair.name}.ipynb has {size / 1e6:.1f} MB; keep its outputs smaller")
+                print(
+                    f"note: notebooks/{pair.name}.ipynb has {size / 1e6:.1f} MB; keep its "
+                    "outputs smaller"
+                )
     except SyncError as error:
         print(error, file=sys.stderr)
         return 1

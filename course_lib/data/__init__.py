@@ -6,7 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_lib.data.fashion import CLASSES, DataError, cache_folder, fashion_mnist, verify_data
+from course_lib.data.fashion import (
+    CLASSES,
+    DataError,
+    cache_folder,
+    fashion_mnist,
+    verify_data,
+)
 
 __all__ = [
     "CLASSES",
@@ -22,7 +28,9 @@ __all__ = [
 
 
 def to_float(images: np.ndarray | Tensor) -> Tensor:
-    """Bytes uint8 [..., 28, 28] to float32 [..., 1, 28, 28] in [-1, 1]: 0 becomes -1 and 255 becomes 1."""
+    """Bytes uint8 [..., 28, 28] to float32 [..., 1, 28, 28] in [-1, 1]: 0 becomes -1 and 255
+    becomes 1.
+    """
     images = _as_tensor(images)
     if images.dtype != torch.uint8:
         raise TypeError(f"to_float takes uint8 images, not {images.dtype}")
@@ -30,21 +38,29 @@ def to_float(images: np.ndarray | Tensor) -> Tensor:
 
 
 def to_uint8(x: np.ndarray | Tensor) -> Tensor:
-    """Images [..., 1, 28, 28] in [-1, 1] to uint8 [..., 28, 28], rounded and clamped; the inverse of to_float."""
+    """Images [..., 1, 28, 28] in [-1, 1] to uint8 [..., 28, 28], rounded and clamped; the
+    inverse of to_float.
+    """
     x = _as_tensor(x).detach()
     if x.dtype == torch.uint8:
         raise TypeError("to_uint8 takes float images in [-1, 1], not uint8")
     if x.ndim < 3 or x.shape[-3] != 1:
-        raise ValueError(f"to_uint8 takes images of one channel, [..., 1, H, W], not {list(x.shape)}")
-    return ((x.to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).squeeze(-3)
+        raise ValueError(
+            f"to_uint8 takes images of one channel, [..., 1, H, W], not {list(x.shape)}"
+        )
+    return (
+        ((x.to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).squeeze(-3)
+    )
 
 
 class Batches(Iterator[tuple[Tensor, Tensor]]):
-    """Endless batches (x float32 [B, 1, 28, 28], labels int64 [B]); batch k is a pure function of (seed, k).
+    """Endless batches (x float32 [B, 1, 28, 28], labels int64 [B]); batch k is a pure function
+    of (seed, k).
 
-    Each epoch is a new permutation made from (seed, epoch); a batch never crosses into the next epoch, so the last
-    few images of a permutation are dropped. With shard=(rank, world) a process gets its B = batch_size / world rows
-    of the same global batch. images is uint8 [N, 28, 28], labels [N]. Raises ValueError for sizes that don't fit.
+    Each epoch is a new permutation made from (seed, epoch); a batch never crosses into the
+    next epoch, so the last few images of a permutation are dropped. With shard=(rank, world) a
+    process gets its B = batch_size / world rows of the same global batch. images is uint8 [N,
+    28, 28], labels [N]. Raises ValueError for sizes that don't fit.
     """
 
     def __init__(
@@ -61,9 +77,14 @@ class Batches(Iterator[tuple[Tensor, Tensor]]):
         if len(self.images) != len(self.labels):
             raise ValueError(f"{len(self.images)} images but {len(self.labels)} labels")
         if not 0 < batch_size <= len(self.images):
-            raise ValueError(f"batch_size {batch_size} must be from 1 to the {len(self.images)} images")
+            raise ValueError(
+                f"batch_size {batch_size} must be from 1 to the {len(self.images)} images"
+            )
         if not 0 <= rank < world or batch_size % world:
-            raise ValueError(f"shard {shard} needs 0 <= rank < world, and world must divide batch_size {batch_size}")
+            raise ValueError(
+                f"shard {shard} needs 0 <= rank < world, and world must divide batch_size "
+                f"{batch_size}"
+            )
         self.batch_size, self.seed, self.shard, self.step = batch_size, seed, shard, 0
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
@@ -76,10 +97,17 @@ class Batches(Iterator[tuple[Tensor, Tensor]]):
         """Indices int64 [batch_size / world] of batch k's images for this process."""
         epoch, place = divmod(k, self.batches_per_epoch)
         if epoch != self._epoch:
-            # SeedSequence mixes both numbers: seed + epoch would make seed 1's epochs those of seed 0, one later
-            mixed = int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+            # SeedSequence mixes both numbers: seed + epoch would make seed 1's epochs those of
+            # seed 0, one later
+            mixed = int(
+                np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0]
+                >> np.uint64(1)
+            )
             generator = torch.Generator().manual_seed(mixed)
-            self._epoch, self._order = epoch, torch.randperm(len(self.images), generator=generator)
+            self._epoch, self._order = (
+                epoch,
+                torch.randperm(len(self.images), generator=generator),
+            )
         rank, world = self.shard
         local = self.batch_size // world
         start = place * self.batch_size + rank * local
@@ -99,11 +127,17 @@ class Batches(Iterator[tuple[Tensor, Tensor]]):
         self.step = int(state["step"])
 
 
-def fashion_batches(batch_size: int, seed: int, split: str = "train", shard: tuple[int, int] = (0, 1)) -> Batches:
-    """Endless batches of one split of Fashion-MNIST; see Batches and fashion_mnist for shapes and errors."""
+def fashion_batches(
+    batch_size: int, seed: int, split: str = "train", shard: tuple[int, int] = (0, 1)
+) -> Batches:
+    """Endless batches of one split of Fashion-MNIST; see Batches and fashion_mnist for shapes
+    and errors.
+    """
     return Batches(*fashion_mnist(split), batch_size, seed, shard=shard)
 
 
 def _as_tensor(array: np.ndarray | Tensor) -> Tensor:
-    """A tensor as it is, a numpy array as a copy: torch warns about memory that it may not write to."""
+    """A tensor as it is, a numpy array as a copy: torch warns about memory that it may not
+    write to.
+    """
     return array if isinstance(array, Tensor) else torch.from_numpy(np.array(array))

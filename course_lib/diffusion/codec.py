@@ -30,13 +30,17 @@ class PixelCodec:
 
 
 class LatentCodec:
-    """An autoencoder's latents, shifted and scaled to about mean 0 and spread 1 (Rombach et al. 2022, section 4.3.2).
+    """An autoencoder's latents, shifted and scaled to about mean 0 and spread 1 (Rombach et
+    al. 2022, section 4.3.2).
 
-    autoencoder has encode and decode; mean and std are those of its latents over the training images, numbers or
-    tensors that broadcast against a latent. A schedule assumes spread 1: a wrong std shifts its log-SNR by 2 ln std.
+    autoencoder has encode and decode; mean and std are those of its latents over the training
+    images, numbers or tensors that broadcast against a latent. A schedule assumes spread 1: a
+    wrong std shifts its log-SNR by 2 ln std.
     """
 
-    def __init__(self, autoencoder: nn.Module, mean: float | Tensor = 0.0, std: float | Tensor = 1.0):
+    def __init__(
+        self, autoencoder: nn.Module, mean: float | Tensor = 0.0, std: float | Tensor = 1.0
+    ):
         self.autoencoder, self.mean, self.std = autoencoder, mean, std
 
     def encode(self, x: Tensor) -> Tensor:

@@ -8,11 +8,13 @@ from course_lib.diffusion.schedule import Schedule
 
 
 def autoguided(denoise: Denoise, weaker: Denoise, scale: float) -> Denoise:
-    """Autoguidance: scale 0 is the weaker model, 1 plain, above 1 leads away from the weaker model's mistakes.
+    """Autoguidance: scale 0 is the weaker model, 1 plain, above 1 leads away from the weaker
+    model's mistakes.
 
-    (Karras et al. 2024, "Guiding a diffusion model with a bad version of itself", section 4.) weaker was trained for
-    the same, but not as long or with fewer weights: what it does wrong, the better model does too, only less. Scales 0
-    and 1 make one network call a step, every other scale two.
+    (Karras et al. 2024, "Guiding a diffusion model with a bad version of itself", section 4.)
+    weaker was trained for the same, but not as long or with fewer weights: what it does wrong,
+    the better model does too, only less. Scales 0 and 1 make one network call a step, every
+    other scale two.
     """
 
     def denoise_guided(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
@@ -20,16 +22,20 @@ def autoguided(denoise: Denoise, weaker: Denoise, scale: float) -> Denoise:
             return denoise(x_t, t, cond)
         if scale == 0:
             return weaker(x_t, t, cond)
-        return tuple(torch.lerp(w, d, scale) for w, d in zip(weaker(x_t, t, cond), denoise(x_t, t, cond), strict=True))
+        return tuple(
+            torch.lerp(w, d, scale)
+            for w, d in zip(weaker(x_t, t, cond), denoise(x_t, t, cond), strict=True)
+        )
 
     return denoise_guided
 
 
 def guided(denoise: Denoise, null_cond: int | Tensor, scale: float) -> Denoise:
-    """Classifier-free guidance (Ho & Salimans 2022, eq. 6): scale 0 is unconditional, 1 plain, above 1 stresses cond.
+    """Classifier-free guidance (Ho & Salimans 2022, eq. 6): scale 0 is unconditional, 1 plain,
+    above 1 stresses cond.
 
-    null_cond is the "no condition" label, or a tensor that expands to cond's shape. Their w is our scale - 1.
-    Scales 0 and 1 make one network call a step, every other scale two.
+    null_cond is the "no condition" label, or a tensor that expands to cond's shape. Their w is
+    our scale - 1. Scales 0 and 1 make one network call a step, every other scale two.
     """
 
     def unconditional(x_t: Tensor, t: int | Tensor, cond) -> tuple[Tensor, Tensor]:
@@ -39,19 +45,28 @@ def guided(denoise: Denoise, null_cond: int | Tensor, scale: float) -> Denoise:
 
     def denoise_guided(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
         if cond is None:
-            raise ValueError("Guidance needs a condition: pass cond to the sampler, for example a class a picture.")
+            raise ValueError(
+                "Guidance needs a condition: pass cond to the sampler, for example a class a "
+                "picture."
+            )
         return away(x_t, t, cond)
 
     return denoise_guided
 
 
-def clipped(denoise: Denoise, schedule: Schedule, low: float = -1.0, high: float = 1.0) -> Denoise:
-    """Keep the predicted image inside the grey scale, and the noise consistent with it (Ho et al. 2020, their code)."""
+def clipped(
+    denoise: Denoise, schedule: Schedule, low: float = -1.0, high: float = 1.0
+) -> Denoise:
+    """Keep the predicted image inside the grey scale, and the noise consistent with it (Ho et
+    al. 2020, their code).
+    """
 
     def denoise_clipped(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
         x0 = denoise(x_t, t, cond)[0].clamp(low, high)
         alpha, sigma = schedule.at(t, x_t)
-        eps = (x_t - alpha * x0) / sigma.where(sigma > 0, 1)  # at t = 0, where a walk to the noise starts, none is left
+        eps = (x_t - alpha * x0) / sigma.where(
+            sigma > 0, 1
+        )  # at t = 0, where a walk to the noise starts, none is left
         return x0, eps.where(sigma > 0, 0)
 
     return denoise_clipped

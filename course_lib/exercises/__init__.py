@@ -1,4 +1,6 @@
-"""Graders for the rebuild exercises: they compare with a closed form, and know the usual wrong turns."""
+"""Graders for the rebuild exercises: they compare with a closed form, and know the usual wrong
+turns.
+"""
 
 from course_lib.exercises.grader import Exercise, Verdict
 

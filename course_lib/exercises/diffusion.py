@@ -1,4 +1,6 @@
-"""The exercises of lesson 04: each grader knows the answer from a formula, and the usual wrong turns by their look."""
+"""The exercises of lesson 04: each grader knows the answer from a formula, and the usual wrong
+turns by their look.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,54 +13,77 @@ from course_lib.diffusion.samplers import _posterior, sample_heun
 from course_lib.diffusion.schedule import Schedule
 from course_lib.exercises.grader import Exercise, Verdict
 
-# ---------------------------------------------------------------- 1: from small steps to one jump
+# ---------------------------------------------------------------- 1: from small steps to one
+# jump
 
 
 def signal_and_noise(beta: Tensor) -> Tensor:
-    """alpha and sigma of the jump to each time from the small steps' variances: beta [T] to [2, T + 1]."""
+    """alpha and sigma of the jump to each time from the small steps' variances: beta [T] to
+    [2, T + 1].
+    """
     alpha_bar = torch.cat([torch.ones(1, dtype=beta.dtype), torch.cumprod(1 - beta, dim=0)])
     return torch.stack([alpha_bar.sqrt(), (1 - alpha_bar).sqrt()])
 
 
 def _with_start(alpha: Tensor, sigma: Tensor) -> Tensor:
-    return torch.stack([torch.cat([alpha.new_ones(1), alpha]), torch.cat([sigma.new_zeros(1), sigma])])
+    return torch.stack(
+        [torch.cat([alpha.new_ones(1), alpha]), torch.cat([sigma.new_zeros(1), sigma])]
+    )
 
 
 SCHEDULE = Exercise(
     "signal_and_noise",
     signal_and_noise,
-    [(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64),), (torch.tensor([0.5, 0.1, 0.3], dtype=torch.float64),)],
+    [
+        (torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64),),
+        (torch.tensor([0.5, 0.1, 0.3], dtype=torch.float64),),
+    ],
     [
         (
             lambda beta: signal_and_noise(beta)[:, 1:],
-            "Your T values are right, but index 0 is missing: it is the clean image, alpha = 1 and sigma = 0.",
+            "Your T values are right, but index 0 is missing: it is the clean image, alpha = "
+            "1 and sigma = 0.",
         ),
         (
             lambda beta: signal_and_noise(beta).square(),
-            "These are alpha squared and sigma squared: two square roots are missing. Variances add, and x_t needs "
+            "These are alpha squared and sigma squared: two square roots are missing. "
+            "Variances add, and x_t needs "
             "standard deviations.",
         ),
         (
-            lambda beta: torch.stack([signal_and_noise(beta)[0], signal_and_noise(beta)[1].square()]),
-            "alpha is right, sigma is its own square: 1 - alpha^2 is a variance, and x_t needs its root.",
+            lambda beta: torch.stack(
+                [signal_and_noise(beta)[0], signal_and_noise(beta)[1].square()]
+            ),
+            "alpha is right, sigma is its own square: 1 - alpha^2 is a variance, and x_t "
+            "needs its root.",
         ),
         (
-            lambda beta: torch.stack([signal_and_noise(beta)[0].square(), signal_and_noise(beta)[1]]),
-            "sigma is right, but this alpha is alpha-bar, the product of (1 - beta): alpha is its square root.",
+            lambda beta: torch.stack(
+                [signal_and_noise(beta)[0].square(), signal_and_noise(beta)[1]]
+            ),
+            "sigma is right, but this alpha is alpha-bar, the product of (1 - beta): alpha "
+            "is its square root.",
         ),
         (
             lambda beta: _with_start((1 - beta).sqrt(), beta.sqrt()),
-            "These belong to one small step each: alpha for alpha-bar. The jump to t keeps the *product* of all steps "
+            "These belong to one small step each: alpha for alpha-bar. The jump to t keeps "
+            "the *product* of all steps "
             "up to t (torch.cumprod).",
         ),
         (
-            lambda beta: _with_start(torch.cumprod((1 - beta).sqrt(), 0), torch.cumsum(beta, 0).sqrt()),
-            "alpha is right. The noise isn't the sum of all betas: what an early step added, later steps shrink too. "
+            lambda beta: _with_start(
+                torch.cumprod((1 - beta).sqrt(), 0), torch.cumsum(beta, 0).sqrt()
+            ),
+            "alpha is right. The noise isn't the sum of all betas: what an early step added, "
+            "later steps shrink too. "
             "What is left of the variance 1 is 1 - alpha^2.",
         ),
         (
-            lambda beta: torch.stack([signal_and_noise(beta)[0], 1 - signal_and_noise(beta)[0]]),
-            "alpha is right. alpha + sigma = 1 is the straight schedule's rule; here variances add: "
+            lambda beta: torch.stack(
+                [signal_and_noise(beta)[0], 1 - signal_and_noise(beta)[0]]
+            ),
+            "alpha is right. alpha + sigma = 1 is the straight schedule's rule; here "
+            "variances add: "
             "alpha^2 + sigma^2 = 1.",
         ),
     ],
@@ -70,14 +95,18 @@ SCHEDULE = Exercise(
 
 
 def exact_x0(x_t: Tensor, alpha: float, sigma: float, points: Tensor) -> Tensor:
-    """E[x_0 | x_t] when the data are the points [N, D]: x_t [B, D] to [B, D], a softmax over squared distances."""
+    """E[x_0 | x_t] when the data are the points [N, D]: x_t [B, D] to [B, D], a softmax over
+    squared distances.
+    """
     distance = torch.cdist(x_t, alpha * points).square()  # [B, N]
     return torch.softmax(-distance / (2 * sigma**2), dim=1) @ points
 
 
 def _weighted(score: Callable) -> Callable:
     """The same denoiser with another score [B, N] under the softmax."""
-    return lambda x_t, alpha, sigma, points: torch.softmax(score(x_t, alpha, sigma, points), dim=1) @ points
+    return lambda x_t, alpha, sigma, points: (
+        torch.softmax(score(x_t, alpha, sigma, points), dim=1) @ points
+    )
 
 
 def _nearest(x_t: Tensor, alpha: float, sigma: float, points: Tensor) -> Tensor:
@@ -92,8 +121,12 @@ def _over_rows(x_t: Tensor, alpha: float, sigma: float, points: Tensor) -> Tenso
 def _denoiser_cases() -> list[tuple]:
     generator = torch.Generator().manual_seed(4)
     points = torch.randn(7, 2, generator=generator)
-    cases = [(torch.randn(5, 2, generator=generator), a, (1 - a**2) ** 0.5, points) for a in (0.3, 0.8, 0.95)]
-    # 25 sigma and more from all points: exp(-distance) is 0 in float32, as on a third of section 5's plane at t = 20
+    cases = [
+        (torch.randn(5, 2, generator=generator), a, (1 - a**2) ** 0.5, points)
+        for a in (0.3, 0.8, 0.95)
+    ]
+    # 25 sigma and more from all points: exp(-distance) is 0 in float32, as on a third of
+    # section 5's plane at t = 20
     far = torch.tensor([[3.4, 0.1], [-2.6, -0.6], [1.1, -1.7], [-0.4, 2.2], [2.3, 2.1]])
     return [*cases, (far, (1 - 0.05**2) ** 0.5, 0.05, points)]
 
@@ -104,8 +137,10 @@ def _by_weights(x_t: Tensor, alpha: float, sigma: float, points: Tensor) -> Tens
 
 
 _UNDERFLOW = (
-    "Right where the noise is strong. Far from all points at sigma = 0.05 every weight exp(-distance) is so small that "
-    "float32 keeps 0, and 0 / 0 is left. Hand the exponents to torch.softmax: it divides by the largest weight first."
+    "Right where the noise is strong. Far from all points at sigma = 0.05 every weight "
+    "exp(-distance) is so small that "
+    "float32 keeps 0, and 0 / 0 is left. Hand the exponents to torch.softmax: it divides by "
+    "the largest weight first."
 )
 
 
@@ -116,7 +151,8 @@ DENOISER = Exercise(
     [
         (
             _weighted(lambda x, a, s, p: -torch.cdist(x, a * p).square() / (2 * s)),
-            "sigma for sigma^2: a Normal's exponent divides the squared distance by twice the *variance*.",
+            "sigma for sigma^2: a Normal's exponent divides the squared distance by twice "
+            "the *variance*.",
         ),
         (
             _weighted(lambda x, a, s, p: -torch.cdist(x, a * p).square() / s**2),
@@ -128,7 +164,8 @@ DENOISER = Exercise(
         ),
         (
             _weighted(lambda x, a, s, p: -torch.cdist(x, p).square() / (2 * s**2)),
-            "alpha is missing: x_t lies around alpha * x_i, so that is what it has to be compared with.",
+            "alpha is missing: x_t lies around alpha * x_i, so that is what it has to be "
+            "compared with.",
         ),
         (
             _weighted(lambda x, a, s, p: torch.cdist(x, a * p).square() / (2 * s**2)),
@@ -136,21 +173,28 @@ DENOISER = Exercise(
         ),
         (
             _over_rows,
-            "The softmax runs over the wrong axis: each x_t's weights over the points must sum to 1 (dim=1).",
+            "The softmax runs over the wrong axis: each x_t's weights over the points must "
+            "sum to 1 (dim=1).",
         ),
         (
             _nearest,
-            "That is the nearest point, the most likely x_0. The denoiser is the weighted *mean* of all points.",
+            "That is the nearest point, the most likely x_0. The denoiser is the weighted "
+            "*mean* of all points.",
         ),
         (
             lambda x_t, alpha, sigma, points: alpha * exact_x0(x_t, alpha, sigma, points),
-            "The weights are right, but they average alpha * x_i: the clean image is x_i itself.",
+            "The weights are right, but they average alpha * x_i: the clean image is x_i "
+            "itself.",
         ),
         (_by_weights, _UNDERFLOW),
-        (lambda *case: _by_weights(*case).nan_to_num(), _UNDERFLOW),  # as with 1e-8 added to the sum
+        (
+            lambda *case: _by_weights(*case).nan_to_num(),
+            _UNDERFLOW,
+        ),  # as with 1e-8 added to the sum
     ],
     "Right: that is what a perfect network would answer for these data.",
-    dtype_hint="The values are right, but x_t and points came in float32, and section 5 mixes your answer with them, "
+    dtype_hint="The values are right, but x_t and points came in float32, and section 5 "
+    "mixes your answer with them, "
     "which PyTorch will not: end with .to(x_t.dtype).",
 )
 
@@ -158,10 +202,12 @@ DENOISER = Exercise(
 
 
 def carve(denoise: Callable, schedule: Schedule, x: Tensor, times: list[int]) -> Tensor:
-    """DDIM as a path: x [B, ...] to all states, stacked [len(times), B, ...]. Increasing times walk it backwards."""
-    return _path(lambda x0, eps, alpha_t, sigma_t, alpha_s, sigma_s, x: alpha_s * x0 + sigma_s * eps)(
-        denoise, schedule, x, times
-    )
+    """DDIM as a path: x [B, ...] to all states, stacked [len(times), B, ...]. Increasing times
+    walk it backwards.
+    """
+    return _path(
+        lambda x0, eps, alpha_t, sigma_t, alpha_s, sigma_s, x: alpha_s * x0 + sigma_s * eps
+    )(denoise, schedule, x, times)
 
 
 def _path(move: Callable) -> Callable:
@@ -196,16 +242,19 @@ CARVE = Exercise(
     [
         (
             lambda *case: carve(*case)[-1],
-            "The end is right, but the path is asked for: collect x before the first stroke and after each, and "
+            "The end is right, but the path is asked for: collect x before the first stroke "
+            "and after each, and "
             "torch.stack them.",
         ),
         (
             lambda *case: carve(*case)[1:],
-            "The states after each stroke are right; the block itself, x at times[0], is missing at the front.",
+            "The states after each stroke are right; the block itself, x at times[0], is "
+            "missing at the front.",
         ),
         (
             _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: a_t * x0 + s_t * eps),
-            "x doesn't move: alpha and sigma of the old time t put back what was taken away. The stroke ends at s.",
+            "x doesn't move: alpha and sigma of the old time t put back what was taken away. "
+            "The stroke ends at s.",
         ),
         (
             _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: a_s * x0 + s_s**2 * eps),
@@ -217,7 +266,8 @@ CARVE = Exercise(
         ),
         (
             _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: x0),
-            "One look and straight to the guess: x is now the mean of all that is possible. Put the noise back at the "
+            "One look and straight to the guess: x is now the mean of all that is possible. "
+            "Put the noise back at the "
             "lower level s, alpha[s] * x0 + sigma[s] * eps, and look again.",
         ),
         (
@@ -226,11 +276,13 @@ CARVE = Exercise(
         ),
         (
             _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: x - (s_t - s_s) * eps),
-            "The noise is taken down to sigma[s], but the image isn't brought up to alpha[s]: this holds only for "
+            "The noise is taken down to sigma[s], but the image isn't brought up to "
+            "alpha[s]: this holds only for "
             "schedules that keep alpha at 1.",
         ),
     ],
-    "Right: this is DDIM. It carves the next cell's points, and a network's pictures at the end of the lesson.",
+    "Right: this is DDIM. It carves the next cell's points, and a network's pictures at the "
+    "end of the lesson.",
 )
 
 # ---------------------------------------------------------------- 4: the right variance
@@ -271,11 +323,16 @@ def _unrooted(schedule, t, s, std):
 VARIANCE = Exercise(
     "right_variance",
     right_variance,
-    [(Schedule.linear(), t, s, std) for t, s in ((1000, 900), (600, 500), (300, 100)) for std in (0.2, 0.5, 2.0)],
+    [
+        (Schedule.linear(), t, s, std)
+        for t, s in ((1000, 900), (600, 500), (300, 100))
+        for std in (0.2, 0.5, 2.0)
+    ],
     [
         (
             _variance_like(lambda c_0, small, large, unknown, std: small),
-            "That is beta-tilde, right only where x_0 is known. It isn't: add what the denoiser can't know, "
+            "That is beta-tilde, right only where x_0 is known. It isn't: add what the "
+            "denoiser can't know, "
             "c_0^2 Var[x_0 | x_t].",
         ),
         (
@@ -288,7 +345,8 @@ VARIANCE = Exercise(
         ),
         (
             _variance_like(lambda c_0, small, large, unknown, std: small + unknown),
-            "Var[x_0 | x_t] is right, but only c_0 * x_0 enters x_s: its variance comes with c_0^2.",
+            "Var[x_0 | x_t] is right, but only c_0 * x_0 enters x_s: its variance comes with "
+            "c_0^2.",
         ),
         (
             _variance_like(lambda c_0, small, large, unknown, std: small + c_0**2 * std**2),
@@ -300,7 +358,9 @@ VARIANCE = Exercise(
             "Nearly: in Var[x_0 | x_t] both alpha and sigma are squared.",
         ),
         (
-            _variance_like(lambda c_0, small, large, unknown, std: (small + c_0**2 * unknown) ** 0.5),
+            _variance_like(
+                lambda c_0, small, large, unknown, std: (small + c_0**2 * unknown) ** 0.5
+            ),
             "That is the standard deviation; the variance is asked for.",
         ),
     ],
@@ -312,13 +372,19 @@ VARIANCE = Exercise(
 
 
 def carve_heun(denoise: Callable, schedule: Schedule, x: Tensor, times: list[int]) -> Tensor:
-    """The library's Heun as a path: x [B, ...] to all its states, stacked [len(times), B, ...]."""
+    """The library's Heun as a path: x [B, ...] to all its states, stacked [len(times), B,
+    ...].
+    """
     steps = sample_heun(lambda x_t, t, cond: denoise(x_t, t), schedule, x, times)
     return torch.stack([step.x_t for step in steps])
 
 
-def _second_look(move: Callable, look_at: Callable = lambda t, s: s, always: bool = False) -> Callable:
-    """Heun with another last line, move(x, ahead, first, second, d_alpha, d_sigma), or a look at another time."""
+def _second_look(
+    move: Callable, look_at: Callable = lambda t, s: s, always: bool = False
+) -> Callable:
+    """Heun with another last line, move(x, ahead, first, second, d_alpha, d_sigma), or a look
+    at another time.
+    """
 
     def run(denoise, schedule, x, times):
         states = [x]
@@ -347,9 +413,12 @@ HEUN = Exercise(
     [
         (
             carve,
-            "That is DDIM: the second look doesn't change the stroke yet. x_s = alpha_s x0' + sigma_s eps' holds for "
-            "the second look as well, so putting the mean of the two looks together gives the same x_s again. The mean "
-            "must go into the *movement* from x_t, with the factors alpha_s - alpha_t and sigma_s - sigma_t.",
+            "That is DDIM: the second look doesn't change the stroke yet. x_s = alpha_s x0' "
+            "+ sigma_s eps' holds for "
+            "the second look as well, so putting the mean of the two looks together gives "
+            "the same x_s again. The mean "
+            "must go into the *movement* from x_t, with the factors alpha_s - alpha_t and "
+            "sigma_s - sigma_t.",
         ),
         (
             _second_look(_heun, look_at=lambda t, s: t),
@@ -357,29 +426,44 @@ HEUN = Exercise(
         ),
         (
             _second_look(lambda x, ahead, one, two, da, ds: x + da * two[0] + ds * two[1]),
-            "Only the second look is used: that is of first order again. Take the mean of the two.",
+            "Only the second look is used: that is of first order again. Take the mean of "
+            "the two.",
         ),
         (
-            _second_look(lambda x, ahead, one, two, da, ds: x + da * (one[0] + two[0]) + ds * (one[1] + two[1])),
+            _second_look(
+                lambda x, ahead, one, two, da, ds: (
+                    x + da * (one[0] + two[0]) + ds * (one[1] + two[1])
+                )
+            ),
             "The sum of the two looks moves twice as far: divide by 2.",
         ),
         (
-            _second_look(lambda x, ahead, one, two, da, ds: _heun(ahead, None, one, two, da, ds)),
-            "The corrected stroke starts where the first one started, at x, not where it ended.",
+            _second_look(
+                lambda x, ahead, one, two, da, ds: _heun(ahead, None, one, two, da, ds)
+            ),
+            "The corrected stroke starts where the first one started, at x, not where it "
+            "ended.",
         ),
         (
             _second_look(_heun, always=True),
-            "All strokes are right but the last: at s = 0 nothing is left to look at, and a network was never asked "
+            "All strokes are right but the last: at s = 0 nothing is left to look at, and a "
+            "network was never asked "
             "there, so the last stroke is DDIM's.",
         ),
-        (lambda *case: carve_heun(*case)[-1], "The end is right; collect the path, as in `carve`."),
+        (
+            lambda *case: carve_heun(*case)[-1],
+            "The end is right; collect the path, as in `carve`.",
+        ),
     ],
     "Right: two looks a stroke. The next cell measures what the second one buys.",
 )
 
-# ---------------------------------------------------------------- the gallery of broken samplers
+# ---------------------------------------------------------------- the gallery of broken
+# samplers
 
-MODES = torch.tensor([[0.0, 0.0], [1.4, 1.4], [-1.4, 1.4], [1.4, -1.4], [-1.4, -1.4]])  # as on a die
+MODES = torch.tensor(
+    [[0.0, 0.0], [1.4, 1.4], [-1.4, 1.4], [1.4, -1.4], [-1.4, -1.4]]
+)  # as on a die
 MODE_STD = 0.12
 _EXACT_SPREAD = (0.8 * 1.4**2 + MODE_STD**2) ** 0.5  # of each coordinate
 
@@ -395,12 +479,29 @@ class Bug:
 BUGS = {
     1: Bug("nothing is wrong", "has every moment about right"),
     2: Bug("torch.rand for torch.randn", "moves the mean: that noise is never negative"),
-    3: Bug("noise of standard deviation beta instead of sqrt(beta)", "makes modes too narrow and the centre too full"),
-    4: Bug("fresh noise after the last step too", "makes every mode too wide, and nothing else"),
-    5: Bug("T cut from 1000 to 20, betas kept", "pulls points to the centre and leaves the modes' width alone"),
-    6: Bug("x_0 clipped to [-1, 1], data reach 1.4", "makes the cloud too small: nothing lies outside a square"),
-    7: Bug("noise of shape [B, 1] broadcast to [B, 2]", "ties the two coordinates together: their correlation is 1"),
-    8: Bug("the generator is seeded anew in each step", "adds the same noise again and again: the cloud is too large"),
+    3: Bug(
+        "noise of standard deviation beta instead of sqrt(beta)",
+        "makes modes too narrow and the centre too full",
+    ),
+    4: Bug(
+        "fresh noise after the last step too", "makes every mode too wide, and nothing else"
+    ),
+    5: Bug(
+        "T cut from 1000 to 20, betas kept",
+        "pulls points to the centre and leaves the modes' width alone",
+    ),
+    6: Bug(
+        "x_0 clipped to [-1, 1], data reach 1.4",
+        "makes the cloud too small: nothing lies outside a square",
+    ),
+    7: Bug(
+        "noise of shape [B, 1] broadcast to [B, 2]",
+        "ties the two coordinates together: their correlation is 1",
+    ),
+    8: Bug(
+        "the generator is seeded anew in each step",
+        "adds the same noise again and again: the cloud is too large",
+    ),
 }
 
 
@@ -430,7 +531,9 @@ def broken_sampler(bug: int, n: int = 1500, seed: int = 0) -> Tensor:
 
 
 def moments(x: Tensor) -> dict[str, float]:
-    """What the gallery's labels say of a cloud [n, 2]: each number is about 0 or 1 where the sampler is right."""
+    """What the gallery's labels say of a cloud [n, 2]: each number is about 0 or 1 where the
+    sampler is right.
+    """
     nearest = torch.cdist(x, MODES).argmin(dim=1)
     own = torch.cat([x[nearest == k] - x[nearest == k].mean(dim=0) for k in nearest.unique()])
     return {
@@ -438,7 +541,9 @@ def moments(x: Tensor) -> dict[str, float]:
         "spread": (x.std(dim=0).mean() / _EXACT_SPREAD).item(),  # over the true one
         "mode width": (own.square().mean().sqrt() / MODE_STD).item(),  # over the true one
         "correlation": torch.corrcoef(x.T)[0, 1].item(),
-        "centre": ((nearest == 0).float().mean() / 0.2).item(),  # share of the middle mode, over the true one
+        "centre": (
+            (nearest == 0).float().mean() / 0.2
+        ).item(),  # share of the middle mode, over the true one
     }
 
 
@@ -452,7 +557,9 @@ def gallery(n: int = 1500) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Matching:
-    """A grader for "which is which": it names the moment that speaks against the first wrong answer."""
+    """A grader for "which is which": it names the moment that speaks against the first wrong
+    answer.
+    """
 
     name: str
     key: Mapping[str, int]
@@ -461,16 +568,32 @@ class Matching:
         """Grade {letter: number}."""
         given = {letter: answers.get(letter) for letter in self.key}
         if any(number is None or number is Ellipsis for number in given.values()):
-            return Verdict("awaits", f"{self.name} awaits its reader: give each letter the number of its line.")
+            return Verdict(
+                "awaits",
+                f"{self.name} awaits its reader: give each letter the number of its line.",
+            )
         wrong = [letter for letter, number in given.items() if number != self.key[letter]]
         if not wrong:
-            return Verdict("right", f"All {len(self.key)} right. A sampler is debugged with moments, and then by eye.")
+            return Verdict(
+                "right",
+                f"All {len(self.key)} right. A sampler is debugged with moments, and then by "
+                "eye.",
+            )
         letter = wrong[0]
         right = f"{len(self.key) - len(wrong)} of {len(self.key)} right."
         if given[letter] not in BUGS:
-            return Verdict("wrong", f"{right} {letter}: there is no line {given[letter]!r}; they run from 1 to 8.")
-        found = ", ".join(f"{name} {value:.2f}" for name, value in moments(broken_sampler(self.key[letter])).items())
-        clue = f"{letter} isn't line {given[letter]}: that {BUGS[given[letter]].sign}. {letter} has {found}."
+            return Verdict(
+                "wrong",
+                f"{right} {letter}: there is no line {given[letter]!r}; they run from 1 to 8.",
+            )
+        found = ", ".join(
+            f"{name} {value:.2f}"
+            for name, value in moments(broken_sampler(self.key[letter])).items()
+        )
+        clue = (
+            f"{letter} isn't line {given[letter]}: that {BUGS[given[letter]].sign}. "
+            f"{letter} has {found}."
+        )
         return Verdict("wrong", f"{right} {clue}")
 
 

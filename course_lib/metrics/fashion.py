@@ -1,4 +1,6 @@
-"""The course's yardstick: a Fréchet distance in the features of its own Fashion-MNIST classifier."""
+"""The course's yardstick: a Fréchet distance in the features of its own Fashion-MNIST
+classifier.
+"""
 
 import functools
 
@@ -21,12 +23,17 @@ def _feature_net(device: torch.device):
 
 @torch.no_grad()
 def fashion_features(images: Tensor, batch_size: int = 512) -> Tensor:
-    """Features of images [N, 1, 28, 28] in [-1, 1]: [N, 128], in float32 whatever the autocast around.
+    """Features of images [N, 1, 28, 28] in [-1, 1]: [N, 128], in float32 whatever the autocast
+    around.
 
-    The images are clamped to [-1, 1] and rounded to 256 grey levels first, as a saved picture would be.
+    The images are clamped to [-1, 1] and rounded to 256 grey levels first, as a saved picture
+    would be.
     """
     if images.ndim != 4 or images.shape[1:] != (1, 28, 28):
-        raise ValueError(f"fashion_features takes images [N, 1, 28, 28] in [-1, 1], not {tuple(images.shape)}.")
+        raise ValueError(
+            "fashion_features takes images [N, 1, 28, 28] in [-1, 1], not "
+            f"{tuple(images.shape)}."
+        )
     net = _feature_net(images.device)
     rounded = ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
     with torch.autocast(images.device.type, enabled=False):
@@ -35,9 +42,11 @@ def fashion_features(images: Tensor, batch_size: int = 512) -> Tensor:
 
 @functools.cache
 def fashion_reference(n: int, split: str = "test") -> Tensor:
-    """Features of the images to compare n samples with: a split's first 2,048 (small protocol) or all of them.
+    """Features of the images to compare n samples with: a split's first 2,048 (small protocol)
+    or all of them.
 
-    Figures are published against "test"; what is chosen by them, a net or a way of sampling, against "valid".
+    Figures are published against "test"; what is chosen by them, a net or a way of sampling,
+    against "valid".
     """
     images, _ = fashion_mnist(split)
     return fashion_features(to_float(images[: 2048 if n <= 2048 else None]))
@@ -45,10 +54,17 @@ def fashion_reference(n: int, split: str = "test") -> Tensor:
 
 @functools.cache
 def fashion_floor(n: int, draws: int = 5) -> float:
-    """The distance that n real training images themselves have from the reference: the mean of `draws` draws."""
+    """The distance that n real training images themselves have from the reference: the mean of
+    `draws` draws.
+    """
     images, _ = fashion_mnist("train")
     if not 2 <= n * draws <= len(images):
-        raise ValueError(f"{draws} draws of {n} images are not to be had from {len(images)} without using one twice.")
+        raise ValueError(
+            f"{draws} draws of {n} images are not to be had from {len(images)} without using "
+            "one twice."
+        )
     rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[: n * draws]
     features = fashion_features(to_float(images[rows.numpy()]))
-    return sum(frechet_distance(part, fashion_reference(n)) for part in features.split(n)) / draws
+    return (
+        sum(frechet_distance(part, fashion_reference(n)) for part in features.split(n)) / draws
+    )

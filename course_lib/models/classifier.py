@@ -19,12 +19,16 @@ class ClassifierConfig:
 def _conv(in_channels: int, out_channels: int) -> nn.Sequential:
     """Convolution, batch norm and ReLU: [B, in_channels, H, W] to [B, out_channels, H, W]."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU()
+        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
     )
 
 
 class FashionClassifier(nn.Module):
-    """A small convolutional classifier: images [B, 1, 28, 28] in [-1, 1] to logits [B, classes]."""
+    """A small convolutional classifier: images [B, 1, 28, 28] in [-1, 1] to logits [B,
+    classes].
+    """
 
     def __init__(self, config: ClassifierConfig = ClassifierConfig()):
         super().__init__()
@@ -40,7 +44,9 @@ class FashionClassifier(nn.Module):
         self.head = nn.Linear(config.features, config.classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """The numbers that a Fréchet distance compares: x [B, 1, 28, 28] to [B, features], none negative."""
+        """The numbers that a Fréchet distance compares: x [B, 1, 28, 28] to [B, features],
+        none negative.
+        """
         h = self.stages(x).mean(dim=(2, 3))  # [B, width]
         return F.relu(self.project(h))
 

@@ -6,7 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.layers import Attention, Downsample, ResBlock, Upsample, time_embedding, zero_init
+from course_lib.layers import (
+    Attention,
+    Downsample,
+    ResBlock,
+    Upsample,
+    time_embedding,
+    zero_init,
+)
 
 
 @dataclass(frozen=True)
@@ -14,8 +21,13 @@ class UNetConfig:
     """The shape of a `UNet`."""
 
     channels: int = 1  # of the image
-    fold: int = 2  # pixels of a fold x fold square become channels: 28x28x1 is worked on as 14x14x4
-    widths: tuple[int, ...] = (64, 128)  # channels at each level; the next level has half the height and width
+    fold: int = (
+        2  # pixels of a fold x fold square become channels: 28x28x1 is worked on as 14x14x4
+    )
+    widths: tuple[int, ...] = (
+        64,
+        128,
+    )  # channels at each level; the next level has half the height and width
     blocks: int = 2  # residual blocks at each level going down; one more going up
     attention: int = 1  # attention layers at the narrowest place
     head_dim: int = 32  # channels of one attention head
@@ -29,10 +41,11 @@ class UNetConfig:
 
 
 class UNet(nn.Module):
-    """A U-Net (Ronneberger et al. 2015) told the time and a class (Ho et al. 2020; Dhariwal & Nichol 2021).
+    """A U-Net (Ronneberger et al. 2015) told the time and a class (Ho et al. 2020; Dhariwal &
+    Nichol 2021).
 
-    x_t [B, channels, H, W], t [B] int or float, cond [B] int class or None to a prediction of x_t's shape.
-    H and W are multiples of fold * 2 ** (levels - 1).
+    x_t [B, channels, H, W], t [B] int or float, cond [B] int class or None to a prediction of
+    x_t's shape. H and W are multiples of fold * 2 ** (levels - 1).
     """
 
     def __init__(self, config: UNetConfig = UNetConfig()):
@@ -40,8 +53,12 @@ class UNet(nn.Module):
         self.config = config
         widths, emb_dim = config.widths, config.emb_dim
         folded = config.channels * config.fold**2
-        self.embed_time = nn.Sequential(nn.Linear(widths[0], emb_dim), nn.SiLU(), nn.Linear(emb_dim, emb_dim))
-        self.embed_class = nn.Embedding(config.classes + 1, emb_dim) if config.classes else None
+        self.embed_time = nn.Sequential(
+            nn.Linear(widths[0], emb_dim), nn.SiLU(), nn.Linear(emb_dim, emb_dim)
+        )
+        self.embed_class = (
+            nn.Embedding(config.classes + 1, emb_dim) if config.classes else None
+        )
         self.stem = nn.Conv2d(folded, widths[0], 3, padding=1)
 
         self.down, skips, width = nn.ModuleList(), [widths[0]], widths[0]
@@ -67,19 +84,31 @@ class UNet(nn.Module):
             if level:
                 self.up.append(Upsample(width, widths[level - 1]))
                 width = widths[level - 1]
-        self.head = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), zero_init(nn.Conv2d(width, folded, 3, padding=1)))
+        self.head = nn.Sequential(
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+            zero_init(nn.Conv2d(width, folded, 3, padding=1)),
+        )
 
     def embed(self, t: Tensor, cond: Tensor | None) -> Tensor:
-        """Time and class as one vector for every block: t [B], cond [B] or None to [B, emb_dim]."""
+        """Time and class as one vector for every block: t [B], cond [B] or None to [B,
+        emb_dim].
+        """
         emb = self.embed_time(time_embedding(t, self.config.widths[0]))
         if self.embed_class is not None:
-            cond = torch.full_like(t, self.config.null_class, dtype=torch.long) if cond is None else cond
+            cond = (
+                torch.full_like(t, self.config.null_class, dtype=torch.long)
+                if cond is None
+                else cond
+            )
             emb = emb + self.embed_class(cond)
         return F.silu(emb)
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         emb = self.embed(t, cond)
-        h = self.stem(F.pixel_unshuffle(x_t, self.config.fold))  # [B, folded, H / fold, W / fold]
+        h = self.stem(
+            F.pixel_unshuffle(x_t, self.config.fold)
+        )  # [B, folded, H / fold, W / fold]
         skips = [h]
         for layer in self.down:
             h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
@@ -87,5 +116,9 @@ class UNet(nn.Module):
         for layer in self.middle:
             h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
         for layer in self.up:
-            h = layer(torch.cat([h, skips.pop()], dim=1), emb) if isinstance(layer, ResBlock) else layer(h)
+            h = (
+                layer(torch.cat([h, skips.pop()], dim=1), emb)
+                if isinstance(layer, ResBlock)
+                else layer(h)
+            )
         return F.pixel_shuffle(self.head(h), self.config.fold)  # [B, channels, H, W]

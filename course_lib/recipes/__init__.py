@@ -17,9 +17,11 @@ def recipe(name: str):
 
 
 def recipe_of(weights: str):
-    """The module of the recipe that made a weights file, its snapshots included: "ddpm-fashion-10k" is ddpm-fashion's.
+    """The module of the recipe that made a weights file, its snapshots included:
+    "ddpm-fashion-10k" is ddpm-fashion's.
 
-    A recipe that makes pictures by diffusion has IMAGE_SHAPE, schedule(), denoiser(net) and best_sampling(name, calls).
+    A recipe that makes pictures by diffusion has IMAGE_SHAPE, schedule(), denoiser(net) and
+    best_sampling(name, calls).
     """
     made = [name for name in RECIPES if weights == name or weights.startswith(f"{name}-")]
     return recipe(max(made, key=len) if made else weights)

@@ -24,17 +24,23 @@ SEED = 0
 
 
 def augment(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror half of the images and shift each by up to two pixels: x [B, 1, 28, 28] to the same."""
+    """Mirror half of the images and shift each by up to two pixels: x [B, 1, 28, 28] to the
+    same.
+    """
     B = len(x)
     flip = torch.rand(B, 1, 1, 1, generator=generator) < 0.5
     x = torch.where(flip, x.flip(3), x)
     padded = F.pad(x, (2, 2, 2, 2), value=-1.0)
     rows = torch.randint(5, (B, 1), generator=generator) + torch.arange(28)  # [B, 28]
     columns = torch.randint(5, (B, 1), generator=generator) + torch.arange(28)
-    return padded[torch.arange(B)[:, None, None], 0, rows[:, :, None], columns[:, None, :]][:, None]
+    return padded[torch.arange(B)[:, None, None], 0, rows[:, :, None], columns[:, None, :]][
+        :, None
+    ]
 
 
-def classification_loss(net: FashionClassifier, generator: torch.Generator, batch) -> dict[str, Tensor]:
+def classification_loss(
+    net: FashionClassifier, generator: torch.Generator, batch
+) -> dict[str, Tensor]:
     """Cross-entropy with smoothed labels on augmented images: {"loss": []}."""
     images, labels = batch
     logits = net(augment(images.cpu(), generator).to(images.device))
@@ -46,7 +52,9 @@ def accuracy(net: FashionClassifier, split: str = "test") -> float:
     """The fraction of a split's images that the net names rightly."""
     images, labels = fashion_mnist(split)
     device = next(net.parameters()).device
-    guesses = torch.cat([net(part.to(device)).argmax(1).cpu() for part in to_float(images).split(500)])
+    guesses = torch.cat(
+        [net(part.to(device)).argmax(1).cpu() for part in to_float(images).split(500)]
+    )
     return (guesses == torch.as_tensor(labels.astype("int64"))).double().mean().item()
 
 
@@ -55,9 +63,13 @@ def run(*, steps: int = STEPS, folder=None, out=None, log=print):
     if steps < 1:
         raise ValueError(f"Train for 1 or more steps, not {steps}.")
     if folder is not None:
-        raise ValueError(f"{NAME} trains in some minutes and keeps no checkpoint: leave --folder out.")
+        raise ValueError(
+            f"{NAME} trains in some minutes and keeps no checkpoint: leave --folder out."
+        )
     if launched_processes() > 1:
-        raise ValueError(f"{NAME} trains in one process: start it without accelerate or torchrun.")
+        raise ValueError(
+            f"{NAME} trains in one process: start it without accelerate or torchrun."
+        )
     began = time.time()
     torch.manual_seed(SEED)
     generator = torch.Generator().manual_seed(SEED)
@@ -75,10 +87,14 @@ def run(*, steps: int = STEPS, folder=None, out=None, log=print):
     )
     for done in train(phase, batches, steps):
         if done.step % 430 == 0:
-            log(f"step {done.step} of {steps}: loss {done.loss:.4f}, lr {done.lr:.1e}, {time.time() - began:.0f} s")
+            log(
+                f"step {done.step} of {steps}: loss {done.loss:.4f}, lr {done.lr:.1e}, "
+                f"{time.time() - began:.0f} s"
+            )
     card = {
         "name": NAME,
-        "what": "Convolutional classifier of Fashion-MNIST; its 128 features are the course's yardstick.",
+        "what": "Convolutional classifier of Fashion-MNIST; its 128 features are the "
+        "course's yardstick.",
         "command": "python -m course_lib train fashion-classifier",
         "data": "Fashion-MNIST, 55,000 training images",
         "seed": SEED,

@@ -1,11 +1,13 @@
 """Saved lessons that move with no kernel and ask for nothing over the network.
 
     python -m course_lib.widgets.export notebooks/04_diffusion.ipynb lesson.html
-    jupyter nbconvert --to course_lib.widgets.export.LessonExporter notebooks/04_diffusion.ipynb
+    jupyter nbconvert --to course_lib.widgets.export.LessonExporter
+    notebooks/04_diffusion.ipynb
 
-Plain `jupyter nbconvert --to html` also shows the scrubber moving, as long as the notebook carries no saved widget
-state: with it, nbconvert prefers the widget view, and fetches a widget manager from a public network to draw it (its
-issue 754). So `forget_widgets` goes over a notebook before it is kept; `nbconvert --execute` needs
+Plain `jupyter nbconvert --to html` also shows the scrubber moving, as long as the notebook
+carries no saved widget state: with it, nbconvert prefers the widget view, and fetches a widget
+manager from a public network to draw it (its issue 754). So `forget_widgets` goes over a
+notebook before it is kept; `nbconvert --execute` needs
 `--ExecutePreprocessor.store_widget_state=False` for the same reason.
 """
 
@@ -16,14 +18,19 @@ from pathlib import Path
 import nbformat
 from jinja2 import pass_context
 from nbconvert.exporters import HTMLExporter
-from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer, MarkdownWithMath
+from nbconvert.filters.markdown_mistune import (
+    InvalidNotebook,
+    IPythonRenderer,
+    MarkdownWithMath,
+)
 from nbformat import NotebookNode
 from traitlets import default
 from traitlets.config import Config
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
-# nbconvert's page with what it would fetch left out: RequireJS, MathJax, Mermaid and the widget manager
+# nbconvert's page with what it would fetch left out: RequireJS, MathJax, Mermaid and the
+# widget manager
 _TEMPLATE = """{%- extends "index.html.j2" -%}
 {%- block html_head_js -%}{%- endblock -%}
 {%- block jupyter_widgets -%}{%- endblock -%}
@@ -33,10 +40,12 @@ _TEMPLATE = """{%- extends "index.html.j2" -%}
 
 
 def forget_widgets(notebook: NotebookNode) -> NotebookNode:
-    """Take out of a notebook, in place, what only its own kernel could bring to life; returns the notebook.
+    """Take out of a notebook, in place, what only its own kernel could bring to life; returns
+    the notebook.
 
-    That is the saved widget state, and the widget view of every output that has an html as well: JupyterLab would
-    draw it, for want of its kernel, as "model not found", where the html moves.
+    That is the saved widget state, and the widget view of every output that has an html as
+    well: JupyterLab would draw it, for want of its kernel, as "model not found", where the
+    html moves.
     """
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
@@ -48,7 +57,8 @@ def forget_widgets(notebook: NotebookNode) -> NotebookNode:
 
 
 class LessonExporter(HTMLExporter):
-    """nbconvert's HTML in one file that asks for nothing: html before widget views, images inside, equations as MathML.
+    """nbconvert's HTML in one file that asks for nothing: html before widget views, images
+    inside, equations as MathML.
 
     Equations need the package latex2mathml; without it they stay as TeX.
     """
@@ -58,7 +68,15 @@ class LessonExporter(HTMLExporter):
 
     @property
     def default_config(self) -> Config:
-        mimes = ["text/html", "text/markdown", "image/svg+xml", "text/latex", "image/png", "image/jpeg", "text/plain"]
+        mimes = [
+            "text/html",
+            "text/markdown",
+            "image/svg+xml",
+            "text/latex",
+            "image/png",
+            "image/jpeg",
+            "text/plain",
+        ]
         c = Config({"NbConvertBase": {"display_data_priority": mimes}})
         c.ExecutePreprocessor.store_widget_state = False
         merged = super().default_config.copy()
@@ -80,8 +98,16 @@ class LessonExporter(HTMLExporter):
     @pass_context
     def _markdown_with_mathml(self, context, source: str) -> str:
         pasted = context.get("cell", {}).get("attachments", {})
-        folder = context.get("resources", {}).get("metadata", {}).get("path", "")  # of the notebook
-        renderer = _MathRenderer(escape=False, attachments=pasted, embed_images=True, path=folder, anchor_link_text="")
+        folder = (
+            context.get("resources", {}).get("metadata", {}).get("path", "")
+        )  # of the notebook
+        renderer = _MathRenderer(
+            escape=False,
+            attachments=pasted,
+            embed_images=True,
+            path=folder,
+            anchor_link_text="",
+        )
         return MarkdownWithMath(renderer=renderer).render(source)
 
 
@@ -114,14 +140,22 @@ def _mathml(tex: str, display: str) -> str | None:
 
 
 def to_html(notebook: str | Path, out: str | Path | None = None) -> Path:
-    """Write a notebook as one HTML file that moves by itself; returns the file. ValueError if it isn't a notebook."""
+    """Write a notebook as one HTML file that moves by itself; returns the file. ValueError if
+    it isn't a notebook.
+    """
     notebook = Path(notebook)
     out = notebook.with_suffix(".html") if out is None else Path(out)
     try:
         lesson = nbformat.read(notebook, as_version=4)
-    except Exception as error:  # JSON that is no notebook fails in nbformat's depths, in many ways
-        raise ValueError(f"{notebook} is no notebook that can be read: {str(error).splitlines()[0]}") from None
-    about = {"metadata": {"name": notebook.stem, "path": str(notebook.parent)}}  # the page's title; where pictures are
+    except (
+        Exception
+    ) as error:  # JSON that is no notebook fails in nbformat's depths, in many ways
+        raise ValueError(
+            f"{notebook} is no notebook that can be read: {str(error).splitlines()[0]}"
+        ) from None
+    about = {
+        "metadata": {"name": notebook.stem, "path": str(notebook.parent)}
+    }  # the page's title; where pictures are
     try:
         page, _ = LessonExporter().from_notebook_node(lesson, about)
     except InvalidNotebook as error:
@@ -132,7 +166,9 @@ def to_html(notebook: str | Path, out: str | Path | None = None) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line: a notebook, and where the page goes."""
-    parser = argparse.ArgumentParser(prog="python -m course_lib.widgets.export", description=to_html.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m course_lib.widgets.export", description=to_html.__doc__
+    )
     parser.add_argument("notebook", help="an .ipynb, with its outputs")
     parser.add_argument("out", nargs="?", help="the page; beside the notebook if left out")
     options = parser.parse_args(arguments)

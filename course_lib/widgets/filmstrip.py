@@ -8,18 +8,29 @@ from PIL import Image, ImageDraw, ImageFont
 from course_lib.widgets.sheet import EPS_SHOWN, Film, quantise
 
 INK, FAINT, PAPER = "#1a1a1a", "#6b6b6b", "#ffffff"
-SIGNAL, NOISE = "#0072b2", "#d55e00"  # blue and vermilion: apart for every kind of colour vision (Okabe & Ito)
+SIGNAL, NOISE = (
+    "#0072b2",
+    "#d55e00",
+)  # blue and vermilion: apart for every kind of colour vision (Okabe & Ito)
 
-# What eps is painted with, from -3 to 3: blue, paper, vermilion. The browser has the same three, in scrubber.js.
+# What eps is painted with, from -3 to 3: blue, paper, vermilion. The browser has the same
+# three, in scrubber.js.
 NOISE_RAMP = ((0, 82, 136), (242, 240, 236), (184, 74, 0))
 
 STRIP_IMAGES = 4  # the first so many are in the strip, two where there are several runs
 
-_MARGIN, _LABELS, _GAP = 24, 190, 14  # pixels around everything, left of the rows, between the columns
+_MARGIN, _LABELS, _GAP = (
+    24,
+    190,
+    14,
+)  # pixels around everything, left of the rows, between the columns
 _CELL = 120  # pixels a column's side, about
 _CURVE = 80  # pixels the curves are high
 _FINE = 4  # the curves are drawn so many times larger, then shrunk
-_ROWS = (("x_t", "x", "t", "what the", "sampler holds"), ("x0", "x", "0", "the sculpture", "seen so far"))
+_ROWS = (
+    ("x_t", "x", "t", "what the", "sampler holds"),
+    ("x0", "x", "0", "the sculpture", "seen so far"),
+)
 _ROWS += (("eps", "eps", "", "the noise", "seen in it"),)
 
 
@@ -34,7 +45,9 @@ class Run:
 
 
 def paint(key: str, values: np.ndarray) -> np.ndarray:
-    """[..., C, H, W] of x_t, x0 or eps as colours uint8 [..., H, W, 3]; a grey eps goes from blue over paper to red."""
+    """[..., C, H, W] of x_t, x0 or eps as colours uint8 [..., H, W, 3]; a grey eps goes from
+    blue over paper to red.
+    """
     levels = np.moveaxis(quantise(values, EPS_SHOWN if key == "eps" else 1.0), -3, -1)
     if key == "eps" and levels.shape[-1] == 1:
         return ramp()[levels[..., 0]]
@@ -44,11 +57,15 @@ def paint(key: str, values: np.ndarray) -> np.ndarray:
 def ramp() -> np.ndarray:
     """The colours of eps, uint8 [256, 3]."""
     place = np.linspace(0, 2, 256)
-    return np.stack([np.interp(place, (0, 1, 2), channel) for channel in zip(*NOISE_RAMP, strict=True)], 1).astype("u1")
+    return np.stack(
+        [np.interp(place, (0, 1, 2), channel) for channel in zip(*NOISE_RAMP, strict=True)], 1
+    ).astype("u1")
 
 
 def film_strip(runs: list[Run], columns: int = 7) -> Image.Image:
-    """x_t, x_0 and noise at `columns` times of each run, from noise to image, over the curves of alpha and sigma."""
+    """x_t, x_0 and noise at `columns` times of each run, from noise to image, over the curves
+    of alpha and sigma.
+    """
     picked = [_columns(run, columns) for run in runs]
     across, down = _block(runs)
     H, W = runs[0].film.x0.shape[-2:]
@@ -57,10 +74,15 @@ def film_strip(runs: list[Run], columns: int = 7) -> Image.Image:
     head = 34 if any(run.title for run in runs) else 0
     height = head + 30 + len(_ROWS) * (cell[1] + _GAP) + _CURVE + 34
     count = max(len(times) for times in picked)
-    size = (2 * _MARGIN + _LABELS + count * (cell[0] + _GAP) - _GAP, _MARGIN + len(runs) * height)
+    size = (
+        2 * _MARGIN + _LABELS + count * (cell[0] + _GAP) - _GAP,
+        _MARGIN + len(runs) * height,
+    )
     strip = Image.new("RGB", size, PAPER)
     for number, (run, times) in enumerate(zip(runs, picked, strict=True)):
-        _draw_run(strip, run, times, (across, down, zoom), cell, _MARGIN + number * height, head)
+        _draw_run(
+            strip, run, times, (across, down, zoom), cell, _MARGIN + number * height, head
+        )
     return strip
 
 
@@ -76,16 +98,32 @@ def _block(runs: list[Run]) -> tuple[int, int]:
 
 
 def _font(size: int) -> ImageFont.ImageFont:
-    return ImageFont.load_default(size=size)  # Pillow's own, so that the strip is the same on every machine
+    return ImageFont.load_default(
+        size=size
+    )  # Pillow's own, so that the strip is the same on every machine
 
 
-def _draw_run(strip: Image.Image, run: Run, times: list[int], block: tuple, cell: tuple, top: int, head: int) -> None:
+def _draw_run(
+    strip: Image.Image,
+    run: Run,
+    times: list[int],
+    block: tuple,
+    cell: tuple,
+    top: int,
+    head: int,
+) -> None:
     draw = ImageDraw.Draw(strip)
     if run.title:
         draw.text((_MARGIN, top), run.title, INK, _font(22))
     lefts = [_MARGIN + _LABELS + i * (cell[0] + _GAP) for i in range(len(times))]
     for left, f in zip(lefts, times, strict=True):
-        draw.text((left + cell[0] / 2, top + head + 24), f"t = {run.film.t[f]}", INK, _font(19), anchor="ms")
+        draw.text(
+            (left + cell[0] / 2, top + head + 24),
+            f"t = {run.film.t[f]}",
+            INK,
+            _font(19),
+            anchor="ms",
+        )
     y = top + head + 34
     for key, letter, index, *words in _ROWS:
         _draw_label(draw, letter, index, words, y + cell[1] / 2)
@@ -95,16 +133,22 @@ def _draw_run(strip: Image.Image, run: Run, times: list[int], block: tuple, cell
     _draw_curves(strip, run, times, [left + cell[0] / 2 for left in lefts], y + 6)
 
 
-def _draw_label(draw: ImageDraw.ImageDraw, letter: str, index: str, words: list[str], y: float) -> None:
+def _draw_label(
+    draw: ImageDraw.ImageDraw, letter: str, index: str, words: list[str], y: float
+) -> None:
     letters = _font(26)
     draw.text((_MARGIN, y), letter, INK, letters, anchor="lm")
-    draw.text((_MARGIN + letters.getlength(letter) + 1, y + 9), index, INK, _font(17), anchor="lm")
+    draw.text(
+        (_MARGIN + letters.getlength(letter) + 1, y + 9), index, INK, _font(17), anchor="lm"
+    )
     for line, word in enumerate(words):
         draw.text((_MARGIN + 54, y + 22 * line - 11), word, FAINT, _font(17), anchor="lm")
 
 
 def _cell(key: str, images: np.ndarray, across: int, down: int, zoom: int) -> Image.Image:
-    """The first across x down images [B, C, H, W] as one small grid, each pixel a square of `zoom`."""
+    """The first across x down images [B, C, H, W] as one small grid, each pixel a square of
+    `zoom`.
+    """
     H, W = images.shape[-2:]
     grid = np.full((down * (H + 1) - 1, across * (W + 1) - 1, 3), 255, np.uint8)
     for i, colours in enumerate(paint(key, images[: across * down])):
@@ -113,12 +157,20 @@ def _cell(key: str, images: np.ndarray, across: int, down: int, zoom: int) -> Im
     return Image.fromarray(grid.repeat(zoom, 0).repeat(zoom, 1))
 
 
-def _draw_curves(strip: Image.Image, run: Run, times: list[int], xs: list[float], top: int) -> None:
-    """alpha and sigma at the columns' times, joined by lines: how much image and how much noise each column holds."""
+def _draw_curves(
+    strip: Image.Image, run: Run, times: list[int], xs: list[float], top: int
+) -> None:
+    """alpha and sigma at the columns' times, joined by lines: how much image and how much
+    noise each column holds.
+    """
     draw, high, bottom = ImageDraw.Draw(strip), max(1.0, float(run.sigma.max())), _CURVE - 14
-    fine = Image.new("RGB", (strip.width * _FINE, _CURVE * _FINE), PAPER)  # drawn large, as Pillow's lines are jagged
+    fine = Image.new(
+        "RGB", (strip.width * _FINE, _CURVE * _FINE), PAPER
+    )  # drawn large, as Pillow's lines are jagged
     pen = ImageDraw.Draw(fine)
-    pen.line([(_FINE * x, _FINE * bottom) for x in (xs[0] - 30, xs[-1] + 30)], "#d0d0d0", _FINE)
+    pen.line(
+        [(_FINE * x, _FINE * bottom) for x in (xs[0] - 30, xs[-1] + 30)], "#d0d0d0", _FINE
+    )
     for values, colour in ((run.alpha, SIGNAL), (run.sigma, NOISE)):
         ys = [bottom - (_CURVE - 22) * float(values[f]) / high for f in times]
         points = [(_FINE * x, _FINE * y) for x, y in zip(xs, ys, strict=True)]
@@ -126,6 +178,9 @@ def _draw_curves(strip: Image.Image, run: Run, times: list[int], xs: list[float]
         for x, y in points:
             pen.ellipse((x - 5 * _FINE, y - 5 * _FINE, x + 5 * _FINE, y + 5 * _FINE), colour)
     strip.paste(fine.resize((strip.width, _CURVE), Image.Resampling.BOX), (0, top))
-    for y, name, words, colour in ((16, "alpha", "image left", SIGNAL), (42, "sigma", "noise left", NOISE)):
+    for y, name, words, colour in (
+        (16, "alpha", "image left", SIGNAL),
+        (42, "sigma", "noise left", NOISE),
+    ):
         draw.text((_MARGIN, top + y), name, colour, _font(20), anchor="lm")
         draw.text((_MARGIN + 62, top + y), words, FAINT, _font(17), anchor="lm")

@@ -1,6 +1,8 @@
-"""The flipbook: ready pictures under a slider, for everything a reader may drag that isn't a run of a sampler.
+"""The flipbook: ready pictures under a slider, for everything a reader may drag that isn't a
+run of a sampler.
 
-The same three surfaces as the scrubber: the widget view with a kernel, a page of its own without one, a still.
+The same three surfaces as the scrubber: the widget view with a kernel, a page of its own
+without one, a still.
 """
 
 import io
@@ -20,10 +22,16 @@ from course_lib.widgets.filmstrip import INK, PAPER
 from course_lib.widgets.sheet import LOSSLESS
 from course_lib.widgets.standalone import bundle, module, page
 
-_SHEET = 16  # frames a sheet: alike, so that one helps to pack the next; sheets are unpacked side by side
+# frames a sheet: alike, so that one helps to pack the next; sheets are unpacked side by side
+_SHEET = 16
 _LONGEST_SIDE = 16_383  # of a WebP
-_FIGURE_DPI = 100  # up to this dpi a figure is shown pixel by pixel; above, it is sharper, not larger
-_ENLARGED = (640, 320)  # pixels across and down: smaller arrays are enlarged to at most this, by whole steps
+_FIGURE_DPI = (
+    100  # up to this dpi a figure is shown pixel by pixel; above, it is sharper, not larger
+)
+_ENLARGED = (
+    640,
+    320,
+)  # pixels across and down: smaller arrays are enlarged to at most this, by whole steps
 _GREY_STEP = 5  # of figures' colours; a divisor of 255, so that white stays white
 _WORTH = 0.6  # WebP with a loss is taken where it saves more than 40 %
 _STILL_WIDTH = 1120  # pixels
@@ -32,14 +40,17 @@ _STILL_WIDTH = 1120  # pixels
 class Flipbook(anywidget.AnyWidget):
     """Pictures under a slider, one for each of `values`; moving it asks no kernel.
 
-    frames: PIL images, uint8 arrays [H, W] or [H, W, 3], or matplotlib figures (drawn at their dpi, then closed), all
-    of one size. values: numbers or strings. ValueError, in one sentence, for what can't be shown.
+    frames: PIL images, uint8 arrays [H, W] or [H, W, 3], or matplotlib figures (drawn at their
+    dpi, then closed), all of one size. values: numbers or strings. ValueError, in one
+    sentence, for what can't be shown.
     """
 
     _esm = module("flipbook.js")
     _spec = traitlets.Dict().tag(sync=True)
     _sheets = traitlets.List(traitlets.Bytes()).tag(sync=True)
-    frame = traitlets.Int(0, help="The number of the picture shown, 0 the first.").tag(sync=True)
+    frame = traitlets.Int(0, help="The number of the picture shown, 0 the first.").tag(
+        sync=True
+    )
 
     def __init__(
         self,
@@ -52,23 +63,42 @@ class Flipbook(anywidget.AnyWidget):
         start: int = 0,  # the frame shown first; -1 is the last
         note: str | None = None,  # a line below, the same for all frames
         notes: Sequence[str] | None = None,  # a line below for each frame
-        quality: int | str = 80,  # WebP, 1 to 100, for photographs; plots stay sharp, and "lossless" is exact
+        quality: int
+        # WebP, 1 to 100, for photographs; plots stay sharp, and "lossless" is exact
+        | str = 80,
         **traits,
     ):
         self._values = [value.item() if hasattr(value, "item") else value for value in values]
         _check_options(len(self._values), start, notes, quality)
         pictures, shown = _pictures(frames, len(self._values))
         self._stills = _spread(pictures)
-        texts = [value if isinstance(value, str) else format.format(value) for value in self._values]
-        spec = {"label": label, "title": title, "values": texts, "note": note or "", "notes": list(notes or [])}
+        texts = [
+            value if isinstance(value, str) else format.format(value) for value in self._values
+        ]
+        spec = {
+            "label": label,
+            "title": title,
+            "values": texts,
+            "note": note or "",
+            "notes": list(notes or []),
+        }
         spec |= {"width": pictures[0].width, "height": pictures[0].height, "shown": shown}
-        super().__init__(_spec=spec, _sheets=pack_frames(pictures, quality), frame=start % len(texts), **traits)
+        super().__init__(
+            _spec=spec,
+            _sheets=pack_frames(pictures, quality),
+            frame=start % len(texts),
+            **traits,
+        )
 
     @classmethod
     def of(cls, draw: Callable, values: Sequence, **options) -> "Flipbook":
         """Draw the frames first: draw(value) returns a figure, an array or a PIL image."""
         values = list(values)
-        return cls((draw(value) for value in tqdm(values, desc="Drawing", leave=False, delay=1)), values, **options)
+        return cls(
+            (draw(value) for value in tqdm(values, desc="Drawing", leave=False, delay=1)),
+            values,
+            **options,
+        )
 
     @property
     def value(self):
@@ -85,11 +115,18 @@ class Flipbook(anywidget.AnyWidget):
     def still(self) -> Image.Image:
         """Four or five of the pictures, evenly spread, each under its value."""
         label, texts = self._spec["label"], self._spec["values"]
-        return _still({f"{label} = {texts[i]}": picture for i, picture in self._stills.items()}, self._spec["title"])
+        return _still(
+            {f"{label} = {texts[i]}": picture for i, picture in self._stills.items()},
+            self._spec["title"],
+        )
 
     def page(self) -> str:
         """A whole HTML page, with module and frames in it, that asks for nothing more."""
-        return page("flipbook.js", {"_spec": self._spec, "_sheets": self._sheets, "frame": self.frame}, repr(self))
+        return page(
+            "flipbook.js",
+            {"_spec": self._spec, "_sheets": self._sheets, "frame": self.frame},
+            repr(self),
+        )
 
     def save_html(self, path: str | Path) -> None:
         """Write `page` to a file that opens in any browser."""
@@ -109,13 +146,20 @@ class Flipbook(anywidget.AnyWidget):
         return data, {**metadata, "image/png": {"width": still.width}}
 
 
-def _check_options(count: int, start: int, notes: Sequence[str] | None, quality: int | str) -> None:
+def _check_options(
+    count: int, start: int, notes: Sequence[str] | None, quality: int | str
+) -> None:
     if count == 0:
         raise ValueError("There is nothing to show: values is empty.")
     if not -count <= start < count:
-        raise ValueError(f"start is the number of a frame, {-count} to {count - 1} here, not {start}.")
+        raise ValueError(
+            f"start is the number of a frame, {-count} to {count - 1} here, not {start}."
+        )
     if notes is not None and (isinstance(notes, str) or len(notes) != count):
-        raise ValueError(f"notes is a list with one line for each of the {count} values; note is a line for all.")
+        raise ValueError(
+            f"notes is a list with one line for each of the {count} values; note is a line "
+            "for all."
+        )
     if quality != LOSSLESS and not (isinstance(quality, int) and 1 <= quality <= 100):
         raise ValueError(f'quality is 1 to 100, or "lossless", not {quality!r}.')
 
@@ -124,37 +168,56 @@ def _check_options(count: int, start: int, notes: Sequence[str] | None, quality:
 
 
 def _pictures(frames: Iterable, count: int) -> tuple[list[Image.Image], int]:
-    """All frames as RGB images of one size, and the width in pixels at which a page shows them."""
+    """All frames as RGB images of one size, and the width in pixels at which a page shows
+    them.
+    """
     drawn = [_picture(frame, number) for number, frame in enumerate(frames)]
     if len(drawn) != count:
-        raise ValueError(f"There are {len(drawn)} frames for {count} values: give one for each.")
+        raise ValueError(
+            f"There are {len(drawn)} frames for {count} values: give one for each."
+        )
     pictures = [picture for picture, _ in drawn]
     for number, picture in enumerate(pictures):
         if picture.size != pictures[0].size:
             (w, h), (W, H) = picture.size, pictures[0].size
-            raise ValueError(f"All frames have one size, but frame {number} is {w}x{h} pixels and frame 0 is {W}x{H}.")
+            raise ValueError(
+                f"All frames have one size, but frame {number} is {w}x{h} pixels and frame 0 "
+                f"is {W}x{H}."
+            )
     return pictures, drawn[0][1]
 
 
 def _picture(frame, number: int) -> tuple[Image.Image, int]:
-    """A frame as RGB, on white where it is transparent, and the width at which a page shows it."""
+    """A frame as RGB, on white where it is transparent, and the width at which a page shows
+    it.
+    """
     if isinstance(frame, Figure):
         picture = _on_white(Image.fromarray(_draw(frame)))
         return picture, min(picture.width, round(frame.get_figwidth() * _FIGURE_DPI))
     if isinstance(frame, np.ndarray):
-        if frame.dtype != np.uint8 or not (frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] == 3)):
+        if frame.dtype != np.uint8 or not (
+            frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] == 3)
+        ):
             kind = f"{frame.dtype} {list(frame.shape)}"
-            raise ValueError(f"Frame {number} is an array of {kind}, but it must be uint8, [H, W] or [H, W, 3].")
+            raise ValueError(
+                f"Frame {number} is an array of {kind}, but it must be uint8, [H, W] or [H, "
+                "W, 3]."
+            )
         frame = Image.fromarray(frame)
     if not isinstance(frame, Image.Image):
         kind = type(frame).__name__
-        raise ValueError(f"Frame {number} is a {kind}, but it must be a PIL image, a uint8 array or a figure.")
+        raise ValueError(
+            f"Frame {number} is a {kind}, but it must be a PIL image, a uint8 array or a "
+            "figure."
+        )
     zoom = min(_ENLARGED[0] // frame.width, _ENLARGED[1] // frame.height)
     return _on_white(frame), frame.width * max(1, zoom)
 
 
 def _draw(figure: Figure) -> np.ndarray:
-    """Draw a figure at its dpi: uint8 [H, W, 4]. Closed, so that a notebook doesn't show it a second time."""
+    """Draw a figure at its dpi: uint8 [H, W, 4]. Closed, so that a notebook doesn't show it a
+    second time.
+    """
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.array(canvas.buffer_rgba())
@@ -168,7 +231,9 @@ def _on_white(picture: Image.Image) -> Image.Image:
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     picture = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert(
+        "RGB"
+    )
 
 
 # ---- packing
@@ -177,19 +242,25 @@ def _on_white(picture: Image.Image) -> Image.Image:
 def pack_frames(pictures: list[Image.Image], quality: int | str) -> list[bytes]:
     """Frames of one size as WebP sheets, each with up to 16 of them one under the other.
 
-    Plots pack best without a loss once their colours are rounded, by at most two of 255 levels, and photographs with
-    one; a few of the frames are packed both ways to tell which it is.
+    Plots pack best without a loss once their colours are rounded, by at most two of 255
+    levels, and photographs with one; a few of the frames are packed both ways to tell which it
+    is.
     """
     height = pictures[0].height
     if max(height, pictures[0].width) > _LONGEST_SIDE:
-        raise ValueError(f"A frame is at most {_LONGEST_SIDE} pixels a side: draw at a lower dpi.")
+        raise ValueError(
+            f"A frame is at most {_LONGEST_SIDE} pixels a side: draw at a lower dpi."
+        )
     pixels = [np.asarray(picture) for picture in pictures]
     if quality != LOSSLESS:
         few = np.concatenate([*_spread(pixels, 3).values()][: max(1, _LONGEST_SIDE // height)])
         if len(_webp(few, quality)) > _WORTH * len(_webp(_rounded(few), LOSSLESS)):
             pixels, quality = [_rounded(frame) for frame in pixels], LOSSLESS
     each = max(1, min(_SHEET, _LONGEST_SIDE // height))
-    return [_webp(np.concatenate(pixels[i : i + each]), quality) for i in range(0, len(pixels), each)]
+    return [
+        _webp(np.concatenate(pixels[i : i + each]), quality)
+        for i in range(0, len(pixels), each)
+    ]
 
 
 def _rounded(pixels: np.ndarray) -> np.ndarray:
@@ -207,11 +278,15 @@ def _webp(pixels: np.ndarray, quality: int | str) -> bytes:
 
 
 def _spread(frames: list, count: int | None = None) -> dict[int, object]:
-    """`count` of the frames by their numbers, with the first and the last: four wide ones or five others by default."""
+    """`count` of the frames by their numbers, with the first and the last: four wide ones or
+    five others by default.
+    """
     count = count or (4 if _is_wide(frames[0]) else 5)
     return {
         int(i): frames[i]
-        for i in np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
+        for i in np.unique(
+            np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
+        )
     }
 
 
@@ -224,7 +299,12 @@ def _still(pictures: dict[str, Image.Image], title: str) -> Image.Image:
     first = next(iter(pictures.values()))
     columns = min(len(pictures), 2 if _is_wide(first) else len(pictures))
     width = _STILL_WIDTH // max(columns, 2)
-    height, gap, head, line = round(width * first.height / first.width), 12, 40 if title else 0, 34
+    height, gap, head, line = (
+        round(width * first.height / first.width),
+        12,
+        40 if title else 0,
+        34,
+    )
     rows = -(-len(pictures) // columns)
     size = (columns * (width + gap) + gap, head + rows * (line + height + gap) + gap)
     still = Image.new("RGB", size, PAPER)
@@ -241,4 +321,6 @@ def _still(pictures: dict[str, Image.Image], title: str) -> Image.Image:
 
 def _font(size: int) -> ImageFont.ImageFont:
     """matplotlib's own, the same on every machine, which has Greek letters and arrows too."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
+    return ImageFont.truetype(
+        Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size
+    )

@@ -1,4 +1,4 @@
-"""The look of every still figure: large type, a colour-blind-safe palette, labels with units."""
+"""The look of every still figure: large type, a colour-blind-safe palette, axis labels."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -43,7 +43,9 @@ def use_style():
 
 
 def tile(images: Tensor | np.ndarray, columns: int | None = None, pad: int = 1) -> np.ndarray:
-    """Images [B, 1, H, W] in [-1, 1] side by side as one picture [h, w] in [0, 1], white between them."""
+    """Images [B, 1, H, W] in [-1, 1] side by side as one picture [h, w] in [0, 1], white
+    between them.
+    """
     images = np.asarray(images, dtype=np.float32)[:, 0]
     B, H, W = images.shape
     columns = columns or math.ceil(math.sqrt(B))
@@ -56,15 +58,26 @@ def tile(images: Tensor | np.ndarray, columns: int | None = None, pad: int = 1) 
     return sheet
 
 
-def show_images(groups: dict[str, Tensor] | Tensor, columns: int | None = None, size: float = 2.4, title: str = ""):
-    """Draw one grid, or several side by side under their titles: each a tensor [B, 1, H, W] in [-1, 1]."""
+def show_images(
+    groups: dict[str, Tensor] | Tensor,
+    columns: int | None = None,
+    size: float = 2.4,
+    title: str = "",
+):
+    """Draw one grid, or several side by side under their titles: each a tensor [B, 1, H, W] in
+    [-1, 1].
+    """
     import matplotlib.pyplot as plt
 
     groups = groups if isinstance(groups, dict) else {title: groups}
     sheets = {name: tile(images, columns) for name, images in groups.items()}
     widths = [sheet.shape[1] / sheet.shape[0] for sheet in sheets.values()]
     figure, axes = plt.subplots(
-        1, len(sheets), figsize=(size * sum(widths), size + 0.35), width_ratios=widths, squeeze=False
+        1,
+        len(sheets),
+        figsize=(size * sum(widths), size + 0.35),
+        width_ratios=widths,
+        squeeze=False,
     )
     for axis, (name, sheet) in zip(axes[0], sheets.items(), strict=True):
         axis.imshow(sheet, vmin=0, vmax=1, interpolation="nearest")
@@ -73,13 +86,20 @@ def show_images(groups: dict[str, Tensor] | Tensor, columns: int | None = None, 
     return figure
 
 
-def show_rows(rows: dict[str, Tensor | Sequence[Tensor]], titles: Sequence[str] = (), size: float = 1.1):
-    """Draw labelled rows of images: each value [B, 1, H, W] in [-1, 1] of one B; titles stand above the columns."""
+def show_rows(
+    rows: dict[str, Tensor | Sequence[Tensor]], titles: Sequence[str] = (), size: float = 1.1
+):
+    """Draw labelled rows of images: each value [B, 1, H, W] in [-1, 1] of one B; titles stand
+    above the columns.
+    """
     import matplotlib.pyplot as plt
 
     count = max(len(images) for images in rows.values())
     figure, axes = plt.subplots(
-        len(rows), count, figsize=(size * (count + 1.2), size * len(rows) + 0.35), squeeze=False
+        len(rows),
+        count,
+        figsize=(size * (count + 1.2), size * len(rows) + 0.35),
+        squeeze=False,
     )
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
@@ -94,10 +114,11 @@ def show_rows(rows: dict[str, Tensor | Sequence[Tensor]], titles: Sequence[str] 
 
 
 def frames_of(figure, draw: Callable, values: Sequence) -> list[np.ndarray]:
-    """One picture uint8 [h, w, 3] of the figure after draw(value), for each of values: the frames of a Flipbook.
+    """One picture uint8 [h, w, 3] of the figure after draw(value), for each of values: the
+    frames of a Flipbook.
 
-    draw changes what is on the figure (set_data, set_title) and makes no new axes: the layout is made once, so that
-    nothing jumps from frame to frame. The figure is closed.
+    draw changes what is on the figure (set_data, set_title) and makes no new axes: the layout
+    is made once, so that nothing jumps from frame to frame. The figure is closed.
     """
     import matplotlib.pyplot as plt
     from matplotlib.backends.backend_agg import FigureCanvasAgg

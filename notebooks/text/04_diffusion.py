@@ -104,7 +104,9 @@ Flipbook(frames, times, label="t", title="One jump to time t", notes=notes)
 
 # %% src="course_lib/diffusion/schedule.py::Schedule.add_noise"
 def add_noise(self, x0: Tensor, t: int | Tensor, eps: Tensor) -> Tensor:
-    """Jump from the clean image to time t: x0 and eps [B, ...], t an int or an int tensor [B], to x_t [B, ...]."""
+    """Jump from the clean image to time t: x0 and eps [B, ...], t an int or an int tensor
+    [B], to x_t [B, ...].
+    """
     alpha, sigma = self.at(t, x0)
     return alpha * x0 + sigma * eps
 
@@ -299,14 +301,18 @@ Flipbook(frames_of(figure, draw, range(len(reaches))), reaches, label="stride", 
 
 # %% src="course_lib/diffusion/samplers.py::_posterior"
 def _posterior(schedule: Schedule, t: int, s: int) -> tuple[float, float, float, float]:
-    """q(x_s | x_t, x_0) for s < t (Ho et al. 2020, eq. 6 and 7), as Normal(c_t x_t + c_0 x_0, small).
+    """q(x_s | x_t, x_0) for s < t (Ho et al. 2020, eq. 6 and 7), as Normal(c_t x_t + c_0 x_0,
+    small).
 
-    Returns c_t, c_0, `small` and `large`: `small` is their beta-tilde, `large` their beta, both for any stride.
+    Returns c_t, c_0, `small` and `large`: `small` is their beta-tilde, `large` their beta,
+    both for any stride.
     """
     alpha_t, sigma_t = schedule.alpha[t].item(), schedule.sigma[t].item()
     alpha_s, sigma_s = schedule.alpha[s].item(), schedule.sigma[s].item()
     ratio = alpha_t / alpha_s  # what the step from s to t keeps of the signal: sqrt(1 - beta)
-    large = max(sigma_t**2 - (ratio * sigma_s) ** 2, 0.0)  # the noise that this step added: beta
+    large = max(
+        sigma_t**2 - (ratio * sigma_s) ** 2, 0.0
+    )  # the noise that this step added: beta
     small = large * sigma_s**2 / sigma_t**2
     return ratio * sigma_s**2 / sigma_t**2, alpha_s * large / sigma_t**2, small, large
 
@@ -610,12 +616,16 @@ def sample_ddim(
     eta: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Iterator[Step]:
-    """DDIM (Song et al. 2021, eq. 12): eta 0 adds no noise, eta 1 is DDPM with the small variance."""
+    """DDIM (Song et al. 2021, eq. 12): eta 0 adds no noise, eta 1 is DDPM with the small
+    variance.
+    """
     for t, s in strides(times):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
         alpha, sigma = schedule.at(s, x)
-        fresh = eta * _posterior(schedule, t, s)[2] ** 0.5 if eta else 0.0  # std of the noise added anew
+        fresh = (
+            eta * _posterior(schedule, t, s)[2] ** 0.5 if eta else 0.0
+        )  # std of the noise added anew
         x = alpha * x0 + (sigma**2 - fresh**2).clamp(min=0).sqrt() * eps
         if fresh > 0:
             x = x + fresh * _noise(x, generator)

@@ -255,7 +255,9 @@ print(f"rms difference {(answer - means).square().mean().sqrt():.2f}, on the sca
 # %% src="course_lib/models/unet.py::UNet.forward"
 def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
     emb = self.embed(t, cond)
-    h = self.stem(F.pixel_unshuffle(x_t, self.config.fold))  # [B, folded, H / fold, W / fold]
+    h = self.stem(
+        F.pixel_unshuffle(x_t, self.config.fold)
+    )  # [B, folded, H / fold, W / fold]
     skips = [h]
     for layer in self.down:
         h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
@@ -263,7 +265,11 @@ def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
     for layer in self.middle:
         h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
     for layer in self.up:
-        h = layer(torch.cat([h, skips.pop()], dim=1), emb) if isinstance(layer, ResBlock) else layer(h)
+        h = (
+            layer(torch.cat([h, skips.pop()], dim=1), emb)
+            if isinstance(layer, ResBlock)
+            else layer(h)
+        )
     return F.pixel_shuffle(self.head(h), self.config.fold)  # [B, channels, H, W]
 
 
@@ -273,7 +279,8 @@ def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
 
 # %% src="course_lib/layers.py::ResBlock"
 class ResBlock(nn.Module):
-    """Two convolutions around a residual path, scaled and shifted by the condition (Dhariwal & Nichol 2021, section 3).
+    """Two convolutions around a residual path, scaled and shifted by the condition (Dhariwal &
+    Nichol 2021, section 3).
 
     x [B, in_channels, H, W] and emb [B, emb_dim] to [B, out_channels, H, W].
     """
@@ -285,11 +292,17 @@ class ResBlock(nn.Module):
         self.emb = nn.Linear(emb_dim, 2 * out_channels)
         self.norm2 = nn.GroupNorm(groups, out_channels)
         self.conv2 = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+        self.skip = (
+            nn.Conv2d(in_channels, out_channels, 1)
+            if in_channels != out_channels
+            else nn.Identity()
+        )
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
-        scale, shift = self.emb(emb)[:, :, None, None].chunk(2, dim=1)  # [B, out_channels, 1, 1] each
+        scale, shift = self.emb(emb)[:, :, None, None].chunk(
+            2, dim=1
+        )  # [B, out_channels, 1, 1] each
         h = self.norm2(h) * (1 + scale) + shift
         return self.skip(x) + self.conv2(F.silu(h))
 
@@ -403,9 +416,15 @@ plt.legend();
 
 # %% src="course_lib/diffusion/denoiser.py::Denoiser.loss"
 def loss(
-    self, x0: Tensor, cond=None, *, generator: torch.Generator | None = None, shard: tuple[int, int] = (0, 1)
+    self,
+    x0: Tensor,
+    cond=None,
+    *,
+    generator: torch.Generator | None = None,
+    shard: tuple[int, int] = (0, 1),
 ) -> dict[str, Tensor]:
-    """DDPM's Algorithm 1 for any target: x0 [B, ...] to {"loss": [], "per_image": [B], "t": [B]}.
+    """DDPM's Algorithm 1 for any target: x0 [B, ...] to {"loss": [], "per_image": [B],
+    "t": [B]}.
 
     A random time, one jump, one squared error, averaged over the elements of an image.
     """
@@ -414,7 +433,9 @@ def loss(
     alpha, sigma = self.schedule.at(t, x0)
     a, b = TARGETS[self.target](alpha, sigma)
     prediction = self.predict(self.schedule.add_noise(x0, t, eps), t, cond)
-    per_image = (prediction - (a * x0 + b * eps)).square().reshape(len(x0), -1).mean(dim=1)  # [B]
+    per_image = (
+        (prediction - (a * x0 + b * eps)).square().reshape(len(x0), -1).mean(dim=1)
+    )  # [B]
     weight = 1.0 if self.weight is None else self.weight(alpha.flatten(), sigma.flatten())
     return {"loss": (weight * per_image).mean(), "per_image": per_image.detach(), "t": t}
 
@@ -865,14 +886,18 @@ show_rows(rows, CLASSES);
 
 # %% src="course_lib/diffusion/samplers.py::_posterior"
 def _posterior(schedule: Schedule, t: int, s: int) -> tuple[float, float, float, float]:
-    """q(x_s | x_t, x_0) for s < t (Ho et al. 2020, eq. 6 and 7), as Normal(c_t x_t + c_0 x_0, small).
+    """q(x_s | x_t, x_0) for s < t (Ho et al. 2020, eq. 6 and 7), as Normal(c_t x_t + c_0 x_0,
+    small).
 
-    Returns c_t, c_0, `small` and `large`: `small` is their beta-tilde, `large` their beta, both for any stride.
+    Returns c_t, c_0, `small` and `large`: `small` is their beta-tilde, `large` their beta,
+    both for any stride.
     """
     alpha_t, sigma_t = schedule.alpha[t].item(), schedule.sigma[t].item()
     alpha_s, sigma_s = schedule.alpha[s].item(), schedule.sigma[s].item()
     ratio = alpha_t / alpha_s  # what the step from s to t keeps of the signal: sqrt(1 - beta)
-    large = max(sigma_t**2 - (ratio * sigma_s) ** 2, 0.0)  # the noise that this step added: beta
+    large = max(
+        sigma_t**2 - (ratio * sigma_s) ** 2, 0.0
+    )  # the noise that this step added: beta
     small = large * sigma_s**2 / sigma_t**2
     return ratio * sigma_s**2 / sigma_t**2, alpha_s * large / sigma_t**2, small, large
 
@@ -895,13 +920,16 @@ def sample_ddpm(
     variance: str = "small",
     generator: torch.Generator | None = None,
 ) -> Iterator[Step]:
-    """DDPM's Algorithm 2 (Ho et al. 2020), on any decreasing `times`: x [B, ...] is noise at times[0].
+    """DDPM's Algorithm 2 (Ho et al. 2020), on any decreasing `times`: x [B, ...] is noise at
+    times[0].
 
-    variance "small" is exact for data at one point, "large" for Normal data of variance 1 (their section 3.2) where
-    alpha^2 + sigma^2 = 1.
+    variance "small" is exact for data at one point, "large" for Normal data of variance 1
+    (their section 3.2) where alpha^2 + sigma^2 = 1.
     """
     if variance not in ("small", "large"):
-        raise ValueError(f"variance is 'small' (beta-tilde) or 'large' (beta), not {variance!r}.")
+        raise ValueError(
+            f"variance is 'small' (beta-tilde) or 'large' (beta), not {variance!r}."
+        )
     for t, s in strides(times, falling=True):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
@@ -1463,10 +1491,19 @@ Flipbook(frames, pulls, label="scale", title="  ·  ".join(CLASSES), start=1)
 
 # %% src="course_lib/diffusion/denoiser.py::TARGETS"
 TARGETS: dict[str, Callable] = {
-    "eps": lambda alpha, sigma: (0 * alpha, 1 + 0 * sigma),  # the noise (Ho et al. 2020, eq. 14)
+    "eps": lambda alpha, sigma: (
+        0 * alpha,
+        1 + 0 * sigma,
+    ),  # the noise (Ho et al. 2020, eq. 14)
     "x0": lambda alpha, sigma: (1 + 0 * alpha, 0 * sigma),  # the image
-    "v": lambda alpha, sigma: (-sigma, alpha),  # the velocity along the circle (Salimans & Ho 2022, section 4)
-    "flow": lambda alpha, sigma: (-1 + 0 * alpha, 1 + 0 * sigma),  # the velocity along the line (Lipman et al. 2023)
+    "v": lambda alpha, sigma: (
+        -sigma,
+        alpha,
+    ),  # the velocity along the circle (Salimans & Ho 2022, section 4)
+    "flow": lambda alpha, sigma: (
+        -1 + 0 * alpha,
+        1 + 0 * sigma,
+    ),  # the velocity along the line (Lipman et al. 2023)
 }
 
 # %% [markdown]

@@ -47,7 +47,9 @@ def _missing(reason: str):
 
 @pytest.fixture
 def report(capsys):
-    """Says a measured figure past pytest's capture, so that it stands in the log of a run that passes."""
+    """Says a measured figure past pytest's capture, so that it stands in the log of a run that
+    passes.
+    """
 
     def say(line: str) -> None:
         with capsys.disabled():
@@ -60,7 +62,10 @@ def report(capsys):
 def browser() -> Iterator:
     chromium = course.browser_path()
     if chromium is None:
-        _missing("The browser tests need Chromium: install Debian's package chromium, or your system's.")
+        _missing(
+            "The browser tests need Chromium: install Debian's package chromium, or your "
+            "system's."
+        )
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -76,11 +81,17 @@ def workspace(tmp_path_factory) -> Path:
     """A folder with a notebook that shows a scrubber, not yet run."""
     folder = tmp_path_factory.mktemp("lab")
     make = MAKE_RUN.format(root=str(ROOT), tests=str(ROOT / "tests"))
-    cells = [nbformat.v4.new_code_cell(make + "scrubber"), nbformat.v4.new_code_cell("print('frame', scrubber.frame)")]
+    cells = [
+        nbformat.v4.new_code_cell(make + "scrubber"),
+        nbformat.v4.new_code_cell("print('frame', scrubber.frame)"),
+    ]
     cells.append(nbformat.v4.new_code_cell("scrubber.frame, scrubber.picked = 7, 3"))
     cells.append(nbformat.v4.new_code_cell("import time; time.sleep(4)"))
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "run.ipynb")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}),
+        folder / "run.ipynb",
+    )
     return folder
 
 
@@ -99,25 +110,63 @@ def _answers(url: str) -> bool:
 
 @pytest.fixture(scope="session")
 def lab(workspace) -> Iterator[str]:
-    """The address of a JupyterLab of our own, with settings of its own, that asks nobody for a password."""
+    """The address of a JupyterLab of our own, with settings of its own, that asks nobody for a
+    password.
+    """
     home = workspace / ".home"
-    settings = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    settings = (
+        home
+        / "settings"
+        / "@jupyterlab"
+        / "apputils-extension"
+        / "notification.jupyterlab-settings"
+    )
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("JUPYTER", "JPY"))}
-    environment |= {"JUPYTER_CONFIG_DIR": str(home), "JUPYTER_DATA_DIR": str(home), "OMP_NUM_THREADS": "1"}
-    environment |= {"JUPYTER_RUNTIME_DIR": str(home / "runtime"), "JUPYTERLAB_SETTINGS_DIR": str(home / "settings")}
-    environment |= {"IPYTHONDIR": str(home), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces")}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("JUPYTER", "JPY"))
+    }
+    environment |= {
+        "JUPYTER_CONFIG_DIR": str(home),
+        "JUPYTER_DATA_DIR": str(home),
+        "OMP_NUM_THREADS": "1",
+    }
+    environment |= {
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+    }
+    environment |= {
+        "IPYTHONDIR": str(home),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+    }
     port = _free_port()
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
-    command += ["--IdentityProvider.token=", f"--ServerApp.root_dir={workspace}", "--LabApp.news_url="]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+    ]
+    command += [
+        "--IdentityProvider.token=",
+        f"--ServerApp.root_dir={workspace}",
+        "--LabApp.news_url=",
+    ]
     log = (workspace / "lab.log").open("w")
-    server = subprocess.Popen(command, cwd=workspace, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    server = subprocess.Popen(
+        command, cwd=workspace, env=environment, stdout=log, stderr=subprocess.STDOUT
+    )
     url, end = f"http://127.0.0.1:{port}", time.monotonic() + 60
     while not _answers(f"{url}/api/status"):
         if server.poll() is not None or time.monotonic() > end:
             server.kill()
-            pytest.fail(f"JupyterLab did not start: {(workspace / 'lab.log').read_text()[-2000:]}")
+            pytest.fail(
+                f"JupyterLab did not start: {(workspace / 'lab.log').read_text()[-2000:]}"
+            )
         time.sleep(0.3)
     yield url
     server.terminate()
@@ -136,7 +185,10 @@ def saved_lesson(workspace) -> Path:
     scope = {}
     exec(MAKE_RUN.format(root=str(ROOT), tests=str(ROOT / "tests")), scope)
     output = nbformat.v4.new_output("display_data", scope["scrubber"]._repr_mimebundle_()[0])
-    cells = [nbformat.v4.new_markdown_cell("# A saved lesson"), nbformat.v4.new_code_cell("scrubber", outputs=[output])]
+    cells = [
+        nbformat.v4.new_markdown_cell("# A saved lesson"),
+        nbformat.v4.new_code_cell("scrubber", outputs=[output]),
+    ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), workspace / "saved.ipynb")
     return to_html(workspace / "saved.ipynb", workspace / "saved.html")
 

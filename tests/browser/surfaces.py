@@ -11,7 +11,9 @@ from nbformat.sign import NotebookNotary
 
 @dataclass
 class Surface:
-    """Where a scrubber lives: the page, the frame of it that the scrubber is in, and what the page asked for."""
+    """Where a scrubber lives: the page, the frame of it that the scrubber is in, and what the
+    page asked for.
+    """
 
     name: str
     page: object
@@ -61,7 +63,9 @@ def run_cell(page, number: int) -> None:
     prompt = page.locator(".jp-CodeCell").nth(number).locator(".jp-InputPrompt")
     before, end = prompt.inner_text(), time.monotonic() + 90
     while time.monotonic() < end:
-        if "*" not in prompt.inner_text():  # again, where a kernel that has just started did not hear the first
+        if (
+            "*" not in prompt.inner_text()
+        ):  # again, where a kernel that has just started did not hear the first
             start_cell(page, number)
         page.wait_for_timeout(1500)
         if re.search(r"\d", prompt.inner_text()) and prompt.inner_text() != before:
@@ -70,7 +74,9 @@ def run_cell(page, number: int) -> None:
 
 
 def keep_lesson(folder: Path, trusted: bool) -> Path:
-    """A notebook as the course keeps it: run elsewhere, its widgets forgotten, its html and picture kept."""
+    """A notebook as the course keeps it: run elsewhere, its widgets forgotten, its html and
+    picture kept.
+    """
     from test_scrubber import SCHEDULE, run
 
     from course_lib.widgets import Scrubber
@@ -80,7 +86,9 @@ def keep_lesson(folder: Path, trusted: bool) -> Path:
     output = nbformat.v4.new_output("display_data", bundle)
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     cell = nbformat.v4.new_code_cell(f"# trusted: {trusted}", outputs=[output])
-    notebook = forget_widgets(nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}))
+    notebook = forget_widgets(
+        nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+    )
     file = folder / f"kept_{trusted}.ipynb".lower()
     nbformat.write(notebook, file)
     if trusted:
@@ -93,7 +101,12 @@ def open_saved(browser, file: Path, **options) -> Surface:
     page = browser.new_page(viewport={"width": 1280, "height": 800}, **options)
     requests = []
     page.on("request", lambda request: requests.append(request.url))
-    page.route("**/*", lambda route: route.continue_() if route.request.url == file.as_uri() else route.abort())
+    page.route(
+        "**/*",
+        lambda route: (
+            route.continue_() if route.request.url == file.as_uri() else route.abort()
+        ),
+    )
     page.goto(file.as_uri())
     page.frame_locator("iframe").locator(".marble").wait_for(timeout=20_000)
     frame = next(frame for frame in page.frames if frame != page.main_frame)

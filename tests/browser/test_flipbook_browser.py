@@ -1,4 +1,6 @@
-"""The flipbook as a hand, a keyboard and a screen reader meet it, in JupyterLab and in a saved page."""
+"""The flipbook as a hand, a keyboard and a screen reader meet it, in JupyterLab and in a saved
+page.
+"""
 
 import statistics
 from pathlib import Path
@@ -11,7 +13,8 @@ pytestmark = pytest.mark.browser
 
 FRAMES, MOVES = 51, 44
 BUDGET = 20  # ms from the input event to changed pixels, median
-# Frame i is all one grey, 5 i, which packing keeps exactly: a pixel tells which frame is on the canvas.
+# Frame i is all one grey, 5 i, which packing keeps exactly: a pixel tells which frame is on
+# the canvas.
 MAKE_BOOK = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
@@ -23,8 +26,9 @@ book = Flipbook(frames, np.arange({FRAMES}) / 50, label="noise", title="Greys", 
                 note="The same light everywhere.", notes=[f"grey {{5 * i}}" for i in range({FRAMES})])
 """
 
-# In the page: for each input event, the time until the canvas shows another frame. Our listener hears the event first,
-# and looks again as soon as all others have been heard; what had not changed by then is not counted.
+# In the page: for each input event, the time until the canvas shows another frame. Our
+# listener hears the event first, and looks again as soon as all others have been heard; what
+# had not changed by then is not counted.
 STOPWATCH = """
 () => {
   const canvas = document.querySelector(".marble-card canvas");
@@ -56,10 +60,16 @@ def saved(tmp_path_factory) -> Path:
 
 
 def open_book_in_lab(browser, lab: str, workspace: Path) -> Surface:
-    cells = [nbformat.v4.new_code_cell(code) for code in (MAKE_BOOK + "book", "print('value', book.value)")]
+    cells = [
+        nbformat.v4.new_code_cell(code)
+        for code in (MAKE_BOOK + "book", "print('value', book.value)")
+    ]
     cells.append(nbformat.v4.new_code_cell("book.frame = 7"))
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), workspace / "book.ipynb")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}),
+        workspace / "book.ipynb",
+    )
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(f"{lab}/lab/tree/book.ipynb?reset")
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
@@ -72,7 +82,9 @@ def open_book_in_lab(browser, lab: str, workspace: Path) -> Surface:
 def surface(request, browser):
     """Each moving surface in turn."""
     if request.param == "JupyterLab":
-        surface = open_book_in_lab(browser, request.getfixturevalue("lab"), request.getfixturevalue("workspace"))
+        surface = open_book_in_lab(
+            browser, request.getfixturevalue("lab"), request.getfixturevalue("workspace")
+        )
     else:
         surface = open_saved(browser, request.getfixturevalue("saved"))
     yield surface
@@ -96,7 +108,10 @@ def timed(surface, move, report) -> None:
     surface.find(f"[role=slider][aria-valuenow='{MOVES}']").wait_for(timeout=5_000)
     surface.page.wait_for_timeout(100)
     times = surface.frame.evaluate("() => window.marbleTimes")
-    report(f"{surface.name}: {len(times)} moves, median {statistics.median(times):.1f} ms to changed pixels")
+    report(
+        f"{surface.name}: {len(times)} moves, median {statistics.median(times):.1f} ms to "
+        "changed pixels"
+    )
     assert len(times) >= MOVES - 1, f"only {len(times)} of {MOVES} moves changed pixels"
     assert statistics.median(times) < BUDGET
 
@@ -133,7 +148,14 @@ def test_every_frame_is_shown_as_it_was_given(surface):
 
 def test_keys(surface):
     surface.reset()
-    for key, place in [("ArrowUp", 1), ("ArrowLeft", 0), ("PageUp", 5), ("End", 50), ("ArrowRight", 50), ("Home", 0)]:
+    for key, place in [
+        ("ArrowUp", 1),
+        ("ArrowLeft", 0),
+        ("PageUp", 5),
+        ("End", 50),
+        ("ArrowRight", 50),
+        ("Home", 0),
+    ]:
         surface.press(key)
         assert (surface.now(), grey(surface)) == (place, 5 * place), key
 
@@ -152,7 +174,10 @@ def test_space_plays_and_pauses(surface):
 def test_playing_comes_round_again_or_stops(surface):
     surface.reset()
     surface.press("End", "ArrowLeft", "Space")
-    begun = "() => Number(document.querySelector('.marble [role=slider]').getAttribute('aria-valuenow')) < 40"
+    begun = (
+        "() => Number(document.querySelector('.marble "
+        "[role=slider]').getAttribute('aria-valuenow')) < 40"
+    )
     surface.frame.wait_for_function(begun, timeout=5_000)
     surface.press("Space", "End", "ArrowLeft")
     surface.find("[aria-label=Loop]").click()
@@ -167,14 +192,23 @@ def test_what_is_read_and_heard(surface):
     surface.press("PageUp")
     slider = surface.slider
     assert slider.get_attribute("aria-label") == "noise"
-    assert [slider.get_attribute(f"aria-value{end}") for end in ("min", "max", "now")] == ["0", "50", "5"]
+    assert [slider.get_attribute(f"aria-value{end}") for end in ("min", "max", "now")] == [
+        "0",
+        "50",
+        "5",
+    ]
     assert slider.get_attribute("aria-valuetext") == "noise 0.10"
     assert surface.find(".marble-value").inner_text() == "noise = 0.10"
     assert surface.find(".marble [aria-live=polite]").inner_text() == "grey 25"
     assert surface.find(".marble-note").last.inner_text() == "The same light everywhere."
-    assert surface.find("canvas[role=img]").get_attribute("aria-label") == "The picture at noise 0.10"
+    assert (
+        surface.find("canvas[role=img]").get_attribute("aria-label")
+        == "The picture at noise 0.10"
+    )
     for button in surface.find(".marble button").all():
-        assert button.get_attribute("aria-label") or button.inner_text(), "a button without a name"
+        assert button.get_attribute("aria-label") or button.inner_text(), (
+            "a button without a name"
+        )
 
 
 def test_text_reads_on_a_projector_and_focus_is_seen(surface):
@@ -203,8 +237,13 @@ def test_a_saved_page_asks_for_nothing(browser, saved):
     surface = open_saved(browser, saved)
     surface.press("End", "Home")
     assert surface.requests == [saved.as_uri()]
-    assert not surface.page.locator("img").first.is_visible(), "the still gives way to what moves"
-    heights = [surface.page.locator("iframe").bounding_box(), surface.find(".marble").bounding_box()]
+    assert not surface.page.locator("img").first.is_visible(), (
+        "the still gives way to what moves"
+    )
+    heights = [
+        surface.page.locator("iframe").bounding_box(),
+        surface.find(".marble").bounding_box(),
+    ]
     assert abs(heights[0]["height"] - heights[1]["height"]) < 3
     surface.page.close()
 

@@ -1,4 +1,6 @@
-"""The scrubber as a hand, a keyboard and a screen reader meet it, in JupyterLab and in a saved page."""
+"""The scrubber as a hand, a keyboard and a screen reader meet it, in JupyterLab and in a saved
+page.
+"""
 
 import statistics
 
@@ -12,9 +14,10 @@ in_jupyterlab = pytest.mark.parametrize("surface", ["JupyterLab"], indirect=True
 MOVES = 44
 BUDGET = 20  # ms from the input event to changed pixels, median
 
-# In the page: for each input event, the time until the pixels of the first panel have changed, and until the frame
-# that shows them begins. Our listener hears the event first, and looks again as soon as all others have been heard;
-# what had not changed by then would not be counted.
+# In the page: for each input event, the time until the pixels of the first panel have changed,
+# and until the frame that shows them begins. Our listener hears the event first, and looks
+# again as soon as all others have been heard; what had not changed by then would not be
+# counted.
 STOPWATCH = """
 () => {
   const canvas = document.querySelector(".marble-sheet canvas");
@@ -68,7 +71,8 @@ def stop_stopwatch(surface, moves: int, what: str, report) -> None:
     changed, framed = (statistics.median(column) for column in zip(*times, strict=True))
     slowest = max(time[0] for time in times)
     report(
-        f"{surface.name}, {what}: {len(times)} moves, median {changed:.1f} ms to changed pixels "
+        f"{surface.name}, {what}: {len(times)} moves, median {changed:.1f} ms to changed "
+        "pixels "
         f"({slowest:.1f} ms the slowest), {framed:.1f} ms to the next frame"
     )
     assert len(times) >= moves, f"only {len(times)} of {moves} moves changed pixels"
@@ -108,7 +112,13 @@ def test_keys_are_faster_than_a_frame(surface, report):
 
 def test_arrow_home_and_end_keys(surface):
     surface.reset()
-    for key, place in [("ArrowRight", 1), ("ArrowUp", 2), ("ArrowLeft", 1), ("PageUp", 6), ("End", 50)]:
+    for key, place in [
+        ("ArrowRight", 1),
+        ("ArrowUp", 2),
+        ("ArrowLeft", 1),
+        ("PageUp", 6),
+        ("End", 50),
+    ]:
         surface.press(key)
         assert surface.now() == place, key
     surface.press("ArrowRight")
@@ -125,7 +135,11 @@ def test_space_plays_and_pauses(surface):
     surface.press("Space")
     here = surface.now()
     assert 2 <= here <= 8, "eight steps a second"
-    assert surface.find(".marble [aria-live=polite]").inner_text().startswith(f"Paused at step {here} of 50")
+    assert (
+        surface.find(".marble [aria-live=polite]")
+        .inner_text()
+        .startswith(f"Paused at step {here} of 50")
+    )
     surface.page.wait_for_timeout(400)
     assert surface.now() == here
 
@@ -150,9 +164,14 @@ def test_a_click_picks_an_image_and_a_second_one_gives_it_back(surface):
     surface.reset()
     sheet = surface.find(".marble-sheet").nth(1)
     box = sheet.bounding_box()
-    sheet.click(position={"x": box["width"] * (2.5 / 8), "y": box["height"] * (1.5 / 8)})  # row 2, column 3
+    sheet.click(
+        position={"x": box["width"] * (2.5 / 8), "y": box["height"] * (1.5 / 8)}
+    )  # row 2, column 3
     assert surface.find("output").inner_text() == "Image 11 of 64: disc 10"
-    assert surface.find(".marble [aria-live=polite]").inner_text() == "Image 11 of 64: disc 10, large"
+    assert (
+        surface.find(".marble [aria-live=polite]").inner_text()
+        == "Image 11 of 64: disc 10, large"
+    )
     assert surface.find(".marble-reel").is_visible()
     surface.page.keyboard.press("ArrowRight")
     assert surface.now() == 1, "after a click the keys go to the slider"
@@ -171,11 +190,15 @@ def test_keys_pick_images_and_escape_gives_them_back(surface):
     surface.press("Escape")
     assert not surface.find(".marble-choice").is_visible()
     surface.press("Enter")
-    assert surface.find("output").inner_text() == "Image 4 of 64: disc 3", "Enter takes the last one again"
+    assert surface.find("output").inner_text() == "Image 4 of 64: disc 3", (
+        "Enter takes the last one again"
+    )
     surface.press("Escape")
 
 
-def test_escape_from_a_button_that_goes_with_the_image_leaves_the_keys_with_the_slider(surface):
+def test_escape_from_a_button_that_goes_with_the_image_leaves_the_keys_with_the_slider(
+    surface,
+):
     surface.reset()
     surface.press("4")
     canvas = surface.find("canvas[role=img]").first
@@ -188,7 +211,9 @@ def test_escape_from_a_button_that_goes_with_the_image_leaves_the_keys_with_the_
 
 
 def test_a_picked_image_is_drawn_from_its_own_bytes(surface):
-    """Large, the disc that was picked: its own grey at the disc's centre in x_0, at the end of the run."""
+    """Large, the disc that was picked: its own grey at the disc's centre in x_0, at the end of
+    the run.
+    """
     surface.reset()
     surface.press("End", "2")
     large = surface.find(".marble-sheet canvas").nth(1).evaluate(MEAN_GREY)
@@ -203,14 +228,23 @@ def test_what_a_screen_reader_hears(surface):
     surface.reset()
     slider = surface.slider
     assert slider.get_attribute("aria-label") == "Step of the run, from noise to image"
-    assert [slider.get_attribute(f"aria-value{end}") for end in ("min", "max", "now")] == ["0", "50", "0"]
-    assert slider.get_attribute("aria-valuetext") == "step 0 of 50, t 1000, alpha 0.000, sigma 1.000"
+    assert [slider.get_attribute(f"aria-value{end}") for end in ("min", "max", "now")] == [
+        "0",
+        "50",
+        "0",
+    ]
+    assert (
+        slider.get_attribute("aria-valuetext")
+        == "step 0 of 50, t 1000, alpha 0.000, sigma 1.000"
+    )
     assert slider.get_attribute("tabindex") == "0"
     assert surface.find(".marble").get_attribute("aria-label") == "Scrubber: Discs, 50 calls"
     for canvas in surface.find("canvas[role=img]").all():
         assert "64 images, at the slider's step" in canvas.get_attribute("aria-label")
     for button in surface.find(".marble button").all():
-        assert button.get_attribute("aria-label") or button.inner_text(), "a button without a name"
+        assert button.get_attribute("aria-label") or button.inner_text(), (
+            "a button without a name"
+        )
 
 
 def test_text_reads_on_a_projector_and_focus_is_seen(surface):
@@ -231,10 +265,15 @@ def test_jupyterlab_leaves_our_keys_alone(surface):
 
 @in_jupyterlab
 def test_what_is_meant_for_the_notebook_gets_there(surface):
-    """Shift+Enter after a drag runs the cell and goes on to the next, and Ctrl+S saves; no image is enlarged."""
+    """Shift+Enter after a drag runs the cell and goes on to the next, and Ctrl+S saves; no
+    image is enlarged.
+    """
     surface.reset()
     saves = []
-    surface.page.on("request", lambda request: saves.append(request.url) if request.method == "PUT" else None)
+    surface.page.on(
+        "request",
+        lambda request: saves.append(request.url) if request.method == "PUT" else None,
+    )
     surface.press("Control+s")
     surface.page.wait_for_timeout(500)
     assert any("run.ipynb" in url for url in saves)
@@ -244,7 +283,8 @@ def test_what_is_meant_for_the_notebook_gets_there(surface):
     active = surface.page.locator(".jp-Notebook .jp-Cell.jp-mod-active")
     assert active.locator("text=scrubber.frame").count() == 1, "the next cell"
     surface.page.wait_for_function(
-        "before => { const now = document.querySelector('.jp-CodeCell .jp-InputPrompt').innerText;"
+        "before => { const now = document.querySelector('.jp-CodeCell "
+        ".jp-InputPrompt').innerText;"
         " return now !== before && !now.includes('*'); }",
         arg=before,
     )
@@ -269,9 +309,16 @@ def test_a_saved_page_asks_for_nothing(browser, saved_lesson):
     surface = open_saved(browser, saved_lesson)
     surface.press("End", "3", "Home", "Escape")
     assert surface.requests == [saved_lesson.as_uri()]
-    assert not surface.page.locator("img").first.is_visible(), "the still gives way to what moves"
-    inside, around = surface.find(".marble").bounding_box(), surface.page.locator("iframe").bounding_box()
-    assert abs(inside["height"] - around["height"]) < 3, "the iframe is as high as what is in it"
+    assert not surface.page.locator("img").first.is_visible(), (
+        "the still gives way to what moves"
+    )
+    inside, around = (
+        surface.find(".marble").bounding_box(),
+        surface.page.locator("iframe").bounding_box(),
+    )
+    assert abs(inside["height"] - around["height"]) < 3, (
+        "the iframe is as high as what is in it"
+    )
     surface.page.close()
 
 
@@ -306,7 +353,9 @@ def test_a_page_of_its_own_follows_the_reader_s_preference(browser, tmp_path, sc
     page.goto((tmp_path / "one.html").as_uri())
     page.locator(".marble[data-dark]").wait_for()
     assert page.locator(".marble").get_attribute("data-dark") == str(scheme == "dark").lower()
-    paper = page.locator(".marble").evaluate("(node) => getComputedStyle(node).backgroundColor")
+    paper = page.locator(".marble").evaluate(
+        "(node) => getComputedStyle(node).backgroundColor"
+    )
     assert paper == ("rgb(22, 24, 28)" if scheme == "dark" else "rgb(255, 255, 255)")
     page.close()
 
@@ -319,7 +368,9 @@ def test_a_busy_kernel_holds_nothing_up(surface):
     surface.press("ArrowRight", "PageUp")
     assert surface.now() == 6
     surface.press("ArrowLeft")
-    assert surface.page.locator(".jp-InputPrompt", has_text="[*]").count() == 1, "the kernel is still asleep"
+    assert surface.page.locator(".jp-InputPrompt", has_text="[*]").count() == 1, (
+        "the kernel is still asleep"
+    )
     run_cell(surface.page, 1)
     surface.page.get_by_text("frame 5", exact=True).wait_for(timeout=10_000)
     assert surface.now() == 5, "no echo of an older place"
@@ -327,18 +378,25 @@ def test_a_busy_kernel_holds_nothing_up(surface):
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_a_lesson_opened_before_it_is_run(browser, lab, workspace, trusted):
-    """No kernel knows its widgets: the html moves where the notebook is trusted, and shows the strip elsewhere."""
+    """No kernel knows its widgets: the html moves where the notebook is trusted, and shows the
+    strip elsewhere.
+    """
     file = keep_lesson(workspace, trusted)
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(f"{lab}/lab/tree/{file.name}?reset")
     if trusted:
         page.frame_locator(".jp-OutputArea iframe").locator(".marble").wait_for(timeout=60_000)
         page.frame_locator(".jp-OutputArea iframe").locator("[role=slider]").press("End")
-        assert page.frame_locator(".jp-OutputArea iframe").locator("[aria-valuenow='8']").count() == 1
+        assert (
+            page.frame_locator(".jp-OutputArea iframe").locator("[aria-valuenow='8']").count()
+            == 1
+        )
         assert not page.locator(".jp-OutputArea img").is_visible()
     else:
         page.locator(".jp-OutputArea img").wait_for(timeout=60_000)
-        assert page.locator(".jp-OutputArea img").evaluate("(image) => image.naturalWidth") > 800
+        assert (
+            page.locator(".jp-OutputArea img").evaluate("(image) => image.naturalWidth") > 800
+        )
         assert page.locator(".jp-OutputArea iframe").count() == 0
     page.close()
 
