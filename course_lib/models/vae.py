@@ -1,6 +1,7 @@
 """Variational autoencoder: one Normal draw, from which all pixels are made together."""
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -109,6 +110,22 @@ class NormalMixture(nn.Module):
         return self.means[k] + self.log_stds[k].exp() * draws.normal(z)
 
 
+class Terms(NamedTuple):
+    """What a VAE says of images [B, ...] at k draws of z each."""
+
+    log_lik: Tensor  # log p(x | z), [B, k]
+    log_ratio: Tensor  # log q(z | x) - log p(z), [B, k]; its mean is the KL divergence
+    mean: Tensor  # of q(z | x), [B, L]
+    std: Tensor
+
+    @property
+    def log_weights(self) -> Tensor:
+        """log of p(x, z) / q(z | x), [B, k]. The mean of these is the bound; the mean of their
+        exponentials is p(x).
+        """
+        return self.log_lik - self.log_ratio
+
+
 class VAE(nn.Module):
     """An encoder x -> [B, 2 L], a decoder z [N, L] -> a picture's parameters, a likelihood and
     a prior on z (Kingma & Welling 2014). Both nets may take a class as second argument.
@@ -151,29 +168,32 @@ class VAE(nn.Module):
         )
         return self.likelihood.log_prob(x, out.unflatten(0, z.shape[:2]))
 
+    def forward(
+        self, x: Tensor, draws: Draws, cond: Tensor | None = None, k: int = 1
+    ) -> Terms:
+        """Everything that the bounds are made of, at k draws of z from q(z | x)."""
+        mean, std = self.posterior(x, cond)
+        one_mean, one_std = mean[:, None], std[:, None]  # [B, 1, L]
+        eps = draws.normal(one_mean.expand(-1, k, -1))
+        z = one_mean + one_std * eps  # the sampling trick: gradients pass through both
+        log_q = normal_log_prob(z, one_mean, one_std).sum(dim=2)
+        log_ratio = log_q - self.prior.log_prob(z)
+        return Terms(self.log_likelihood(x, z, cond), log_ratio, mean, std)
+
+    def kl(self, terms: Terms) -> Tensor:
+        """KL(q(z | x) || prior), [B]: exact under the standard Normal, else estimated at the
+        drawn z.
+        """
+        if isinstance(self.prior, StandardNormal):
+            return kl_to_standard(terms.mean, terms.std)
+        return terms.log_ratio.mean(dim=1)
+
     def elbo(self, x: Tensor, draws: Draws, cond: Tensor | None = None):
         """The bound's two terms (Kingma & Welling 2014, eq. 7): log p(x | z) at one z from
         q(z | x), and KL(q || prior), [B] each. The bound is the first less the second.
-
-        The KL is exact under the standard Normal, else estimated at the same z.
         """
-        mean, std = self.posterior(x, cond)
-        eps = draws.normal(mean)
-        z = mean + std * eps  # the sampling trick: the gradient passes through mean and std
-        if isinstance(self.prior, StandardNormal):
-            kl = kl_to_standard(mean, std)
-        else:
-            kl = normal_log_prob(z, mean, std).sum(dim=1) - self.prior.log_prob(z)
-        return self.log_likelihood(x, z[:, None], cond)[:, 0], kl
-
-    def log_weights(self, x: Tensor, k: int, draws: Draws, cond: Tensor | None = None):
-        """log p(x, z) / q(z | x) at k draws of z from q: [B, k]. Its mean over draws is the
-        bound; the mean of its exponential is p(x).
-        """
-        mean, std = (part[:, None] for part in self.posterior(x, cond))  # [B, 1, L]
-        z = mean + std * draws.normal(mean.expand(-1, k, -1))
-        log_q = normal_log_prob(z, mean, std).sum(dim=2)
-        return self.log_likelihood(x, z, cond) + self.prior.log_prob(z) - log_q
+        terms = self(x, draws, cond)
+        return terms.log_lik[:, 0], self.kl(terms)
 
     def iw_bound(
         self, x: Tensor, k: int, draws: Draws, cond: Tensor | None = None, chunk: int = 100
@@ -182,7 +202,7 @@ class VAE(nn.Module):
         weights, [B]. It rises with k to log p(x); `chunk` draws are held at a time.
         """
         sizes = [min(chunk, k - done) for done in range(0, k, chunk)]
-        logs = [self.log_weights(x, n, draws, cond).logsumexp(dim=1) for n in sizes]
+        logs = [self(x, draws, cond, n).log_weights.logsumexp(dim=1) for n in sizes]
         return torch.stack(logs).logsumexp(dim=0) - math.log(k)
 
     def sample(self, n: int, draws: Draws, cond: Tensor | None = None) -> Tensor:
