@@ -20,15 +20,22 @@ import torch
 
 from course_lib.data import fashion_batches, fashion_mnist, to_float
 from course_lib.device import autocast, place
-from course_lib.diffusion import Denoiser, Schedule, clipped, final, sample_ddim
-from course_lib.diffusion import denoiser as denoiser_module
-from course_lib.metrics import fashion_features, frechet_distance
-from course_lib.metrics.fashion import fashion_reference
+from course_lib.diffusion import (
+    Denoiser,
+    Schedule,
+    clipped,
+    final,
+    sample_ddim,
+    stratified_times,
+)
+from course_lib.draws import Draws
+from course_lib.metrics import YARDSTICKS, fashion_features, frechet_distance
 from course_lib.models import UNet, UNetConfig
 from course_lib.optim import Muon
 from course_lib.recipes.ddpm_fashion import min_snr
 from course_lib.training import Ema, Phase, train, warmup_flat_decay
 
+FASHION = YARDSTICKS["fashion-mnist"]
 BASE = {
     "widths": [64, 128],
     "blocks": 2,
@@ -58,8 +65,8 @@ WEIGHTINGS = {
 def logit_normal_times(mean: float, spread: float):
     """Times whose logit is Normal (Esser et al. 2024, section 3.1), stratified."""
 
-    def times(B, T, generator, shard=(0, 1)):
-        u = (torch.arange(B) + torch.rand(B, generator=generator)) / B
+    def times(B, T, draws):
+        u = (torch.arange(B) + draws.uniform(B)) / B
         z = math.sqrt(2) * torch.erfinv(2 * u.clamp(1e-4, 1 - 1e-4) - 1)
         return (1 + torch.sigmoid(mean + spread * z) * T).long().clamp(1, T)
 
@@ -98,12 +105,10 @@ def evaluate(net, schedule, target, calls, n=2048):
             images.append(
                 final(sample_ddim(denoise, schedule, x, schedule.times(calls), labels))
             )
-    features = fashion_features(torch.cat(images))
+    features, reference = fashion_features(torch.cat(images)), FASHION.reference
     return {  # a choice is made by the first
-        f"fd_{calls}_valid": round(
-            frechet_distance(features, fashion_reference(n, "valid")), 3
-        ),
-        f"fd_{calls}": round(frechet_distance(features, fashion_reference(n)), 3),
+        f"fd_{calls}_valid": round(frechet_distance(features, reference(n, "valid")), 3),
+        f"fd_{calls}": round(frechet_distance(features, reference(n)), 3),
     }
 
 
@@ -127,18 +132,17 @@ def trial(change: dict, minutes: float):
     v = {**BASE, **change}
     net, optimizer = build(v)
     schedule = getattr(Schedule, v["schedule"])()
-    denoiser = Denoiser(net, schedule, v["target"], WEIGHTINGS[v["weight"]])
+    times = stratified_times
     if v["times"] != "uniform":
-        denoiser_module.stratified_times = logit_normal_times(*v["times"])
-    generator = torch.Generator().manual_seed(0)
+        times = logit_normal_times(*v["times"])
+    denoiser = Denoiser(net, schedule, v["target"], WEIGHTINGS[v["weight"]], times)
+    draws = Draws(0)
     ema = Ema(net, v["gamma"])
 
     def loss(batch):
         x0, labels = batch
-        drop = torch.rand(len(labels), generator=generator) < v["drop"]
-        return denoiser.loss(
-            x0, torch.where(drop, net.config.null_class, labels), generator=generator
-        )
+        drop = draws.uniform(len(labels)) < v["drop"]
+        return denoiser.loss(x0, torch.where(drop, net.config.null_class, labels), draws=draws)
 
     # the budget in steps is found as the run goes: progress by CPU time spent
     start = time.process_time()

@@ -14,11 +14,12 @@ import json
 import time
 from pathlib import Path
 
-from course_lib.metrics import fashion_features, frechet_distance
-from course_lib.metrics.fashion import fashion_reference
-from course_lib.recipes.ddpm_fashion import NAME
-from course_lib.recipes.sampling import Sampling, generate
+from course_lib.metrics import YARDSTICKS, fashion_features, frechet_distance
+from course_lib.recipes import maker
+from course_lib.recipes.sampling import Sampling
 from course_lib.weights import load_weights, read_card
+
+NAME = "ddpm-fashion"
 
 
 def main():
@@ -33,11 +34,15 @@ def main():
     for way in (Sampling(**json.loads(text)) for text in args.ways):
         for calls in args.calls:
             began = time.time()
-            images, _ = generate(NAME, args.n, calls, way, seed=args.seed, net=net)
-            row = {"weights": sha[:8], "calls": way.calls(way.steps(calls)), **vars(way)}
+            made = maker(NAME, net, calls=calls, **vars(way))
+            images, _ = made.make(args.n, args.seed)
+            row = {"weights": sha[:8], **made.cost}
             row |= {"n": args.n, "seed": args.seed, "seconds": round(time.time() - began)}
             row["fd_valid"] = round(
-                frechet_distance(fashion_features(images), fashion_reference(args.n, "valid")),
+                frechet_distance(
+                    fashion_features(images),
+                    YARDSTICKS["fashion-mnist"].reference(args.n, "valid"),
+                ),
                 4,
             )
             print(json.dumps(row), flush=True)

@@ -6,34 +6,44 @@ import sys
 import time
 from pathlib import Path
 
+from course_lib.errors import CourseError
 
-def _add_sampling_options(parser: argparse.ArgumentParser):
+SAMPLING = ("sample", "evaluate")  # the commands that take a model's own flags
+
+
+def _named(argv: list[str]) -> str | None:
+    """The shipped model that a sampling command is about, wherever its name stands."""
+    from course_lib.weights import shipped
+
+    names = shipped()
+    return next((word for word in argv[1:] if word in names), None)
+
+
+def _flags(argv: list[str]) -> tuple:
+    """The sampling flags of the model that is named, as its recipe gives them."""
+    if not argv or argv[0] not in SAMPLING:
+        return ()
+    from course_lib.recipes import recipe_of
+
+    name = _named(argv)
+    try:
+        return recipe_of(name).flags() if name else ()
+    except CourseError:  # a damaged card, for example: said where it is used
+        return ()
+
+
+def _add_sampling_options(parser: argparse.ArgumentParser, flags: tuple, n: int):
     parser.add_argument("name", help="a shipped model, for example ddpm-fashion")
-    parser.add_argument("--n", type=int, default=64, help="how many images")
-    parser.add_argument(
-        "--calls",
-        type=int,
-        default=20,
-        help="network calls an image, those of guidance counted in",
-    )
-    parser.add_argument(
-        "--sampler",
-        help="ddim, ddpm, heun, dpmpp_2m or unipc; by default the model's best way, guide "
-        "and all",
-    )
-    parser.add_argument(
-        "--guidance",
-        type=float,
-        help="classifier-free guidance: 1 is plain, others take two calls",
-    )
-    parser.add_argument(
-        "--guide", metavar="NAME", help="a weaker snapshot to be led away from: one more call"
-    )
-    parser.add_argument("--guide-scale", type=float, help="how far away: 1 is plain")
+    parser.add_argument("--n", type=int, default=n, help=f"how many images ({n})")
     parser.add_argument("--seed", type=int, default=0)
+    if not flags:
+        parser.epilog = "A model's own flags are shown where it is named: NAME --help."
+    group = parser.add_argument_group("this model's own") if flags else None
+    for flag in flags:
+        group.add_argument(flag.name, **flag.keywords)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(flags: tuple = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m course_lib", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser(
@@ -41,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("name", help="a recipe, for example ddpm-fashion")
     command.add_argument("--steps", type=int, help="by default the recipe's own")
+    command.add_argument(
+        "--seconds", type=float, help="in place of steps: the run ends by the clock"
+    )
     command.add_argument(
         "--folder",
         type=Path,
@@ -50,14 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "sample", help="make images: a grid as .png, or all of them as .npz"
     )
-    _add_sampling_options(command)
-    command.add_argument(
-        "--label", type=int, help="one class for all images; by default each in turn"
-    )
+    _add_sampling_options(command, flags, n=64)
     command.add_argument("--out", type=Path, default=Path("samples.png"))
     command = commands.add_parser("evaluate", help="the Fréchet distance of a shipped model")
-    _add_sampling_options(command)
-    command.set_defaults(n=2048)
+    _add_sampling_options(command, tuple(f for f in flags if not f.cond), n=2048)
     command.add_argument(
         "--json", action="store_true", help="one JSON object as the last line"
     )
@@ -84,36 +93,24 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(args):
     from course_lib.recipes import recipe
+    from course_lib.runs import run
 
-    chosen = {
-        key: value
-        for key, value in vars(args).items()
-        if key in ("steps", "folder", "out") and value is not None
-    }
-    recipe(args.name).run(**chosen)
+    chosen = {key: getattr(args, key) for key in ("steps", "seconds", "folder", "out")}
+    run(recipe(args.name), **chosen)
 
 
-def _sampling(args):
-    """The way of sampling that the options ask for; where they say nothing, the best for the
-    model.
-    """
-    from course_lib.recipes.sampling import Sampling, best_sampling
+def _maker(args, flags: tuple):
+    """The maker that the arguments ask for."""
+    from course_lib.recipes import maker
 
-    asked = {
-        key: getattr(args, key) for key in ("sampler", "guidance", "guide", "guide_scale")
-    }
-    asked = {key: value for key, value in asked.items() if value is not None}
-    if "guide_scale" in asked and "guide" not in asked:
-        raise ValueError(
-            "--guide-scale says how far to lead away from a snapshot: name it with --guide."
-        )
-    return Sampling(**asked) if asked else best_sampling(args.name, args.calls)
+    options = {flag.key: getattr(args, flag.key) for flag in flags if not flag.cond}
+    return maker(args.name, **options)
 
 
 def _check_folder(path: Path):
     """Refuse a file that could not be written, before the minutes that go into it."""
     if not path.parent.is_dir():
-        raise ValueError(f"There is no folder {path.parent} for {path.name}: make it first.")
+        raise CourseError(f"There is no folder {path.parent} for {path.name}: make it first.")
 
 
 def _check_picture(path: Path):
@@ -121,82 +118,69 @@ def _check_picture(path: Path):
 
     Image.init()
     if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
-        raise ValueError(f"{path} is neither a picture to be written (.png) nor an .npz.")
+        raise CourseError(f"{path} is neither a picture to be written (.png) nor an .npz.")
 
 
-def _sample(args):
-    import numpy as np
-
-    from course_lib.data import to_uint8
-    from course_lib.recipes import sampling
+def _sample(args, flags: tuple = ()):
+    from course_lib.recipes import recipe_of
 
     _check_folder(args.out)
     if args.out.suffix != ".npz":
         _check_picture(args.out)
-    labels, way = None if args.label is None else [args.label] * args.n, _sampling(args)
-    images, labels = sampling.generate(
-        args.name, args.n, args.calls, way, seed=args.seed, labels=labels
-    )
-    if args.out.suffix == ".npz":
-        np.savez_compressed(args.out, images=to_uint8(images).numpy(), labels=labels.numpy())
-    else:
-        from PIL import Image
-
-        from course_lib.widgets.plots import tile
-
-        sheet = Image.fromarray((tile(images) * 255).round().astype("uint8"))
-        sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(
-            args.out
-        )
-    print(f"{args.out}: {args.n} images in {way.calls(way.steps(args.calls))} calls")
+    asked = {flag.key: getattr(args, flag.key) for flag in flags if flag.cond}
+    cond = recipe_of(args.name).conditions(args.n, **asked)
+    maker = _maker(args, flags)
+    images, shown = maker.make(args.n, args.seed, cond)
+    _write(args.out, images, shown)
+    print(f"{args.out}: {args.n} images in {maker.cost['calls']} calls")
 
 
-def _evaluate(args):
-    from course_lib.recipes import sampling
+def _write(out: Path, images, shown):
+    """Images and what they are of as .npz, or the images as one picture."""
+    import numpy as np
+
+    from course_lib.data import to_uint8
+
+    if out.suffix == ".npz":
+        what = "labels" if hasattr(shown, "numpy") else "texts"
+        shown = shown.numpy() if what == "labels" else np.array(shown)
+        np.savez_compressed(out, images=to_uint8(images).numpy(), **{what: shown})
+        return
+    from PIL import Image
+
+    from course_lib.widgets.plots import tile
+
+    sheet = Image.fromarray((tile(images) * 255).round().astype("uint8"))
+    sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(out)
+
+
+def _evaluate(args, flags: tuple = ()):
+    from course_lib.metrics import measure
 
     if args.checkpoint is not None:
         _check_folder(args.checkpoint)
-    figures = sampling.evaluate(
-        args.name,
-        args.n,
-        args.calls,
-        _sampling(args),
-        seed=args.seed,
-        checkpoint=args.checkpoint,
-    )
+    own = tuple(flag for flag in flags if not flag.cond)
+    figures = measure(_maker(args, own), args.n, seed=args.seed, checkpoint=args.checkpoint)
     if args.card:
         _write_on_card(args.name, figures)
-    if not args.json:
-        print(
-            f"{args.name}: distance {figures['fd']:.3f} in {figures['calls']} calls, n = "
-            f"{args.n}; "
-            f"real training images {figures['fd_floor']:.3f}, "
-            f"{figures['fd'] / figures['fd_floor']:.2f} times as far"
-        )
-    else:
+    if args.json:
         print(json.dumps(figures))
+        return
+    print(
+        f"{args.name}: distance {figures['fd']:.3f} in {figures['calls']} calls, "
+        f"n = {args.n}; real training images {figures['fd_floor']:.3f}, "
+        f"{figures['fd'] / figures['fd_floor']:.2f} times as far"
+    )
 
 
 def _write_on_card(name: str, figures: dict):
-    """Keep a measurement among the card's, in place of an earlier one of the same way, calls,
-    n and seed.
-    """
+    """Keep a measurement among the card's."""
+    from course_lib.metrics.measure import with_row
     from course_lib.weights import WEIGHTS, read_card, write_card
 
-    def key(row: dict) -> tuple:
-        way = row["sampler"], row["guidance"], row["guide"] or "", row["guide_scale"]
-        return row["n"], *way, row["calls"], row["seed"]
-
     card = read_card(name)
-    rows = card.setdefault("figures", {}).setdefault("samplers", [])
-    row = {
-        part: value
-        for part, value in figures.items()
-        if part not in ("name", "parameters", "seconds_per_image")
-    }
-    card["figures"]["samplers"] = sorted(
-        [old for old in rows if key(old) != key(row)] + [row], key=key
-    )
+    kept = card.setdefault("figures", {})
+    kept["rows"] = with_row(kept.get("rows", []), figures)
     write_card(WEIGHTS / name, card)
 
 
@@ -226,11 +210,26 @@ def _doctor(args):
     return doctor.main()
 
 
+def _refuse(args, unknown: list[str], parser: argparse.ArgumentParser):
+    """Say what is wrong with arguments that no flag of this command takes."""
+    if args.command in SAMPLING:
+        from course_lib.weights import read_card
+
+        read_card(args.name)  # where there is no such model, it has no flags of its own
+    parser.error(f"{args.command} has no {' '.join(unknown)}")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code. What a user can mend is said in one sentence."""
-    args = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    flags = _flags(argv)
+    parser = _parser(flags)
+    args, unknown = parser.parse_known_args(argv)
+    more = (flags,) if args.command in SAMPLING else ()
     try:
-        return globals()[f"_{args.command}"](args) or 0
+        if unknown:
+            _refuse(args, unknown, parser)
+        return globals()[f"_{args.command}"](args, *more) or 0
     except KeyboardInterrupt:
         kept = getattr(args, "checkpoint", None)
         print(
@@ -238,7 +237,7 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
-    except (ValueError, OSError) as error:  # the library's own errors are kinds of these
+    except (CourseError, OSError) as error:
         print(f"{args.command}: {error}", file=sys.stderr)
         return 1
 

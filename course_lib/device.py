@@ -2,11 +2,17 @@
 
 import contextlib
 import functools
+import os
 import sys
-import time
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from course_lib.errors import CourseError
+
+# what MARBLE_PRECISION may say
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def default_device() -> torch.device:
@@ -18,47 +24,58 @@ def default_device() -> torch.device:
     return torch.device("cpu")
 
 
-def _seconds_for_conv(dtypes: tuple[torch.dtype, ...], rounds: int = 9) -> list[float]:
-    """The least seconds of a small channels-last convolution on the CPU in each dtype."""
-    x, weight = torch.randn(16, 64, 14, 14), torch.randn(64, 64, 3, 3)
-    pairs = [
-        [a.to(dtype, memory_format=torch.channels_last) for a in (x, weight)]
-        for dtype in dtypes
-    ]
-    least = [float("inf")] * len(dtypes)
-    for _ in range(
-        rounds
-    ):  # in turn, and the least of each: what else runs here slows single rounds, not all
-        for i, pair in enumerate(pairs):
-            start = time.perf_counter()
-            torch.nn.functional.conv2d(*pair, padding=1)
-            least[i] = min(least[i], time.perf_counter() - start)
-    return least
-
-
-@functools.cache
-def _cpu_precision() -> torch.dtype:
-    """bfloat16 where a probe of some milliseconds finds it a fifth faster than float32."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        full, half = _seconds_for_conv((torch.float32, torch.bfloat16))
-    return torch.bfloat16 if full > 1.2 * half else torch.float32
+def _cpu_flags() -> frozenset[str]:
+    """What the processor says that it can do: "avx2", "avx512_bf16" and the like."""
+    with contextlib.suppress(OSError):  # Linux alone has this file
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("flags"):
+                return frozenset(line.split())
+    asked = getattr(torch.cpu, "get_capabilities", dict)()  # younger than some torch we run on
+    return frozenset(name for name, has in asked.items() if has is True)
 
 
 @functools.cache
 def _precision(kind: str) -> torch.dtype:
-    if kind == "cuda":
-        # older cards (T4, V100) only emulate it, slowly
-        return (
-            torch.bfloat16
-            if torch.cuda.is_bf16_supported(including_emulation=False)
-            else torch.float32
+    """What a kind of device computes fast: asked of the hardware and never timed.
+
+    A clock would choose by what else runs here, and so make other weights of the same run.
+    """
+    if kind == "cuda":  # older cards (T4, V100) only emulate it, slowly
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = (
+            kind == "cpu"
+            and torch.backends.mkldnn.is_available()
+            and not _cpu_flags().isdisjoint({"avx512_bf16", "amx_bf16"})
         )
-    return _cpu_precision() if kind == "cpu" else torch.float32
+    return torch.bfloat16 if fast else torch.float32
+
+
+def pinned_precision() -> torch.dtype | None:
+    """What MARBLE_PRECISION says, "float32" or "bfloat16"; None where it is not set."""
+    name = os.environ.get("MARBLE_PRECISION", "")
+    if name and name not in PRECISIONS:
+        raise CourseError(
+            f"MARBLE_PRECISION is {' or '.join(PRECISIONS)}, not {name!r}: set it to one of "
+            "them, or unset it."
+        )
+    return PRECISIONS.get(name)
 
 
 def precision(device: torch.device | str | None = None) -> torch.dtype:
-    """The dtype for autocast on `device`: bfloat16 where it is faster, else float32."""
-    return _precision(torch.device(device or default_device()).type)
+    """The dtype for autocast on `device`: bfloat16 where its hardware computes in it, else
+    float32.
+
+    The same in every process on one machine, however busy it is. MARBLE_PRECISION decides
+    instead where it is set; CourseError where it is neither of the two.
+    """
+    pinned = pinned_precision()
+    return pinned or _precision(torch.device(device or default_device()).type)
+
+
+def precision_name(dtype: torch.dtype) -> str:
+    """A precision as cards and checkpoints write it: "bfloat16"."""
+    return str(dtype).removeprefix("torch.")
 
 
 def autocast(device: torch.device | str | None = None, dtype: torch.dtype | None = None):
@@ -110,5 +127,33 @@ def to_device(batch, device: torch.device):
     if isinstance(batch, dict):
         return {key: to_device(value, device) for key, value in batch.items()}
     if isinstance(batch, tuple | list):
-        return type(batch)(to_device(value, device) for value in batch)
+        moved = [to_device(value, device) for value in batch]
+        return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)
     return batch
+
+
+def _accelerators() -> dict:
+    """The GPUs' modules with a random state of their own, by name, where they are in use."""
+    used = {}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        used["cuda"] = torch.cuda
+    if torch.backends.mps.is_available():
+        used["mps"] = torch.mps
+    return used
+
+
+def random_state() -> dict[str, Tensor]:
+    """The states of PyTorch's global generators, which dropout draws from: the CPU's, and the
+    GPU's that this process uses, where there is one.
+    """
+    states = {name: module.get_rng_state() for name, module in _accelerators().items()}
+    return {"cpu": torch.get_rng_state(), **states}
+
+
+def set_random_state(states: dict[str, Tensor]):
+    """Take up what `random_state` gave; a GPU's is left out where there is no such GPU."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+    if "mps" in states and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states["mps"])

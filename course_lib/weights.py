@@ -10,16 +10,18 @@ import json
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from course_lib.checkpoint import plain_state
+from course_lib.configs import ConfigError, from_plain
+from course_lib.errors import CourseError
 from course_lib.files import written_whole
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
-# where all that the recipes ship must be; WEIGHTS may be pointed at another folder
-COURSE = WEIGHTS
+LIST = "SHA256SUMS"  # in WEIGHTS: what the course ships, as `sha256sum` writes it
 
 
-class WeightsError(ValueError):
+class WeightsError(CourseError):
     """A weights file is missing, damaged or of another kind than was asked for."""
 
 
@@ -27,6 +29,9 @@ def sha256(path: str | Path) -> str:
     """The SHA-256 of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ---- writing
 
 
 def _beside(path: str | Path, ending: str) -> Path:
@@ -40,6 +45,20 @@ def _beside(path: str | Path, ending: str) -> Path:
     return path.with_name(name + ending)
 
 
+def _tensors(module: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """A module's tensors as they are stored; WeightsError where one holds NaN or infinity."""
+    tensors = {}
+    for key, value in plain_state(module).items():
+        kind = dtype if dtype and value.is_floating_point() else value.dtype
+        tensors[key] = value.to(kind).contiguous().cpu()
+        if value.is_floating_point() and not torch.isfinite(tensors[key]).all():
+            raise WeightsError(
+                f"{key} holds values that are not finite in {kind}: nothing was written. "
+                "Train again, at a smaller learning rate."
+            )
+    return tensors
+
+
 def save_weights(
     module: nn.Module, path: str | Path, card: dict, dtype: torch.dtype | None = None
 ) -> Path:
@@ -48,27 +67,24 @@ def save_weights(
 
     The module's class must be in MODELS and have a dataclass `config`. dtype, if given, is
     what floats are stored in. The card is a dict of what a reader should know; the file's
-    SHA-256 and size are added to it.
+    SHA-256 and size are added to it. Its "recipe" and "reading", how the net's answer is to be
+    read (`load_denoiser`), go into the file as well.
     """
     from safetensors.torch import save_file
 
     from course_lib.models import MODELS
 
+    module = getattr(module, "_orig_mod", module)  # the net within torch.compile's wrapper
     if type(module).__name__ not in MODELS:
         raise WeightsError(
             f"A {type(module).__name__} could not be loaded again: it is not in "
             "course_lib.models.MODELS."
         )
-    path = _beside(path, ".safetensors")
-    tensors = {
-        key: value.to(dtype if dtype and value.is_floating_point() else value.dtype)
-        .contiguous()
-        .cpu()
-        for key, value in module.state_dict().items()
-    }
+    path, tensors = _beside(path, ".safetensors"), _tensors(module, dtype)
     metadata = {
         "model": type(module).__name__,
         "config": json.dumps(dataclasses.asdict(module.config)),
+        **{key: json.dumps(card[key]) for key in ("recipe", "reading") if key in card},
     }
     with written_whole(path) as part:
         save_file(tensors, part, metadata)
@@ -84,6 +100,57 @@ def write_card(path: str | Path, card: dict):
         part.write_text(
             json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
+
+
+# ---- what is shipped
+
+
+def listed() -> dict[str, str]:
+    """What the course ships: name -> SHA-256 of its weights file. Empty in another folder."""
+    path = WEIGHTS / LIST
+    if not path.exists():
+        return {}
+    rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line]
+    if not all(len(row) == 2 and len(row[0]) == 64 for row in rows):
+        raise WeightsError(f"{path} is damaged. Get it again: git checkout -- weights/{LIST}")
+    return {_beside(file, "").name: digest for digest, file in rows}
+
+
+def list_shipped(*names: str):
+    """Take the present weights of these names into the list of what the course ships."""
+    rows = {**listed(), **{name: sha256(WEIGHTS / f"{name}.safetensors") for name in names}}
+    lines = [f"{digest}  {name}.safetensors\n" for name, digest in sorted(rows.items())]
+    with written_whole(WEIGHTS / LIST) as part:
+        part.write_text("".join(lines), encoding="utf-8")
+
+
+def shipped() -> list[str]:
+    """The names of the models whose weights come with the course: what the list says, and what
+    lies there.
+    """
+    kinds = ("json", "safetensors")
+    there = {path.stem for kind in kinds for path in WEIGHTS.glob(f"*.{kind}")}
+    return sorted(there | set(listed()))
+
+
+def _missing() -> WeightsError:
+    """The error that names every file that is missing, so that one mend does."""
+    lost = [
+        file
+        for name in shipped()
+        for file in (f"{name}.json", f"{name}.safetensors")
+        if not (WEIGHTS / file).exists()
+    ]
+    if len(lost) > 1:
+        return WeightsError(
+            f"{', '.join(lost)} are missing from {WEIGHTS}. Get them again: git checkout -- "
+            "weights"
+        )
+    text = f"{WEIGHTS / lost[0]} is missing. Get it again: git checkout -- weights/{lost[0]}"
+    name, _, kind = lost[0].rpartition(".")
+    if kind == "json" and name not in listed():
+        text += f", or move {name}.safetensors elsewhere if it is your own"
+    return WeightsError(text)
 
 
 def read_card(name: str) -> dict:
@@ -102,68 +169,56 @@ def read_card(name: str) -> dict:
     raise WeightsError(f"{path} is damaged. Get it again: git checkout -- weights/{path.name}")
 
 
-def shipped() -> list[str]:
-    """The names of the models whose weights come with the course: what the recipes make, and
-    what lies there.
-    """
-    there = {
-        path.stem for kind in ("json", "safetensors") for path in WEIGHTS.glob(f"*.{kind}")
-    }
-    return sorted(there | _promised())
-
-
-def _promised() -> set[str]:
-    """The names that the recipes ship, whether their files are there or not."""
-    from course_lib.recipes import RECIPES, recipe
-
-    if WEIGHTS != COURSE:
-        return set()
-    return {
-        each for name in RECIPES for each in (name, *getattr(recipe(name), "SNAPSHOTS", ()))
-    }
-
-
-def _missing() -> WeightsError:
-    """The error that names every file that is missing, so that one mend does."""
-    names = shipped()
-    lost = [
-        file
-        for name in names
-        for file in (f"{name}.json", f"{name}.safetensors")
-        if not (WEIGHTS / file).exists()
-    ]
-    if len(lost) > 1:
-        return WeightsError(
-            f"{', '.join(lost)} are missing from {WEIGHTS}. Get them again: git checkout -- "
-            "weights"
-        )
-    text = f"{WEIGHTS / lost[0]} is missing. Get it again: git checkout -- weights/{lost[0]}"
-    name, _, kind = lost[0].rpartition(".")
-    if kind == "json" and name not in _promised():
-        text += f", or move {name}.safetensors elsewhere if it is your own"
-    return WeightsError(text)
-
-
 @functools.cache
-def _verified(path: Path, size: int, mtime: int, expected: str) -> None:
-    found = sha256(path)
-    if found != expected:
-        raise WeightsError(
-            f"{path} is damaged: its SHA-256 is {found}, its card says {expected}. "
-            f"Get it again: git checkout -- weights/{path.name}"
-        )
+def _hash(path: Path, size: int, mtime: int) -> str:
+    """A file's SHA-256, taken once a process for each version of it."""
+    return sha256(path)
 
 
 def verify(name: str):
-    """Check a shipped file against its card; raises WeightsError with the mend."""
+    """Check a shipped file against its card and the course's list; raises WeightsError with
+    the mend.
+    """
     path, card = WEIGHTS / f"{name}.safetensors", read_card(name)
     if not path.exists():
         raise _missing()
     stat = path.stat()
-    _verified(path, stat.st_size, stat.st_mtime_ns, card["sha256"])
+    found = _hash(path, stat.st_size, stat.st_mtime_ns)
+    for who, expected in (("its card", card["sha256"]), (LIST, listed().get(name, found))):
+        if found != expected:
+            raise WeightsError(
+                f"{path} is damaged: its SHA-256 is {found}, {who} says {expected}. "
+                f"Get it again: git checkout -- weights/{path.name}"
+            )
+
+
+# ---- reading
+
+
+@contextlib.contextmanager
+def without_memory():
+    """Modules built in here have parameters of the right shapes that take no memory (on the
+    "meta" device), to be filled from a file by load_state_dict(..., assign=True).
+
+    Buffers are real: those that no file holds, tables that a constructor computes, stay right.
+    """
+    register = nn.Module.register_parameter
+
+    def on_meta(self, name, parameter):
+        if parameter is not None:
+            kept = parameter.requires_grad
+            parameter = nn.Parameter(parameter.to("meta"), requires_grad=kept)
+        register(self, name, parameter)
+
+    nn.Module.register_parameter = on_meta
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register
 
 
 def _build(metadata: dict, path: Path, cls: type | None) -> nn.Module:
+    """The module that a file's metadata describe, its parameters without memory yet."""
     from course_lib.models import MODELS
 
     model = (metadata or {}).get("model")
@@ -172,24 +227,41 @@ def _build(metadata: dict, path: Path, cls: type | None) -> nn.Module:
         raise WeightsError(f"{path} holds a {model}, not a {wanted}.")
     build, config_class = MODELS[model]
     try:
-        config = {
-            k: tuple(v) if isinstance(v, list) else v
-            for k, v in json.loads(metadata["config"]).items()
-        }
-        return build(config_class(**config))
-    except (TypeError, ValueError, KeyError) as error:
+        config = from_plain(config_class, json.loads(metadata["config"]))
+        with without_memory():
+            return build(config)
+    except (ConfigError, TypeError, ValueError, KeyError, ArithmeticError) as error:
         raise WeightsError(
             f"{path} was made by another version of {model}: {error}. Train it again."
         ) from None
+
+
+def _fill(module: nn.Module, file, path: Path, dtype: torch.dtype | None):
+    """Give the module the tensors of an open safetensors file, once all are known to fit."""
+    wanted = {key: list(value.shape) for key, value in module.state_dict().items()}
+    found = {key: list(file.get_slice(key).get_shape()) for key in file.keys()}
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            raise WeightsError(
+                f"{path} does not fit its own config: {key} has the shape {found.get(key)}, "
+                f"the config says {wanted.get(key)}."
+            )
+    state = {}
+    for key in found:
+        value = file.get_tensor(key)
+        kind = (dtype or torch.float32) if value.is_floating_point() else value.dtype
+        state[key] = value.to(kind, copy=True)  # else it stays a part of the open file
+    module.load_state_dict(state, assign=True)
 
 
 def load_weights(
     cls_or_name: type | str,
     path: str | Path | None = None,
     device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> nn.Module:
-    """A trained module in eval mode and float32, ready to use on `device` (by default
-    course_lib.default_device()).
+    """A trained module in eval mode, ready to use on `device` (by default
+    course_lib.default_device()) with its floats in `dtype` (by default float32).
 
     By name ("ddpm-fashion"), checked by hash; or by class and path. Raises WeightsError in one
     sentence.
@@ -199,28 +271,49 @@ def load_weights(
     from course_lib.device import default_device, place
 
     cls = None if isinstance(cls_or_name, str) else cls_or_name
-    if path is None:
-        if cls is not None:
-            raise WeightsError(
-                f"Say which file holds the {cls.__name__}: load_weights({cls.__name__}, path)."
-            )
-        verify(cls_or_name)
-        path = WEIGHTS / f"{cls_or_name}.safetensors"
-    path = Path(path)
-    if not path.exists():
-        raise WeightsError(f"There is no weights file {path}.")
+    path = _path_of(cls_or_name, path)
     try:
         with safe_open(path, framework="pt") as file:
             module = _build(file.metadata(), path, cls)
-            state = {key: file.get_tensor(key) for key in file.keys()}
+            _fill(module, file, path, dtype)
     except SafetensorError as error:
         raise WeightsError(
             f"{path} is no whole safetensors file ({error}); copy or train it again."
         ) from None
-    try:
-        module.load_state_dict(state)  # copies into float32 parameters
-    except RuntimeError as error:
-        raise WeightsError(
-            f"{path} does not fit its own config: {str(error).splitlines()[0]}"
-        ) from None
     return place(module.eval().requires_grad_(False), device or default_device())
+
+
+def _path_of(cls_or_name: type | str, path: str | Path | None) -> Path:
+    """The file that load_weights is to read, checked by hash where it is asked for by name."""
+    if path is None:
+        if not isinstance(cls_or_name, str):
+            name = cls_or_name.__name__
+            raise WeightsError(f"Say which file holds the {name}: load_weights({name}, path).")
+        verify(cls_or_name)
+        return WEIGHTS / f"{cls_or_name}.safetensors"
+    if not Path(path).exists():
+        raise WeightsError(f"There is no weights file {path}.")
+    return Path(path)
+
+
+def read_reading(name: str) -> dict:
+    """How a shipped net's answer is read, from its card: {"schedule": ..., "target": ...}."""
+    reading = read_card(name).get("reading")
+    if not isinstance(reading, dict) or not {"schedule", "target"} <= reading.keys():
+        raise WeightsError(
+            f"{name} is no denoiser: its card says nothing of a schedule and a target."
+        )
+    return reading
+
+
+def load_denoiser(
+    name: str,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+):
+    """A shipped diffusion net as a `Denoiser`, read as its card says: it has `net`, `schedule`
+    and `target`.
+    """
+    from course_lib.diffusion import denoiser_from
+
+    return denoiser_from(load_weights(name, device=device, dtype=dtype), read_reading(name))

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
+from course_lib import load_state, save_state
 from course_lib.models import UNetConfig
 from course_lib.recipes import ddpm_fashion
-from course_lib.training import launched_accelerator, load_state, save_state, train
+from course_lib.training import launched_accelerator, train
 
 CONFIG = UNetConfig(widths=(16, 32), blocks=1, head_dim=16, emb_dim=32)
 

@@ -176,7 +176,7 @@ def test_carving_a_normal_is_a_product():
 @pytest.mark.parametrize(("std", "bound"), [(1.0, "large"), (1e-6, "small")])
 def test_variance_has_the_two_known_ends(std, bound):
     schedule = Schedule.linear()
-    _, _, small, large = lesson._posterior(schedule, 600, 500)
+    _, _, small, large = lesson.posterior(schedule, 600, 500)
     assert lesson.right_variance(schedule, 600, 500, std) == pytest.approx(
         {"small": small, "large": large}[bound]
     )

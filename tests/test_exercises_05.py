@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from course_lib import Schedule, gaussian_denoiser
-from course_lib.diffusion.samplers import _posterior
+from course_lib.diffusion import posterior
+from course_lib.draws import Draws
 from course_lib.exercises import noise_predictor as lesson
 from course_lib.layers import time_embedding
 from course_lib.recipes.ddpm_fashion import drop_labels
@@ -90,7 +91,7 @@ def test_embedding_takes_what_is_no_integer():
 def test_drop_is_the_recipe_s():
     labels = torch.arange(1000) % 10
     u = torch.rand(1000, generator=torch.Generator().manual_seed(3))
-    dropped = drop_labels(labels, 10, torch.Generator().manual_seed(3))
+    dropped = drop_labels(labels, 10, Draws(3))
     torch.testing.assert_close(lesson.DROP_LABELS.solution(labels, 10, u), dropped)
 
 
@@ -99,7 +100,7 @@ def test_reverse_step_is_the_library_s_posterior(t, s):
     plan = Schedule.linear()
     x_t, eps, z = (torch.randn(2, 1, 4, 4, dtype=torch.float64) for _ in range(3))
     x0 = (x_t - plan.sigma[t] * eps) / plan.alpha[t]
-    c_t, c_0, small, _ = _posterior(plan, t, s)
+    c_t, c_0, small, _ = posterior(plan, t, s)
     mine = lesson.REVERSE_STEP.solution(
         x_t, eps, z, plan.alpha[t].item() ** 2, plan.alpha[s].item() ** 2
     )

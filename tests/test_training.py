@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from course_lib import Ema, Phase, device, training
+from course_lib.draws import Draws
 from course_lib.recipes import ddpm_fashion
 from course_lib.training import (
     TrainingDiverged,
@@ -603,17 +604,15 @@ def test_resumed_weights_are_those_of_the_unbroken_run(tmp_path, monkeypatch):
 
 def test_a_tenth_of_the_labels_is_dropped(generator):
     labels = torch.arange(50_000) % 10
-    dropped = ddpm_fashion.drop_labels(labels, 10, generator)
+    dropped = ddpm_fashion.drop_labels(labels, 10, Draws(generator))
     gone = dropped == 10
     assert torch.equal(dropped[~gone], labels[~gone])  # not inverted: nine tenths keep theirs
     assert abs(gone.double().mean().item() - 0.1) < 5 * math.sqrt(0.09 / 50_000)
     shards = [
-        ddpm_fashion.drop_labels(
-            labels[25 * r : 25 * r + 25], 10, torch.Generator().manual_seed(1), (r, 2)
-        )
+        ddpm_fashion.drop_labels(labels[25 * r : 25 * r + 25], 10, Draws(1, r, 2))
         for r in range(2)
     ]
-    whole = ddpm_fashion.drop_labels(labels[:50], 10, torch.Generator().manual_seed(1))
+    whole = ddpm_fashion.drop_labels(labels[:50], 10, Draws(1))
     assert torch.equal(torch.cat(shards), whole)
 
 

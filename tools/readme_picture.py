@@ -16,9 +16,8 @@ import torch
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from course_lib import Scrubber, autocast, load_weights, sample_ddim
+from course_lib import Scrubber, autocast, clipped, load_denoiser, sample_ddim
 from course_lib.data import CLASSES
-from course_lib.recipes import ddpm_fashion
 
 ROOT = Path(__file__).resolve().parents[1]
 STEP, CALLS, IMAGES = 11, 20, 40
@@ -26,17 +25,15 @@ STEP, CALLS, IMAGES = 11, 20, 40
 
 def scrubber() -> Scrubber:
     """Forty images, four of each class, in 20 calls."""
-    net, plan = load_weights("ddpm-fashion"), ddpm_fashion.schedule()
-    device = next(net.parameters()).device
+    shipped = load_denoiser("ddpm-fashion")
+    plan, device = shipped.schedule, next(shipped.net.parameters()).device
     noise = torch.randn(IMAGES, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(
         device
     )
     labels = torch.arange(IMAGES, device=device) % 10
     with autocast(device):
         steps = list(
-            sample_ddim(
-                ddpm_fashion.sampling_denoiser(net), plan, noise, plan.times(CALLS), labels
-            )
+            sample_ddim(clipped(shipped, plan), plan, noise, plan.times(CALLS), labels)
         )
     titles = [CLASSES[k] for k in labels.tolist()]
     return Scrubber(

@@ -1,13 +1,16 @@
 """Schedules, denoisers, samplers: the part of diffusion that owns no weights."""
 
 from course_lib.diffusion.codec import Codec, LatentCodec, PixelCodec
-from course_lib.diffusion.denoiser import TARGETS, Denoise, Denoiser
+from course_lib.diffusion.condition import map_cond
+from course_lib.diffusion.denoiser import TARGETS, Denoise, Denoiser, stratified_times
 from course_lib.diffusion.exact import gaussian_denoiser, mixture_denoiser, points_denoiser
 from course_lib.diffusion.guidance import autoguided, clipped, guided
+from course_lib.diffusion.reading import denoiser_from, schedule_from
 from course_lib.diffusion.samplers import (
     SAMPLERS,
     Step,
     final,
+    posterior,
     sample_ddim,
     sample_ddpm,
     sample_dpmpp_2m,
@@ -28,14 +31,19 @@ __all__ = [
     "Step",
     "autoguided",
     "clipped",
+    "denoiser_from",
     "final",
     "gaussian_denoiser",
     "guided",
+    "map_cond",
     "mixture_denoiser",
     "points_denoiser",
+    "posterior",
     "sample_ddim",
     "sample_ddpm",
     "sample_dpmpp_2m",
     "sample_heun",
     "sample_unipc",
+    "schedule_from",
+    "stratified_times",
 ]

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from course_lib.diffusion.denoiser import Denoise
-from course_lib.diffusion.schedule import Schedule
+from course_lib.diffusion.schedule import Schedule, widened
+from course_lib.errors import CourseError
 
 
 def gaussian_denoiser(
@@ -17,10 +18,14 @@ def gaussian_denoiser(
     """
 
     def denoise(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
-        alpha, sigma = schedule.at(t, x_t)
+        x = widened(x_t)
+        alpha, sigma = schedule.at(t, x)
         variance = alpha**2 * std**2 + sigma**2  # of x_t
-        residual = x_t - alpha * mean
-        return mean + alpha * std**2 / variance * residual, sigma / variance * residual
+        # 0 for a point at t = 0, where the residual is as well
+        variance = variance.where(variance > 0, 1)
+        residual = x - alpha * mean
+        x0 = mean + alpha * std**2 / variance * residual
+        return x0.to(x_t.dtype), (sigma / variance * residual).to(x_t.dtype)
 
     return denoise
 
@@ -36,40 +41,53 @@ def mixture_denoiser(
     x_t [B, ...].
 
     weights [K] sum to 1 (even by default). labels [K] int, if given, let cond [B] choose the
-    components of one class; a cond of -1 takes all of them.
+    components of one class; a cond of -1 takes all of them. CourseError where a class has none.
     """
     K = len(means)
     weights = torch.full((K,), 1 / K) if weights is None else weights
 
+    def log_prior(x: Tensor, cond) -> Tensor:
+        """Log of each component's weight, -inf in other classes: [K] or [B, K]."""
+        log_weight = weights.to(x).log()
+        if cond is None or labels is None:
+            return log_weight
+        cond = torch.as_tensor(cond, device=x.device).expand(len(x))[:, None]
+        other = (labels.to(x.device)[None, :] != cond) & (cond >= 0)  # [B, K]
+        log_weight = torch.where(other, -torch.inf, log_weight)
+        empty = log_weight.amax(dim=1) == -torch.inf
+        if empty.any():
+            raise CourseError(
+                f"The mixture has no component of class {cond[empty][0].item()}; its classes "
+                f"are {sorted(set(labels.tolist()))}, and -1 takes all."
+            )
+        return log_weight
+
     def exact(x_t: Tensor, t: int | Tensor, cond) -> tuple[Tensor, Tensor]:
-        alpha, sigma = schedule.at(t, x_t)
+        x = widened(x_t)
+        log_weight = log_prior(x, cond)
+        # [B or 1, 1] each
+        alpha, sigma = (q.reshape(-1, 1) for q in schedule.at(t, x))
         variance = alpha**2 * std**2 + sigma**2
-        flat, centres = (
-            x_t.reshape(len(x_t), -1),
-            means.to(x_t).reshape(K, -1),
-        )  # [B, D], [K, D]
-        alpha, variance, sigma = (
-            q.reshape(-1, 1) for q in (alpha, variance, sigma)
-        )  # [B or 1, 1]
+        flat, centres = x.reshape(len(x), -1), means.to(x).reshape(K, -1)  # [B, D], [K, D]
+        # [B, K], squared, of x_t from each alpha * mean
         distance = flat.square().sum(1, keepdim=True) - 2 * alpha * flat @ centres.T
-        distance = distance + alpha**2 * centres.square().sum(
-            1
-        )  # [B, K], of x_t from each alpha * mean
-        log_weight = weights.to(x_t).log() - distance / (2 * variance)
-        if cond is not None and labels is not None:
-            other = (labels.to(x_t.device)[None, :] != cond[:, None]) & (
-                cond[:, None] >= 0
-            )  # [B, K]
-            log_weight = log_weight.masked_fill(other, -torch.inf)
+        distance = distance + alpha**2 * centres.square().sum(1)
+        # only differences count; from the nearest, so that the smallest variance divides no
+        # large number. At variance 0 (a point, at t = 0) the nearest takes all
+        distance = distance.masked_fill(log_weight == -torch.inf, torch.inf)
+        distance = distance - distance.amin(dim=1, keepdim=True)
+        tiny = torch.finfo(x.dtype).tiny
+        log_weight = log_weight - distance / (2 * variance).clamp(min=tiny)
         mean = log_weight.softmax(dim=1) @ centres  # [B, D], the expected component
         residual = flat - alpha * mean
+        variance = variance.where(variance > 0, 1)
         x0 = mean + alpha * std**2 / variance * residual
-        return x0.reshape(x_t.shape), (sigma / variance * residual).reshape(x_t.shape)
+        eps = sigma / variance * residual
+        return x0.reshape(x_t.shape).to(x_t.dtype), eps.reshape(x_t.shape).to(x_t.dtype)
 
     def denoise(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
-        with torch.autocast(
-            x_t.device.type, enabled=False
-        ):  # in bfloat16 its matrix products are not exact
+        # in bfloat16 its matrix products are not exact
+        with torch.autocast(x_t.device.type, enabled=False):
             return exact(x_t, t, cond)
 
     return denoise
@@ -77,6 +95,6 @@ def mixture_denoiser(
 
 def points_denoiser(schedule: Schedule, points: Tensor) -> Denoise:
     """E[x_0 | x_t] when the data are just these points [N, ...]: a softmax over distances, the
-    sigma as temperature.
+    sigma as temperature; at t = 0 the nearest of them.
     """
     return mixture_denoiser(schedule, points, std=0.0)

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from course_lib.diffusion.condition import map_cond
 from course_lib.diffusion.denoiser import Denoise
-from course_lib.diffusion.schedule import Schedule
+from course_lib.diffusion.schedule import Schedule, widened
+from course_lib.errors import CourseError
 
 
 def autoguided(denoise: Denoise, weaker: Denoise, scale: float) -> Denoise:
@@ -16,6 +18,8 @@ def autoguided(denoise: Denoise, weaker: Denoise, scale: float) -> Denoise:
     the better model does too, only less. Scales 0 and 1 make one network call a step, every
     other scale two.
     """
+    if not abs(scale) <= torch.finfo(torch.float32).max:  # NaN is not, either
+        raise CourseError(f"A guidance scale is a finite number, not {scale}.")
 
     def denoise_guided(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
         if scale == 1:
@@ -30,22 +34,27 @@ def autoguided(denoise: Denoise, weaker: Denoise, scale: float) -> Denoise:
     return denoise_guided
 
 
-def guided(denoise: Denoise, null_cond: int | Tensor, scale: float) -> Denoise:
+def guided(denoise: Denoise, null_cond, scale: float) -> Denoise:
     """Classifier-free guidance (Ho & Salimans 2022, eq. 6): scale 0 is unconditional, 1 plain,
     above 1 stresses cond.
 
-    null_cond is the "no condition" label, or a tensor that expands to cond's shape. Their w is
-    our scale - 1. Scales 0 and 1 make one network call a step, every other scale two.
+    null_cond is the "no condition" label, or a tensor that expands to cond's shape; where cond
+    is a tuple of tensors, a tuple of these: (tokens [L, D], pooled [D]) for a batch of (tokens
+    [B, L, D], pooled [B, D]). Their w is our scale - 1. Scales 0 and 1 make one network call a
+    step, every other scale two.
     """
 
+    def null_like(cond: Tensor, null: float | Tensor) -> Tensor:
+        return torch.as_tensor(null).to(cond).expand_as(cond)
+
     def unconditional(x_t: Tensor, t: int | Tensor, cond) -> tuple[Tensor, Tensor]:
-        return denoise(x_t, t, torch.as_tensor(null_cond).to(cond).expand_as(cond))
+        return denoise(x_t, t, map_cond(null_like, cond, null_cond))
 
     away = autoguided(denoise, unconditional, scale)
 
     def denoise_guided(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
         if cond is None:
-            raise ValueError(
+            raise CourseError(
                 "Guidance needs a condition: pass cond to the sampler, for example a class a "
                 "picture."
             )
@@ -58,15 +67,14 @@ def clipped(
     denoise: Denoise, schedule: Schedule, low: float = -1.0, high: float = 1.0
 ) -> Denoise:
     """Keep the predicted image inside the grey scale, and the noise consistent with it (Ho et
-    al. 2020, their code).
+    al. 2020, their code). For pixels only: latents know no bounds.
     """
 
     def denoise_clipped(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
-        x0 = denoise(x_t, t, cond)[0].clamp(low, high)
-        alpha, sigma = schedule.at(t, x_t)
-        eps = (x_t - alpha * x0) / sigma.where(
-            sigma > 0, 1
-        )  # at t = 0, where a walk to the noise starts, none is left
-        return x0, eps.where(sigma > 0, 0)
+        x, x0 = widened(x_t), widened(denoise(x_t, t, cond)[0]).clamp(low, high)
+        alpha, sigma = schedule.at(t, x)
+        # at t = 0, where a walk to the noise starts, there is none
+        eps = (x - alpha * x0) / sigma.where(sigma > 0, 1)
+        return x0.to(x_t.dtype), eps.where(sigma > 0, 0).to(x_t.dtype)
 
     return denoise_clipped

@@ -4,8 +4,9 @@ Each sampler is a generator. It yields a Step before every move, so that a calle
 record it or stop, and a last Step at time 0 whose x_t is the finished image.
 """
 
+import functools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,12 @@ from torch import Tensor
 
 from course_lib.diffusion.denoiser import Denoise
 from course_lib.diffusion.schedule import Schedule
+from course_lib.draws import Draws, Noise
+from course_lib.errors import CourseError
+
+# A step that is so much longer than the one before doesn't go on along the line through its
+# two looks: over a step that moved (next to) nothing they differ by rounding alone.
+STEEPEST = 1e4
 
 
 @dataclass(frozen=True)
@@ -27,35 +34,67 @@ class Step:
 
 def final(steps: Iterable[Step]) -> Tensor:
     """Run a sampler to its end and return the finished images [B, ...]."""
+    step = None
     for step in steps:  # noqa: B007  only the last one counts
         pass
+    if step is None:
+        raise CourseError(
+            "No steps are left to run: a sampler gives its steps only once, so call it again."
+        )
     return step.x_t
 
 
-def strides(times: Sequence[int], *, falling: bool = False) -> Iterator[tuple[int, int]]:
-    """The steps (from, to) along `times`; ValueError where there is none to make.
+def strides(
+    schedule: Schedule, times: Sequence[int], *, falling: bool = False
+) -> Iterator[tuple[int, int]]:
+    """The steps (from, to) along `times`; CourseError where there is none to make.
 
     Times fall from noise to image, and rise where a picture is walked back into its noise;
     falling: refuse that.
     """
-    if len(times) < 2 or any(t == s for t, s in zip(times[:-1], times[1:], strict=True)):
-        raise ValueError(
-            f"A sampler goes through two or more different times, not {list(times)}: try "
+    times = times.tolist() if isinstance(times, Tensor) else times
+    times = [int(schedule.checked(t)) for t in times]
+    pairs = list(zip(times[:-1], times[1:], strict=True))
+    if not pairs or any(t == s for t, s in pairs):
+        raise CourseError(
+            f"A sampler goes through two or more different times, not {times}: try "
             "schedule.times(20)."
         )
-    if falling and any(t < s for t, s in zip(times[:-1], times[1:], strict=True)):
-        raise ValueError(
-            f"This sampler goes from noise to image, so times fall; these rise: {list(times)}."
+    if falling and any(t < s for t, s in pairs):
+        raise CourseError(
+            f"This sampler goes from noise to image, so times fall; these rise: {times}."
         )
-    return zip(times[:-1], times[1:], strict=True)
+    return iter(pairs)
 
 
-def _noise(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    device = generator.device if generator is not None else x.device
-    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
+def in_float32(sampler: Callable[..., Iterator[Step]]) -> Callable[..., Iterator[Step]]:
+    """Let a sampler compute in float32, or better where x is, whatever the images' dtype.
+
+    The denoiser and the caller see the images' own. In bfloat16 a short step would be less
+    than the last digit of x, and be lost.
+    """
+
+    @functools.wraps(sampler)
+    def run(denoise: Denoise, schedule: Schedule, x: Tensor, times, cond=None, **options):
+        wide = torch.promote_types(x.dtype, torch.float32)
+        if wide == x.dtype:
+            yield from sampler(denoise, schedule, x, times, cond, **options)
+            return
+
+        def look(x_t: Tensor, t: int, cond) -> tuple[Tensor, Tensor]:
+            x0, eps = (answer.to(wide) for answer in denoise(x_t.to(x.dtype), t, cond))
+            alpha, sigma = schedule.at(t, x_t)
+            # the least change by which the rounded answers make up the unrounded x_t again
+            rest = (x_t - alpha * x0 - sigma * eps) / (alpha**2 + sigma**2)
+            return x0 + alpha * rest, eps + sigma * rest
+
+        for step in sampler(look, schedule, x.to(wide), times, cond, **options):
+            yield Step(step.t, *(part.to(x.dtype) for part in (step.x_t, step.x0, step.eps)))
+
+    return run
 
 
-def _posterior(schedule: Schedule, t: int, s: int) -> tuple[float, float, float, float]:
+def posterior(schedule: Schedule, t: int, s: int) -> tuple[float, float, float, float]:
     """q(x_s | x_t, x_0) for s < t (Ho et al. 2020, eq. 6 and 7), as Normal(c_t x_t + c_0 x_0,
     small).
 
@@ -64,14 +103,16 @@ def _posterior(schedule: Schedule, t: int, s: int) -> tuple[float, float, float,
     """
     alpha_t, sigma_t = schedule.alpha[t].item(), schedule.sigma[t].item()
     alpha_s, sigma_s = schedule.alpha[s].item(), schedule.sigma[s].item()
-    ratio = alpha_t / alpha_s  # what the step from s to t keeps of the signal: sqrt(1 - beta)
-    large = max(
-        sigma_t**2 - (ratio * sigma_s) ** 2, 0.0
-    )  # the noise that this step added: beta
+    if sigma_t == 0:  # no noise yet at t: x_0 is in x_t, and x_s with it
+        return alpha_s / alpha_t, 0.0, 0.0, 0.0
+    # what the step from s to t keeps of the signal: sqrt(1 - beta); all, where none is left
+    ratio = alpha_t / alpha_s if alpha_s > 0 else 1.0
+    large = max(sigma_t**2 - (ratio * sigma_s) ** 2, 0.0)  # the noise that it adds: beta
     small = large * sigma_s**2 / sigma_t**2
     return ratio * sigma_s**2 / sigma_t**2, alpha_s * large / sigma_t**2, small, large
 
 
+@in_float32
 @torch.no_grad()
 def sample_ddpm(
     denoise: Denoise,
@@ -81,28 +122,31 @@ def sample_ddpm(
     cond=None,
     *,
     variance: str = "small",
-    generator: torch.Generator | None = None,
+    draws: Noise | None = None,
 ) -> Iterator[Step]:
     """DDPM's Algorithm 2 (Ho et al. 2020), on any decreasing `times`: x [B, ...] is noise at
     times[0].
 
     variance "small" is exact for data at one point, "large" for Normal data of variance 1
-    (their section 3.2) where alpha^2 + sigma^2 = 1.
+    (their section 3.2) where alpha^2 + sigma^2 = 1. draws: where fresh noise comes from, by
+    default PyTorch's global generator.
     """
     if variance not in ("small", "large"):
-        raise ValueError(
+        raise CourseError(
             f"variance is 'small' (beta-tilde) or 'large' (beta), not {variance!r}."
         )
-    for t, s in strides(times, falling=True):
+    draws = draws or Draws()
+    for t, s in strides(schedule, times, falling=True):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
-        c_t, c_0, small, large = _posterior(schedule, t, s)
+        c_t, c_0, small, large = posterior(schedule, t, s)
         x = c_t * x + c_0 * x0
         if s > 0:  # no noise on the last step: nothing is left to take it away again
-            x = x + (small if variance == "small" else large) ** 0.5 * _noise(x, generator)
-    yield Step(times[-1], x, x, eps)
+            x = x + (small if variance == "small" else large) ** 0.5 * draws.normal(x)
+    yield Step(s, x, x, eps)
 
 
+@in_float32
 @torch.no_grad()
 def sample_ddim(
     denoise: Denoise,
@@ -112,24 +156,27 @@ def sample_ddim(
     cond=None,
     *,
     eta: float = 0.0,
-    generator: torch.Generator | None = None,
+    draws: Noise | None = None,
 ) -> Iterator[Step]:
     """DDIM (Song et al. 2021, eq. 12): eta 0 adds no noise, eta 1 is DDPM with the small
-    variance.
+    variance. Rising times walk an image into its noise, where no fresh noise belongs: eta 0.
     """
-    for t, s in strides(times):
+    if not eta >= 0:
+        raise CourseError(f"eta says how much of DDPM's fresh noise is added, not {eta}.")
+    draws = draws or Draws()
+    for t, s in strides(schedule, times, falling=eta > 0):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
         alpha, sigma = schedule.at(s, x)
-        fresh = (
-            eta * _posterior(schedule, t, s)[2] ** 0.5 if eta else 0.0
-        )  # std of the noise added anew
+        # std of the noise added anew
+        fresh = eta * posterior(schedule, t, s)[2] ** 0.5 if eta else 0.0
         x = alpha * x0 + (sigma**2 - fresh**2).clamp(min=0).sqrt() * eps
         if fresh > 0:
-            x = x + fresh * _noise(x, generator)
-    yield Step(times[-1], x, x, eps)
+            x = x + fresh * draws.normal(x)
+    yield Step(s, x, x, eps)
 
 
+@in_float32
 @torch.no_grad()
 def sample_heun(
     denoise: Denoise, schedule: Schedule, x: Tensor, times: Sequence[int], cond=None
@@ -140,12 +187,12 @@ def sample_heun(
     In our letters the step is x += d(alpha) x0 + d(sigma) eps, which has no division and so
     suits every schedule. Two calls a step, one on the last: 2 n - 1 for n steps.
     """
-    for t, s in strides(times):
+    for t, s in strides(schedule, times):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
         alpha, sigma = schedule.at(s, x)
         x_next = alpha * x0 + sigma * eps
-        if s > 0:
+        if schedule.sigma[s] > 0:
             x0_next, eps_next = denoise(x_next, s, cond)
             alpha_t, sigma_t = schedule.at(t, x)
             x_next = (
@@ -154,9 +201,28 @@ def sample_heun(
                 + (sigma - sigma_t) * (eps + eps_next) / 2
             )
         x = x_next
-    yield Step(times[-1], x, x, eps)
+    yield Step(s, x, x, eps)
 
 
+def _log_step(
+    schedule: Schedule, t: int, s: int, x: Tensor
+) -> tuple[float | Tensor, Tensor, float]:
+    """The step of first order from t to s in log(alpha / sigma), x_s = keep * x_t + gain * x0,
+    and its length there: (keep, gain, h).
+
+    h is infinite where the step leaves an alpha of 0 or ends at a sigma of 0, and 0 where it
+    stays on one noise level.
+    """
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.at(t, x), schedule.at(s, x)
+    start, end = (schedule.log_snr[[t, s]] / 2).tolist()
+    h = 0.0 if start == end else end - start
+    if schedule.sigma[t] == 0:  # no noise yet at t
+        return 0.0, alpha_s, h
+    # alpha_s (1 - exp(-h)) without logarithms, so that alpha_t = 0 is no special case
+    return sigma_s / sigma_t, alpha_s - sigma_s * alpha_t / sigma_t, h
+
+
+@in_float32
 @torch.no_grad()
 def sample_dpmpp_2m(
     denoise: Denoise, schedule: Schedule, x: Tensor, times: Sequence[int], cond=None
@@ -166,23 +232,20 @@ def sample_dpmpp_2m(
 
     The first step and the last are of first order: the one has no past, the other ends where
     log(alpha / sigma) is infinite. So is the second where the first began there, at an alpha
-    of 0.
+    of 0. A step on one noise level moves nothing, and nothing is learnt from it.
     """
-    log_snr = schedule.log_snr / 2  # their lambda = log(alpha / sigma)
-    x0_before, h_before = None, None
-    for t, s in strides(times, falling=True):
+    x0_before, h_before = None, 0.0
+    for t, s in strides(schedule, times, falling=True):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
-        alpha_t, sigma_t = schedule.at(t, x)
-        alpha_s, sigma_s = schedule.at(s, x)
-        h = (log_snr[s] - log_snr[t]).item()
+        keep, gain, h = _log_step(schedule, t, s, x)
         ahead = x0  # the image half a step ahead: a line through the last two predictions
-        if x0_before is not None and s > 0:
+        if 0 < h < STEEPEST * h_before:
             ahead = x0 + (h / (2 * h_before)) * (x0 - x0_before)
-        # alpha_s (1 - exp(-h)) without logarithms, so that alpha_t = 0 is no special case
-        x = (sigma_s / sigma_t) * x + (alpha_s - sigma_s * alpha_t / sigma_t) * ahead
-        x0_before, h_before = x0, h
-    yield Step(times[-1], x, x, eps)
+        x = keep * x + gain * ahead
+        if h > 0:
+            x0_before, h_before = x0, h
+    yield Step(s, x, x, eps)
 
 
 def _correction(h: float, past: float | None) -> tuple[float, float]:
@@ -202,6 +265,7 @@ def _correction(h: float, past: float | None) -> tuple[float, float]:
     return drift, line / shrink - drift
 
 
+@in_float32
 @torch.no_grad()
 def sample_unipc(
     denoise: Denoise, schedule: Schedule, x: Tensor, times: Sequence[int], cond=None
@@ -213,26 +277,29 @@ def sample_unipc(
     corrected by what was seen: one call a step, as before. A Step shows x_t as it was looked
     at, not yet corrected.
     """
-    log_snr = schedule.log_snr / 2
-    x0_before, h_before, made = None, None, None
-    for t, s in strides(times, falling=True):
+    x0_before, h_before, made = None, 0.0, None
+    for t, s in strides(schedule, times, falling=True):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
         if made is not None:
             line, gain, drift, weights = made
             x = line + gain * (weights[0] * drift + weights[1] * (x0 - x0_before))
-        alpha_t, sigma_t = schedule.at(t, x)
-        alpha_s, sigma_s = schedule.at(s, x)
-        h = (log_snr[s] - log_snr[t]).item()
-        past = h_before / h if h_before is not None else None
+        keep, gain, h = _log_step(schedule, t, s, x)
+        line = keep * x + gain * x0  # the step of first order
         # how far the image moves in this step, if it goes on as in the step before
-        drift = (x0 - x0_before) / past if past and s > 0 else torch.zeros_like(x0)
-        gain = alpha_s - sigma_s * alpha_t / sigma_t
-        line = (sigma_s / sigma_t) * x + gain * x0  # the step of first order
+        past, drift = None, torch.zeros_like(x0)
+        if 0 < h < STEEPEST * h_before:
+            past = h_before / h
+            drift = (x0 - x0_before) / past
         x = line + gain * drift / 2
-        made = line, gain, drift, _correction(h, past)
-        x0_before, h_before = x0, h
-    yield Step(times[-1], x, x, eps)
+        made = (
+            None  # a step on one noise level is exact, and so is one that ends without noise
+        )
+        if h > 0 and schedule.sigma[s] > 0:
+            made = line, gain, drift, _correction(h, past)
+        if h > 0:
+            x0_before, h_before = x0, h
+    yield Step(s, x, x, eps)
 
 
 SAMPLERS = {

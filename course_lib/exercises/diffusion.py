@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from course_lib.diffusion.exact import gaussian_denoiser, mixture_denoiser
-from course_lib.diffusion.samplers import _posterior, sample_heun
+from course_lib.diffusion.samplers import posterior, sample_heun
 from course_lib.diffusion.schedule import Schedule
 from course_lib.exercises.grader import Exercise, Verdict
 
@@ -290,7 +290,7 @@ CARVE = Exercise(
 
 def right_variance(schedule: Schedule, t: int, s: int, std: float) -> float:
     """Var[x_s | x_t] for data Normal(0, std^2), by the law of total variance."""
-    _, c_0, small, _ = _posterior(schedule, t, s)
+    _, c_0, small, _ = posterior(schedule, t, s)
     return small + c_0**2 * _unknown(schedule, t, std)
 
 
@@ -304,7 +304,7 @@ def _variance_like(rule: Callable) -> Callable:
     """rule(c_0, small, large, unknown, std) as a wrong turn."""
 
     def wrong(schedule, t, s, std):
-        _, c_0, small, large = _posterior(schedule, t, s)
+        _, c_0, small, large = posterior(schedule, t, s)
         return rule(c_0, small, large, _unknown(schedule, t, std), std)
 
     return wrong
@@ -315,7 +315,7 @@ def _times_of(schedule: Schedule, t: int) -> tuple[float, float]:
 
 
 def _unrooted(schedule, t, s, std):
-    _, c_0, small, _ = _posterior(schedule, t, s)
+    _, c_0, small, _ = posterior(schedule, t, s)
     alpha, sigma = _times_of(schedule, t)
     return small + c_0**2 * std**2 * sigma / (alpha * std**2 + sigma)
 
@@ -523,7 +523,7 @@ def broken_sampler(bug: int, n: int = 1500, seed: int = 0) -> Tensor:
         x0 = denoise(x, t)[0]
         if bug == 6:
             x0 = x0.clamp(-1, 1)
-        c_t, c_0, _, beta = _posterior(schedule, t, s)
+        c_t, c_0, _, beta = posterior(schedule, t, s)
         x = c_t * x + c_0 * x0
         if s > 0 or bug == 4:
             x = x + (beta if bug == 3 else beta**0.5) * noise()

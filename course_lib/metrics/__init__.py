@@ -1,6 +1,15 @@
 """How pictures are measured, the same way for every family of models."""
 
-from course_lib.metrics.fashion import fashion_features
 from course_lib.metrics.frechet import Moments, frechet_distance
+from course_lib.metrics.measure import Maker, measure
+from course_lib.metrics.yardsticks import YARDSTICKS, Yardstick, fashion_features
 
-__all__ = ["Moments", "fashion_features", "frechet_distance"]
+__all__ = [
+    "YARDSTICKS",
+    "Maker",
+    "Moments",
+    "Yardstick",
+    "fashion_features",
+    "frechet_distance",
+    "measure",
+]

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_lib.errors import CourseError
 from course_lib.layers import (
     Attention,
     Downsample,
@@ -21,13 +22,10 @@ class UNetConfig:
     """The shape of a `UNet`."""
 
     channels: int = 1  # of the image
-    fold: int = (
-        2  # pixels of a fold x fold square become channels: 28x28x1 is worked on as 14x14x4
-    )
-    widths: tuple[int, ...] = (
-        64,
-        128,
-    )  # channels at each level; the next level has half the height and width
+    # pixels of a fold x fold square become channels: 28x28x1 is worked on as 14x14x4
+    fold: int = 2
+    # channels at each level; the next level has half the height and width
+    widths: tuple[int, ...] = (64, 128)
     blocks: int = 2  # residual blocks at each level going down; one more going up
     attention: int = 1  # attention layers at the narrowest place
     head_dim: int = 32  # channels of one attention head
@@ -39,13 +37,18 @@ class UNetConfig:
         """The label that says "no class given"."""
         return self.classes
 
+    @property
+    def step(self) -> int:
+        """Heights and widths of images are multiples of this."""
+        return self.fold * 2 ** (len(self.widths) - 1)
+
 
 class UNet(nn.Module):
     """A U-Net (Ronneberger et al. 2015) told the time and a class (Ho et al. 2020; Dhariwal &
     Nichol 2021).
 
     x_t [B, channels, H, W], t [B] int or float, cond [B] int class or None to a prediction of
-    x_t's shape. H and W are multiples of fold * 2 ** (levels - 1).
+    x_t's shape. H and W are multiples of `UNetConfig.step`, else CourseError.
     """
 
     def __init__(self, config: UNetConfig = UNetConfig()):
@@ -90,25 +93,33 @@ class UNet(nn.Module):
             zero_init(nn.Conv2d(width, folded, 3, padding=1)),
         )
 
+    def check(self, x_t: Tensor):
+        """CourseError where x_t isn't a batch of images that this net can halve and double."""
+        C, step, shape = self.config.channels, self.config.step, tuple(x_t.shape)
+        if len(shape) == 4 and shape[1] == C and min(shape) > 0:
+            if shape[2] % step == shape[3] % step == 0:
+                return
+        raise CourseError(
+            f"This net takes images [B, {C}, H, W], one or more, with heights and widths that "
+            f"are multiples of {step} ({step}, {2 * step}, {3 * step}, ...), not "
+            f"{list(shape)}."
+        )
+
     def embed(self, t: Tensor, cond: Tensor | None) -> Tensor:
         """Time and class as one vector for every block: t [B], cond [B] or None to [B,
         emb_dim].
         """
         emb = self.embed_time(time_embedding(t, self.config.widths[0]))
         if self.embed_class is not None:
-            cond = (
-                torch.full_like(t, self.config.null_class, dtype=torch.long)
-                if cond is None
-                else cond
-            )
+            if cond is None:
+                cond = torch.full_like(t, self.config.null_class, dtype=torch.long)
             emb = emb + self.embed_class(cond)
         return F.silu(emb)
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        self.check(x_t)
         emb = self.embed(t, cond)
-        h = self.stem(
-            F.pixel_unshuffle(x_t, self.config.fold)
-        )  # [B, folded, H / fold, W / fold]
+        h = self.stem(F.pixel_unshuffle(x_t, self.config.fold))  # [B, width, H/fold, W/fold]
         skips = [h]
         for layer in self.down:
             h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
@@ -116,9 +127,8 @@ class UNet(nn.Module):
         for layer in self.middle:
             h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
         for layer in self.up:
-            h = (
-                layer(torch.cat([h, skips.pop()], dim=1), emb)
-                if isinstance(layer, ResBlock)
-                else layer(h)
-            )
+            if isinstance(layer, ResBlock):
+                h = layer(torch.cat([h, skips.pop()], dim=1), emb)
+            else:
+                h = layer(h)
         return F.pixel_shuffle(self.head(h), self.config.fold)  # [B, channels, H, W]

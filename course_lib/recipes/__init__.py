@@ -1,8 +1,10 @@
-"""One file a shipped model: its config, and the run that made its weights."""
+"""One file a shipped model: its values, its net, its phases, its maker."""
 
 import importlib
 
-# name on the command line -> module
+from course_lib.errors import CourseError
+
+# name on the command line -> module, whose RECIPE it is
 RECIPES = {
     "ddpm-fashion": "course_lib.recipes.ddpm_fashion",
     "fashion-classifier": "course_lib.recipes.fashion_classifier",
@@ -10,18 +12,29 @@ RECIPES = {
 
 
 def recipe(name: str):
-    """The module of a recipe; ValueError names the ones there are."""
+    """A recipe by its name; CourseError names the ones there are."""
     if name not in RECIPES:
-        raise ValueError(f"There is no recipe {name!r}; there are: {', '.join(RECIPES)}.")
-    return importlib.import_module(RECIPES[name])
+        raise CourseError(f"There is no recipe {name!r}; there are: {', '.join(RECIPES)}.")
+    return importlib.import_module(RECIPES[name]).RECIPE
 
 
 def recipe_of(weights: str):
-    """The module of the recipe that made a weights file, its snapshots included:
-    "ddpm-fashion-10k" is ddpm-fashion's.
+    """The recipe that made a shipped weights file, a snapshot's too: its card names it."""
+    from course_lib.weights import read_card
 
-    A recipe that makes pictures by diffusion has IMAGE_SHAPE, schedule(), denoiser(net) and
-    best_sampling(name, calls).
+    made_by = read_card(weights).get("recipe")
+    if made_by is None:
+        raise CourseError(f"The card of {weights} names no recipe: train it again.")
+    return recipe(made_by)
+
+
+def maker(weights: str, module=None, **options):
+    """The Maker of a shipped model: `maker("ddpm-fashion", calls=20).make(8, seed=1)`.
+
+    module: its net, where it is loaded already. options: those of its recipe's `flags`.
     """
-    made = [name for name in RECIPES if weights == name or weights.startswith(f"{name}-")]
-    return recipe(max(made, key=len) if made else weights)
+    from course_lib.weights import load_weights
+
+    kind = recipe_of(weights)
+    module = load_weights(weights) if module is None else module
+    return kind.maker(module, weights, **options)

@@ -25,9 +25,8 @@
 # Click the first grey cell below and press **Shift + Enter**. It runs, and the next one is selected. Go on like that.
 
 # %%
-from course_lib import Scrubber, autocast, load_weights, sample_ddim
+from course_lib import Scrubber, autocast, clipped, default_device, load_denoiser, sample_ddim
 from course_lib.data import CLASSES, fashion_mnist, to_float
-from course_lib.recipes import ddpm_fashion
 from course_lib.widgets.plots import show_images, show_rows, use_style
 
 import torch
@@ -44,11 +43,10 @@ use_style()
 # from the first step, as a blur, and only its details wait.
 
 # %%
-net = load_weights("ddpm-fashion")
-schedule = ddpm_fashion.schedule()
-denoise = ddpm_fashion.sampling_denoiser(net)
+shipped = load_denoiser("ddpm-fashion")
+schedule, device = shipped.schedule, default_device()
+denoise = clipped(shipped, schedule)
 
-device = next(net.parameters()).device
 noise = torch.randn(16, 1, 28, 28, generator=torch.Generator().manual_seed(3)).to(device)
 labels = torch.arange(16, device=device) % 10
 with autocast(device):

@@ -29,19 +29,19 @@ from matplotlib.colors import to_rgb
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from course_lib import TARGETS, Denoiser, Schedule, Scrubber, autocast, final, load_weights
+from course_lib import TARGETS, Denoiser, Schedule, Scrubber, autocast, clipped, final, load_denoiser
 from course_lib import gaussian_denoiser, points_denoiser, sample_ddim, sample_ddpm
 from course_lib.data import CLASSES, fashion_mnist, to_float
 from course_lib.diffusion import Denoise
 from course_lib.diffusion.samplers import Step, _noise, strides  # names that the shown pieces of the library use
 from course_lib.exercises import diffusion as grade
-from course_lib.recipes import ddpm_fashion
-from course_lib.recipes.sampling import generate
+from course_lib.recipes import maker
 from course_lib.widgets.flipbook import Flipbook
 from course_lib.widgets.plots import BLUE, GREEN, GREY, ORANGE, PALETTE, RED, frames_of, show_images, show_rows, tile, use_style
 
 use_style()
-net = load_weights("ddpm-fashion")
+shipped = load_denoiser("ddpm-fashion")
+net = shipped.net
 device = next(net.parameters()).device
 
 
@@ -59,8 +59,8 @@ def seeded(k):
 # network sees in the block. Look how early it sees one.
 
 # %%
-plan = ddpm_fashion.schedule()
-see = ddpm_fashion.sampling_denoiser(net)
+plan = shipped.schedule
+see = clipped(shipped, plan)
 block = torch.randn(1, 1, 28, 28, generator=seeded(4)).to(device)
 with autocast(device):
     steps = list(sample_ddim(see, plan, block, plan.times(16), torch.tensor([9], device=device)))
@@ -997,7 +997,7 @@ show_images(yours, columns=10, size=1.2);
 # Then carve the block again; and then carve it under another label.
 
 # %%
-see_all = ddpm_fashion.denoiser(net)  # without the clipping to [-1, 1], which can't be undone
+see_all = shipped  # without the clipping to [-1, 1], which can't be undone
 own = torch.tensor([9, 8, 2, 3, 5])
 down = plan.times(40)
 up = [40, *[t for t in reversed(down) if t > 40]]
@@ -1036,9 +1036,8 @@ memory = points_denoiser(plan, training_set)
 block = torch.randn(n, 1, 28, 28, generator=seeded(30))
 *_, last = tqdm(sample_ddim(memory, plan, block, plan.times(16)), total=17, desc="the perfect denoiser", leave=False)
 groups = {"perfect denoiser": last.x_t}
-groups["our network"] = torch.cat(
-    [generate("ddpm-fashion", 32, 20, seed=k, net=net)[0] for k in tqdm(range(4), desc="our network", leave=False)]
-)
+ours = maker("ddpm-fashion", net, calls=20)
+groups["our network"] = torch.cat([ours.make(32, seed=k)[0] for k in tqdm(range(4), desc="our network", leave=False)])
 groups["test photographs"] = to_float(test_images[:1000])
 
 nearest = {}

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from course_lib import TARGETS, Denoiser, Ema, Muon, Phase, Schedule, Step, UNet, UNetConfig
-from course_lib import autocast, autoguided, clipped, default_device, final, guided, load_weights, mixture_denoiser, place, train
+from course_lib import autocast, autoguided, clipped, default_device, final, guided, load_denoiser, mixture_denoiser, place, train
 from course_lib import sample_ddim, sample_dpmpp_2m, sample_heun, sample_unipc
 from course_lib.data import CLASSES, fashion_batches, fashion_mnist, to_float
 from course_lib.diffusion import Denoise
@@ -39,8 +39,8 @@ from course_lib.diffusion.samplers import strides
 from course_lib.exercises import noise_predictor as grade
 from course_lib.layers import zero_init
 from course_lib.metrics import fashion_features, frechet_distance
-from course_lib.recipes import ddpm_fashion
-from course_lib.recipes.sampling import Sampling, generate
+from course_lib.recipes import maker
+from course_lib.recipes.ddpm_fashion import min_snr
 from course_lib.training import warmup_flat_decay
 from course_lib.weights import read_card
 from course_lib.widgets import Scrubber
@@ -59,9 +59,8 @@ test_images, test_labels = (torch.from_numpy(np.array(part)) for part in fashion
 train_images, train_labels = (torch.from_numpy(np.array(part)) for part in fashion_mnist("train"))
 test_labels, train_labels = test_labels.long(), train_labels.long()
 
-net = load_weights("ddpm-fashion")
-plan = ddpm_fashion.schedule()  # the cosine schedule that it was trained on
-shipped = ddpm_fashion.denoiser(net)  # (x_t, t, class) -> (x0, eps)
+shipped = load_denoiser("ddpm-fashion")  # (x_t, t, class) -> (x0, eps)
+net, plan = shipped.net, shipped.schedule  # the cosine schedule that it was trained on
 sampling = clipped(shipped, plan)  # the same with x0 kept between black and white, for sampling
 T = plan.T
 
@@ -710,7 +709,7 @@ def late_clock(x_t: Tensor, t: int, cond: Tensor) -> tuple[Tensor, Tensor]:
 
 
 checks = [60, 150, 260, 380, 500, 620, 740, 860, 960]
-young = ddpm_fashion.denoiser(load_weights("ddpm-fashion-10k"))
+young = load_denoiser("ddpm-fashion-10k")
 leans = {"shipped net": fresh_lean[[times.index(t) for t in checks]]}
 leans["the same, told t + 10"] = measure(late_clock, *fresh, checks, "told t + 10")[1]
 leans["snapshot, 10,000 images"] = measure(young, *fresh, checks, "snapshot")[1]
@@ -849,7 +848,7 @@ names = {"ddpm-fashion-10k": "10,000", "ddpm-fashion-50k": "50,000", "ddpm-fashi
 names |= {"ddpm-fashion": f"{read_card('ddpm-fashion')['images_seen']:,}"}
 rows = {f"yours: {seen[-1]:,}\nimages seen": album[-1]}
 for name, count in tqdm(names.items(), desc="snapshots", leave=False):
-    painter = ddpm_fashion.sampling_denoiser(load_weights(name))
+    painter = clipped(load_denoiser(name), plan)
     rows[count] = sample(sample_ddim, painter, start, plan.times(20), kinds)
 show_rows(rows, CLASSES);
 
@@ -1472,7 +1471,7 @@ print(f"share of the right bump at 2.25: {share:.2f}, in the data: 0.40")  # NBV
 # what grows with the scale here with what grew there.
 
 # %%
-early = ddpm_fashion.denoiser(load_weights("ddpm-fashion-250k"))
+early = load_denoiser("ddpm-fashion-250k")
 pulls, painted = [0, 1, 1.5, 2, 3, 4, 6, 8], []
 for w in tqdm(pulls, desc="scales", leave=False):
     painter = clipped(autoguided(shipped, early, w), plan)
@@ -1543,7 +1542,7 @@ for (name, mix), colour, style in zip(TARGETS.items(), (BLUE, RED, GREEN, PINK),
     share = price * in_picture / over_times(price * in_picture)
     right.plot(times, share, style, color=colour, label=name)
     for least, dots in ((0.0, ":"), (0.2, "-.")) if name == "v" else ():
-        weighted = share * ddpm_fashion.min_snr(torch.tensor(alphas), torch.tensor(sigmas), least).numpy()
+        weighted = share * min_snr(torch.tensor(alphas), torch.tensor(sigmas), least).numpy()
         label = f"v, min-SNR, at least {least:g}" if least else "v, min-SNR"
         right.plot(times, weighted / over_times(weighted), dots, color="black", label=label)
 left.set(xlabel="t", ylabel="price of an error in the picture", ylim=(1e-3, 1e4), title="four prices")
@@ -1634,7 +1633,7 @@ drawn = torch.randperm(55_000, generator=torch.Generator().manual_seed(1))[: 4 *
 crowd = {"real pictures": [crowd_distance(to_float(train_images[rows])) for rows in drawn]}
 names = {"DDPM": "ddpm", "DDIM": "ddim", "DPM-Solver++(2M)": "dpmpp_2m", "UniPC": "unipc"}
 for name, seed in tqdm([(name, seed) for name in names for seed in (0, 1)], desc="crowds", leave=False):
-    pictures, _ = generate("ddpm-fashion", n, 5, Sampling(names[name]), seed=seed, net=net)
+    pictures, _ = maker("ddpm-fashion", net, calls=5, sampler=names[name]).make(n, seed)
     crowd.setdefault(f"{name}, 5 calls", []).append(crowd_distance(pictures))
 
 # %%
@@ -1658,13 +1657,13 @@ draw_crowd(crowd)
 
 # %%
 ways = {
-    "plain": Sampling("unipc"),
-    "class stressed, 3": Sampling("unipc", guidance=3.0),
-    "away from the snapshot": ddpm_fashion.BEST,
+    "plain": {"sampler": "unipc"},
+    "class stressed, 3": {"sampler": "unipc", "guidance": 3.0},
+    "away from the snapshot": {"sampler": "unipc", "guide": "ddpm-fashion-250k"},
 }
 guided_crowd = {"real pictures": crowd["real pictures"]}
 for name, seed in tqdm([(name, seed) for name in ways for seed in (0, 1)], desc="crowds", leave=False):
-    pictures, _ = generate("ddpm-fashion", n, 20, ways[name], seed=seed, net=net)
+    pictures, _ = maker("ddpm-fashion", net, calls=20, **ways[name]).make(n, seed)
     guided_crowd.setdefault(f"{name}, 20 calls", []).append(crowd_distance(pictures))
 draw_crowd(guided_crowd)
 
@@ -1675,7 +1674,7 @@ draw_crowd(guided_crowd)
 # pictures. (The scale was chosen on other images, those of the validation split: `benchmarks/choose_sampling.md`.)
 
 # %%
-figures = read_card("ddpm-fashion")["figures"]["samplers"]
+figures = read_card("ddpm-fashion")["figures"]["rows"]
 ways = {"DDPM": ("ddpm", None), "DDIM": ("ddim", None), "Heun": ("heun", None), "DPM-Solver++(2M)": ("dpmpp_2m", None)}
 ways |= {"UniPC": ("unipc", None), "UniPC, led away from the snapshot": ("unipc", "ddpm-fashion-250k")}
 figure, axis = plt.subplots(figsize=(9, 4.2))
@@ -1744,7 +1743,7 @@ plt.legend(loc="lower left");
 # the blue line is now nowhere above the snapshot's. Led away in 200 calls, with the same sampler, the 512 samples are at 0.15. And the thousand calls at the
 # right end of the green line, once the worst of them, are the best: 0.090, where 50 calls give 0.096. (10,000 samples: 0.042, where 50 calls give 0.046.)
 #
-# **Break it.** Lead away from `ddpm-fashion-50k`, then from `ddpm-fashion-10k` (`Sampling("unipc", guide=..., guide_scale=2.0)`): how bad may a bad
+# **Break it.** Lead away from `ddpm-fashion-50k`, then from `ddpm-fashion-10k` (`{"sampler": "unipc", "guide": ..., "guide_scale": 2.0}`): how bad may a bad
 # example be? Then sample DDPM in ten steps with `variance="large"`.
 #
 # <details><summary>What happens</summary>

@@ -1,0 +1,192 @@
+"""Whatever makes images, seen from outside, and how far its images are from real ones."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from course_lib.device import precision, precision_name
+from course_lib.errors import CourseError
+from course_lib.files import written_whole
+from course_lib.metrics.frechet import Moments, frechet_distance
+from course_lib.metrics.yardsticks import YARDSTICKS
+
+MOST = 10**6  # images at a time: more is a slip of the finger
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maker:
+    """A trained model of any family, ready to make images in one way.
+
+    batches(n, seed, cond=None, start=0) yields (images [B, C, H, W] in [-1, 1] on the CPU,
+    what they are of), beginning with number `start` of n. cond: what the n images are to be
+    of, n labels or n texts; by default the family's own choice. Image i is a function of
+    (seed, i, its condition) alone: a run of fewer images is the start of a longer one.
+    """
+
+    name: str
+    shape: tuple[int, int, int]  # (C, H, W)
+    yardstick: str  # its name in YARDSTICKS
+    cost: dict  # "calls" of a net an image, and whatever else decides what an image costs
+    batches: Callable[..., Iterator[tuple[Tensor, object]]]
+    weights: tuple[str, ...] = ()  # SHA-256 of every file that images are made from
+    parameters: int = 0  # of its net
+
+    def checked(self, n: int, seed: int = 0, cond=None, start: int = 0) -> Iterator[tuple]:
+        """`batches`, with what goes in and what comes out looked at first: CourseError."""
+        if not 1 <= n <= MOST:
+            raise CourseError(f"Ask for 1 or more images, {MOST:,} at most, not {n}.")
+        if not 0 <= seed < 2**31:
+            raise CourseError(f"A seed is a whole number from 0 to 2^31 - 1, not {seed}.")
+        for images, shown in self.batches(n, seed, cond, start):
+            if not torch.isfinite(images).all():
+                raise CourseError(
+                    f"{self.name} made values that are not finite: try it with less guidance."
+                )
+            yield images, shown
+
+    def make(self, n: int, seed: int = 0, cond=None) -> tuple[Tensor, object]:
+        """n images [n, C, H, W] in [-1, 1] on the CPU, and what they are of: labels [n] or a
+        list of n texts.
+        """
+        images, shown = zip(*self.checked(n, seed, cond), strict=True)
+        if isinstance(shown[0], Tensor):
+            return torch.cat(images), torch.cat(shown)
+        return torch.cat(images), [each for part in shown for each in part]
+
+
+def _take_up(path: Path, made: str, n: int) -> tuple[Moments, float]:
+    """What a measurement of images made in the way `made` has left in a checkpoint: their
+    moments, and the seconds.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            kept = file.metadata() or {}
+            moments = Moments(
+                int(kept["n"]), file.get_tensor("mean"), file.get_tensor("scatter")
+            )
+            was, seconds = kept["made"], float(kept["seconds"])
+    except (SafetensorError, KeyError, ValueError):
+        raise CourseError(
+            f"{path} is no checkpoint of an evaluation: name another file or a new one."
+        ) from None
+    if was != made:
+        raise CourseError(
+            f"{path} holds images made in another way, {was}: name another file or a new one."
+        )
+    if moments.n > n:
+        raise CourseError(
+            f"{path} holds {moments.n} images already: ask for as many or more, not {n}."
+        )
+    return moments, seconds
+
+
+def _put_down(path: Path, made: str, moments: Moments, seconds: float):
+    from safetensors.torch import save_file
+
+    kept = {"n": str(moments.n), "made": made, "seconds": f"{seconds:.3f}"}
+    with written_whole(path) as part:
+        save_file({"mean": moments.mean, "scatter": moments.scatter}, part, kept)
+
+
+def _made(maker: Maker, seed: int, cond) -> str:
+    """All that decides a measurement's features, so that no two are mixed in a checkpoint."""
+    from course_lib.weights import read_card
+
+    ruler = YARDSTICKS[maker.yardstick].net
+    weights = [*maker.weights, *([read_card(ruler)["sha256"]] if ruler else [])]
+    cond = cond.tolist() if isinstance(cond, Tensor) else cond
+    return json.dumps(
+        {
+            **maker.cost,
+            "seed": seed,
+            "cond": cond,
+            "weights": [digest[:12] for digest in weights],
+            "precision": precision_name(precision()),
+        }
+    )
+
+
+def measure(
+    maker: Maker,
+    n: int,
+    *,
+    seed: int = 0,
+    cond=None,
+    checkpoint: str | Path | None = None,
+) -> dict:
+    """The course's figures of a maker: Fréchet distance of n images, its floor, and what they
+    cost.
+
+    checkpoint: a file for the moments so far, written after each batch and gone on from, for
+    runs of hours; a run of more images goes on from that of fewer. Raises CourseError where it
+    holds something else.
+    """
+    if n < 2:
+        raise CourseError(f"A distance takes N of 2 or more images, not {n}.")
+    yardstick, made = YARDSTICKS[maker.yardstick], _made(maker, seed, cond)
+    floor = yardstick.floor(n)  # before the images, since it refuses an n that is too large
+    reference = yardstick.reference(n)
+    crowd, seconds = Moments.empty(len(reference.mean)), 0.0
+    if checkpoint is not None and Path(checkpoint).exists():
+        crowd, seconds = _take_up(Path(checkpoint), made, n)
+    batches = maker.checked(n, seed, cond, crowd.n)
+    what = f"{maker.cost['calls']} calls"
+    with tqdm(
+        total=n, initial=crowd.n, unit="image", desc=what, leave=False, disable=None
+    ) as bar:
+        while crowd.n < n:
+            began = time.perf_counter()
+            images, _ = next(batches)
+            seconds += time.perf_counter() - began
+            crowd += Moments.of(yardstick.features(images))
+            bar.update(len(images))
+            if checkpoint is not None:
+                _put_down(Path(checkpoint), made, crowd, seconds)
+    return {
+        "name": maker.name,
+        "fd": round(frechet_distance(crowd, reference), 4),
+        "fd_floor": round(floor, 4),
+        "n": n,
+        **maker.cost,
+        "seconds_per_image": round(seconds / n, 5),
+        "parameters": maker.parameters,
+        "reference": reference.n,
+        "features": yardstick.net,
+        "precision": precision_name(precision()),
+        "seed": seed,
+    }
+
+
+# what a measurement found; all else of a row says what was measured, and in which way
+FOUND = ("fd", "fd_floor", "precision")
+APART = ("name", "parameters", "seconds_per_image")  # of no row: the card says them once
+
+
+def _settings(row: dict) -> dict:
+    return {key: value for key, value in row.items() if key not in FOUND}
+
+
+def _order(row: dict) -> list:
+    last = ("calls", "seed")
+    names = ["n", *(key for key in _settings(row) if key not in ("n", *last)), *last]
+    kinds = {type(None): 0, int: 1, float: 1}
+    values = [row.get(name) for name in names]
+    ranks = [kinds.get(type(value), 2) for value in values]
+    return [(k, (0, v, str(v))[k]) for k, v in zip(ranks, values, strict=True)]
+
+
+def with_row(rows: list[dict], figures: dict) -> list[dict]:
+    """The rows of a card with a new measurement in place of an earlier one of the same n, cost
+    and seed, in order of these.
+    """
+    row = {key: value for key, value in figures.items() if key not in APART}
+    kept = [old for old in rows if _settings(old) != _settings(row)]
+    return sorted([*kept, row], key=_order)

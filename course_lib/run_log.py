@@ -1,0 +1,54 @@
+"""The log of a run, which outlives the pieces that it is cut into."""
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+from course_lib.training import TrainStep
+
+
+def _row(line: str) -> dict | None:
+    """A line of the log; None where it is empty or was cut short."""
+    with contextlib.suppress(ValueError):
+        return json.loads(line)
+
+
+class RunLog:
+    """The losses of a leg, a line every 100 steps, and the training time over all the pieces
+    that it was cut into.
+    """
+
+    def __init__(self, path: Path, start: int, tell):
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        rows = [row for row in map(_row, text.splitlines()) if row and row["step"] <= start]
+        self.before = max((row["seconds"] for row in rows), default=0.0)
+        self.path, self.tell, self.began, self.losses = path, tell, time.time(), []
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far."""
+        return self.before + time.time() - self.began
+
+    def note(self, done: TrainStep):
+        """Keep a step's loss; every hundredth writes a line."""
+        self.losses.append(done.loss)
+        if done.step % 100 == 0:
+            self.write(done)
+
+    def write(self, done: TrainStep):
+        """Write a line of what was noted since the last one."""
+        if not self.losses:
+            return
+        mean = sum(self.losses) / len(self.losses)  # of the last 100 steps, fewer after a cut
+        row = {
+            "step": done.step,
+            "seconds": round(self.seconds, 1),
+            "loss": round(mean, 5),
+            "lr": done.lr,
+        }
+        with open(self.path, "a", encoding="utf-8") as file:
+            # in front, so that a line cut short by a full disk spoils no other
+            file.write("\n" + json.dumps(row))
+        self.tell(row)
+        self.losses.clear()

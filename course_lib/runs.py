@@ -1,0 +1,392 @@
+"""One run for every recipe: legs, log, checkpoints, cards, and going on where it was cut."""
+
+import contextlib
+import json
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import nn
+
+from course_lib.checkpoint import load_state, read_state, save_state
+from course_lib.data import Batches, cache_folder
+from course_lib.device import default_device, pinned_precision, precision, precision_name
+from course_lib.draws import Draws
+from course_lib.errors import CourseError
+from course_lib.run_log import RunLog
+from course_lib.training import (
+    Phase,
+    launched_accelerator,
+    launched_processes,
+    train,
+)
+from course_lib.weights import WEIGHTS, list_shipped, load_weights, save_weights
+
+if TYPE_CHECKING:
+    from course_lib.metrics.measure import Maker
+
+SAVE_EVERY = 180  # seconds between checkpoints
+ENDLESS = 10**9  # steps of a leg that ends by the clock
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A part of the run: it starts from the averaged weights of the part before, and at the
+    full learning rate again.
+
+    So a finished run can be carried on from its weights file alone, without the optimizer's
+    state.
+    """
+
+    steps: int
+    # fraction of its steps at the full learning rate; over the rest it comes down in a line
+    flat: float = 0.4
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag of the command line, as data: what argparse is told of it."""
+
+    name: str  # "--guide-scale"
+    keywords: dict  # type, help, metavar, choices ... of argparse's add_argument
+    cond: bool = False  # says what the images are of, and not how they are made
+
+    @property
+    def key(self) -> str:
+        """The option that it sets: "guide_scale"."""
+        return self.name.removeprefix("--").replace("-", "_")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where, and as which process, leg `number` of a run is trained."""
+
+    leg: Leg
+    number: int  # from 1
+    seed: int  # of this leg: it has its own noise and its own order of the images
+    device: torch.device
+    draws: Draws  # this process's share of every random number; saved with the run
+    prepare: Callable[[nn.Module], nn.Module]  # Accelerate's, or the identity
+    start: nn.Module | None = None  # the weights that a later leg goes on from
+
+
+@dataclass
+class Run:
+    """What a recipe builds for one leg, at its beginning."""
+
+    phases: list[Phase]  # one normally, two for a GAN
+    batches: Batches  # or anything endless that has state_dict and load_state_dict
+    result: nn.Module  # what is shipped, usually the first phase's ema.module
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A run as a value: `asdict` of it is the fingerprint that its remains are held against.
+
+    A family's recipe is a frozen subclass of it, with fields of its own (schedule, target ...)
+    and the methods below.
+    """
+
+    name: str  # of the weights, and on the command line
+    config: Any  # the net's frozen config
+    batch_size: int
+    lr: float
+    legs: tuple[Leg, ...]
+    seed: int = 0
+
+    stored: ClassVar[torch.dtype | None] = torch.float16  # floats at rest; None: as trained
+    shared: ClassVar[bool] = True  # whether several processes may train it together
+
+    def build(self, setting: Setting) -> Run:
+        """The nets, phases and data of one leg."""
+        raise NotImplementedError
+
+    def about(self) -> dict:
+        """For the card: "what", "data", "data_sha256", and "reading", how the net is read."""
+        raise NotImplementedError
+
+    def snapshots(self) -> dict[str, int]:
+        """Weights kept on the way: name -> step of the first leg."""
+        return {}
+
+    def figures(self, module: nn.Module) -> dict:
+        """What is measured once, at the end of training, and kept on the card."""
+        return {}
+
+    def maker(self, module: nn.Module, name: str, **options) -> "Maker":
+        """The maker of a module of this recipe, whose weights bear `name`; options as of
+        `flags`.
+        """
+        raise CourseError(f"{name} makes no images.")
+
+    def flags(self) -> tuple[Flag, ...]:
+        """What the command line offers for making images: an option of `maker` each."""
+        return ()
+
+    def conditions(self, n: int, **asked):
+        """What the n images are to be of, from the flags with `cond`; None where none was
+        asked.
+        """
+        return None
+
+
+def fingerprint(recipe: Recipe, number: int, start: str | None, dtype: str) -> str:
+    """All that decides what leg `number` makes, but for its length: a run may be made longer.
+
+    start: the SHA-256 of the weights that it goes on from. dtype: what networks compute in.
+    """
+    settings = asdict(recipe)
+    leg = asdict(recipe.legs[number - 1])
+    del settings["legs"], leg["steps"]
+    kind = {"leg": number, **leg, "start": start and start[:12], **settings}
+    return json.dumps({**kind, "precision": dtype}, default=str)
+
+
+def _recorded_precision(kind: str | None) -> str | None:
+    """The precision within a fingerprint; None where it has none."""
+    with contextlib.suppress(TypeError, ValueError, AttributeError):
+        return json.loads(kind).get("precision")
+
+
+def begin(
+    recipe: Recipe, number: int = 1, *, start: nn.Module | None = None, accelerator=None
+) -> tuple[Setting, Run]:
+    """Leg `number` of a recipe at its beginning, a process's share of it under an
+    Accelerator.
+    """
+    seed = recipe.seed + number - 1
+    torch.manual_seed(seed)
+    share, device, prepare = (0, 1), default_device(), lambda module: module
+    if accelerator is not None:
+        share = accelerator.process_index, accelerator.num_processes
+        device, prepare = accelerator.device, accelerator.prepare
+    leg, draws = recipe.legs[number - 1], Draws(seed, *share)
+    setting = Setting(leg, number, seed, device, draws, prepare, start)
+    return setting, recipe.build(setting)
+
+
+@dataclass
+class _Job:
+    """What all legs of one call of `run` share."""
+
+    recipe: Recipe
+    folder: Path
+    out: Path
+    seconds: float | None
+    command: str
+    accelerator: Any
+    tell: Callable
+
+    @property
+    def leads(self) -> bool:
+        """Only one process writes."""
+        return self.accelerator is None or self.accelerator.is_main_process
+
+    def end(self, number: int) -> Path:
+        """Where a leg's weights go."""
+        steps = self.recipe.legs[number - 1].steps
+        length = steps if self.seconds is None else f"{self.seconds:g}s"
+        return self.folder / f"leg-{number}-{length}.safetensors"
+
+    def card(self, name: str, images: int, seconds: float, dtype: str, **more) -> dict:
+        """What a reader of the weights should know of the run that made them."""
+        return {
+            "name": name,
+            "recipe": self.recipe.name,
+            **self.recipe.about(),
+            "command": self.command,
+            "seed": self.recipe.seed,
+            "batch_size": self.recipe.batch_size,
+            "images_seen": images,
+            "training_seconds": round(seconds),
+            "precision": dtype,
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch "
+            f"{torch.__version__}",
+            **more,
+        }
+
+
+def parameters_of(module: nn.Module) -> int:
+    """How many numbers a module has learned."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _read_card(path: Path) -> dict:
+    """The card beside a leg's weights."""
+    return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def _precision(job: _Job, number: int, before: Path | None) -> str:
+    """What this leg computes in: what MARBLE_PRECISION says, else as its checkpoint did, else
+    as the leg before, else as this machine does best.
+
+    So a run that is cut, or carried to another machine, stays one run.
+    """
+    if pinned := pinned_precision():
+        return precision_name(pinned)
+    state, end = job.folder / f"leg-{number}.pt", job.end(number)
+    kinds = []
+    if end.with_suffix(".json").exists():
+        kinds.append(_read_card(end).get("run"))
+    if state.exists():
+        kinds.append(read_state(state)["run"])
+    if before is not None:
+        kinds.append(_read_card(before).get("run"))
+    found = [dtype for dtype in map(_recorded_precision, kinds) if dtype]
+    device = job.accelerator.device if job.accelerator else default_device()
+    return found[0] if found else precision_name(precision(device))
+
+
+def _is_made(end: Path, kind: str) -> bool:
+    """Whether a leg is done; CourseError where what is there was made in another job."""
+    if not (end.exists() and end.with_suffix(".json").exists()):  # the card is written last
+        return False
+    if _read_card(end).get("run") != kind:
+        raise CourseError(
+            f"{end} was made by another run: remove it, or train in another --folder."
+        )
+    return True
+
+
+def _take_up(state: Path, run: Run, setting: Setting, kind: str, tell) -> int:
+    """The step that a leg goes on from: 0 where it has no checkpoint."""
+    if not state.exists():
+        return 0
+    generators = [setting.draws.generator]
+    start = load_state(state, run.phases, run.batches, generators, run=kind)
+    if start > setting.leg.steps:
+        raise CourseError(
+            f"{state} has made {start} steps already: ask for as many or more, or remove "
+            "that file."
+        )
+    tell(f"going on at step {start} from {state}")
+    return start
+
+
+def _run_leg(job: _Job, number: int, before: Path | None, kind: str, dtype: str):
+    """Train one leg, or go on from its last checkpoint: from the weights `before` to the
+    averaged ones.
+    """
+    recipe, leg = job.recipe, job.recipe.legs[number - 1]
+    previous = load_weights(recipe.name, before, device="cpu") if before else None
+    setting, run = begin(recipe, number, start=previous, accelerator=job.accelerator)
+    state = job.folder / f"leg-{number}.pt"
+    step = start = _take_up(state, run, setting, kind, job.tell)
+    log = RunLog(job.folder / f"leg-{number}.jsonl", start, job.tell)
+    snapshots = recipe.snapshots() if number == 1 else {}
+
+    def save():
+        generators = [setting.draws.generator]
+        save_state(state, step, run.phases, run.batches, generators, run=kind)
+        return time.time()
+
+    saved = time.time()
+    steps = _steps(job, run, leg, start, log.before, getattr(torch, dtype))
+    for done in steps:
+        step = done.step
+        if not job.leads:
+            continue
+        log.note(done)
+        for name in (name for name, at in snapshots.items() if at == step):
+            card = job.card(name, step * recipe.batch_size, log.seconds, dtype)
+            save_weights(run.result, job.out / name, card, dtype=recipe.stored)
+        if time.time() - saved > SAVE_EVERY:
+            saved = save()
+    if job.leads:
+        if step > start:
+            log.write(done)
+            save()
+        _finish(job, number, before, run.result, step, log.seconds, kind, dtype)
+
+
+def _steps(job: _Job, run: Run, leg: Leg, start: int, spent: float, dtype: torch.dtype):
+    """The steps that are left of a leg, by count or by the clock."""
+    how = {} if job.seconds is None else {"seconds": job.seconds, "spent": spent}
+    return train(run.phases, run.batches, leg.steps, start=start, precision=dtype, **how)
+
+
+def _finish(job: _Job, number, before, result, step, seconds, kind, dtype):
+    """Write the weights and the card of a leg that is through."""
+    leg, batch_size = job.recipe.legs[number - 1], job.recipe.batch_size
+    made = {**asdict(leg), "steps": step, "images": step * batch_size}
+    legs = [*(_read_card(before)["legs"] if before else []), made]
+    made["seconds"] = round(seconds)
+    if job.seconds is not None:
+        made["asked_seconds"] = job.seconds
+    images, seconds = (sum(each[key] for each in legs) for key in ("images", "seconds"))
+    name, size = job.recipe.name, parameters_of(result)
+    card = job.card(name, images, seconds, dtype, legs=legs, parameters=size)
+    save_weights(result, job.end(number), {**card, "run": kind}, dtype=job.recipe.stored)
+
+
+def _ship(job: _Job, end: Path):
+    """Bring the last leg's weights to where they are used, with the figures on their card."""
+    module = load_weights(job.recipe.name, end, device="cpu")
+    card = {key: value for key, value in _read_card(end).items() if key != "run"}
+    figures = job.recipe.figures(module)
+    card |= {"figures": figures} if figures else {}
+    path = save_weights(module, job.out / job.recipe.name, card, dtype=job.recipe.stored)
+    if job.out == WEIGHTS:  # a shipped file made again: the list is to say so
+        list_shipped(job.recipe.name, *job.recipe.snapshots())
+    job.tell(f"wrote {path}" + (f": {figures}" if figures else ""))
+
+
+def _check(recipe: Recipe, steps: int | None, seconds: float | None):
+    """Refuse lengths that are none, and processes that a recipe has no use for."""
+    if steps is not None and seconds is not None:
+        raise CourseError("Give a run its --steps or its --seconds, not both.")
+    if steps is not None and steps < 1:
+        raise CourseError(f"Train for 1 or more steps, not {steps}.")
+    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+        raise CourseError(f"Train for more than 0 seconds, not {seconds}.")
+    if launched_processes() > 1 and (seconds is not None or not recipe.shared):
+        what = recipe.name if seconds is None else "A run by the clock"
+        raise CourseError(
+            f"{what} trains in one process: start it without accelerate or torchrun."
+        )
+
+
+def run(
+    recipe: Recipe,
+    *,
+    steps: int | None = None,
+    seconds: float | None = None,
+    folder: str | Path | None = None,
+    out: str | Path | None = None,
+    log=print,
+):
+    """Train, or go on from the last checkpoint in `folder` (by default the user's cache);
+    write weights and cards to `out` (by default weights/).
+
+    steps, if given, makes it a run of one leg of that length; seconds one that takes so long,
+    its learning rate falling by the clock. Raises CourseError where the folder holds another
+    run's remains.
+    """
+    _check(recipe, steps, seconds)
+    command = f"python -m course_lib train {recipe.name}"
+    if steps is not None or seconds is not None:
+        # all of the last leg, but for its length
+        last = {**vars(recipe.legs[-1]), "steps": steps or ENDLESS}
+        recipe = replace(recipe, legs=(type(recipe.legs[-1])(**last),))
+        command += f" --steps {steps}" if steps else f" --seconds {seconds:g}"
+    folder = Path(folder or (cache_folder() or Path(".")) / "runs" / recipe.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    accelerator = launched_accelerator()
+    job = _Job(recipe, folder, Path(out or WEIGHTS), seconds, command, accelerator, log)
+    before = None
+    for number in range(1, len(recipe.legs) + 1):
+        end, dtype = job.end(number), _precision(job, number, before)
+        start = _read_card(before)["sha256"] if before else None
+        kind = fingerprint(recipe, number, start, dtype)
+        if not _is_made(end, kind):
+            _run_leg(job, number, before, kind, dtype)
+            if accelerator is not None:
+                accelerator.wait_for_everyone()
+        before = end
+    if job.leads:
+        _ship(job, end)
