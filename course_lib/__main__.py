@@ -164,7 +164,11 @@ def _evaluate(args, flags: tuple = ()):
     if args.card:
         _write_on_card(args.name, figures)
     if args.json:
-        print(json.dumps(figures))
+        from course_lib.weights import read_card
+
+        # what was measured once, at the end of training, with its protocol
+        likelihood = read_card(args.name).get("figures", {}).get("likelihood", {})
+        print(json.dumps({**figures, **likelihood}))
         return
     print(
         f"{args.name}: distance {figures['fd']:.3f} in {figures['calls']} calls, "

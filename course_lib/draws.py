@@ -71,7 +71,7 @@ class Draws:
 
 
 class ImageDraws:
-    """Normals from a stream an image, so that an image depends on its own seed alone.
+    """Numbers from a stream an image, so that an image depends on its own seed alone.
 
     Image i of the batch draws from (seed, indices[i]), whatever stands beside it: a batch cut
     in two, or gone on from in the middle, gives the same images.
@@ -90,3 +90,8 @@ class ImageDraws:
             for generator in self.generators
         ]
         return torch.stack(rows).to(like)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1): float32 of this shape [B, ...]."""
+        rows = [torch.rand(shape[1:], generator=generator) for generator in self.generators]
+        return torch.stack(rows)

@@ -8,6 +8,9 @@ from course_lib.errors import CourseError
 RECIPES = {
     "ddpm-fashion": "course_lib.recipes.ddpm_fashion",
     "fashion-classifier": "course_lib.recipes.fashion_classifier",
+    "pixelcnn-fashion": "course_lib.recipes.pixelcnn_fashion",
+    "vae-fashion": "course_lib.recipes.vae_fashion",
+    "vae-fashion-binary": "course_lib.recipes.vae_fashion_binary",
 }
 
 

@@ -1,0 +1,116 @@
+"""A PixelCNN of Fashion-MNIST at its 256 grey levels."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.data import Batches, to_float
+from course_lib.data.fashion import RAW_SHA256, fashion_mnist
+from course_lib.device import default_device, place
+from course_lib.draws import ImageDraws
+from course_lib.metrics.measure import Maker
+from course_lib.models import PixelCNN, PixelCNNConfig, mixture_log_prob
+from course_lib.models.pixel_sampling import sample
+from course_lib.models.pixelcnn import levels_of
+from course_lib.optim import Muon
+from course_lib.recipes.diffusion import drop_labels
+from course_lib.recipes.sampling import LABEL_FLAG, labels_of
+from course_lib.runs import Flag, Leg, Recipe, Run, Setting, parameters_of
+from course_lib.training import Ema, Phase, warmup_flat_decay
+from course_lib.weights import read_card
+
+SHAPE = (1, 28, 28)
+
+
+@torch.no_grad()
+def bits_per_dim(net: PixelCNN, split: str = "test", n: int | None = None) -> float:
+    """Bits a pixel: the mean over the first n images of a split, each told its class."""
+    images, labels = (part[:n] for part in fashion_mnist(split))
+    device = next(net.parameters()).device
+    x, cond = to_float(images), torch.as_tensor(labels.astype("int64"))
+    parts = zip(x.split(250), cond.split(250), strict=True)
+    bits = [net.bits_per_dim(a.to(device), b.to(device)).double().cpu() for a, b in parts]
+    return torch.cat(bits).mean().item()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelCNNRecipe(Recipe):
+    """Maximum likelihood of 8-bit pictures given their class, in bits a pixel."""
+
+    drop: float = 0.1  # of the labels, so that the same net knows pictures of no class
+    weight_decay: float = 0.0
+
+    def about(self) -> dict:
+        return {
+            "what": "Class-conditional PixelCNN of Fashion-MNIST, 8 bits a pixel, mixtures of "
+            "discretised logistics; the EMA's weights.",
+            "data": "Fashion-MNIST, the 55,000 training images",
+            "data_sha256": RAW_SHA256,
+        }
+
+    def build(self, setting: Setting) -> Run:
+        net, draws = PixelCNN(self.config), setting.draws
+        if setting.start is not None:
+            net.load_state_dict(setting.start.state_dict())
+        net = place(net, setting.device)
+        params_of = setting.prepare(net)
+
+        def loss(batch) -> dict[str, Tensor]:
+            x, labels = batch
+            cond = drop_labels(labels, self.config.classes, draws, self.drop)
+            log_probs = mixture_log_prob(params_of(x, cond), levels_of(x))  # float32 inside
+            return {"loss": -log_probs.mean() / math.log(2)}
+
+        optimizer = Muon(net, lr=self.lr, weight_decay=self.weight_decay)
+        scale = warmup_flat_decay(warmup=100, flat=setting.leg.flat)
+        phase = Phase(self.name, net, loss, optimizer, Ema(net), scale)
+        shard = draws.rank, draws.world
+        batches = Batches(*fashion_mnist("train"), self.batch_size, setting.seed, shard=shard)
+        return Run([phase], batches, phase.ema.module)
+
+    def figures(self, module: PixelCNN) -> dict:
+        net = place(module, default_device())
+        protocol = (
+            "bits a pixel, 8-bit 28 x 28, told the class, float32, all 10,000 test images"
+        )
+        bits = round(bits_per_dim(net), 4)
+        return {"likelihood": {"bits_per_dim": bits, "protocol": protocol}}
+
+    def flags(self) -> tuple[Flag, ...]:
+        return (LABEL_FLAG,)
+
+    def conditions(self, n: int, *, label: int | None = None):
+        return None if label is None else [label] * n
+
+    def maker(self, module: nn.Module, name: str, *, batch_size: int = 256) -> Maker:
+        """Pictures by the cached sampler: 784 calls an image, each for one pixel."""
+        device, classes = next(module.parameters()).device, module.config.classes
+
+        def batches(n: int, seed: int, cond=None, start: int = 0):
+            labels = labels_of(n, classes, cond)
+            for i in range(start, n, batch_size):
+                told = labels[i : i + batch_size]
+                draws = ImageDraws(seed, range(i, i + len(told)))
+                uniforms = draws.uniform(len(told), *SHAPE[1:])
+                yield sample(module, uniforms, told.to(device)).cpu(), told
+
+        return Maker(
+            name=name,
+            shape=SHAPE,
+            yardstick="fashion-mnist",
+            cost={"calls": SHAPE[1] * SHAPE[2]},
+            batches=batches,
+            weights=(read_card(name)["sha256"],),
+            parameters=parameters_of(module),
+        )
+
+
+RECIPE = PixelCNNRecipe(
+    name="pixelcnn-fashion",
+    config=PixelCNNConfig(),  # chosen in benchmarks/choose_pixelcnn.md
+    batch_size=128,
+    lr=5e-3,
+    legs=(Leg(8_600, flat=0.4),),  # 20 epochs
+)
