@@ -20,7 +20,7 @@ class PixelCNNConfig:
     dilations: tuple[int, ...] = (1, 2, 1, 4, 1, 2, 1, 4, 1, 2, 1, 4)  # one a block
     mixtures: int = 10  # logistics in a pixel's distribution
     classes: int = 10  # labels 0 .. classes - 1; `classes` itself says "no class given"
-    dropout: float = 0.1  # of the channels' values in a block, in training
+    dropout: float = 0.0  # of the channels' values in a block, in training
 
 
 def levels_of(x: Tensor) -> Tensor:

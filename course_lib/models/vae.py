@@ -209,3 +209,20 @@ class VAE(nn.Module):
         """Mean pictures of n latents from the prior: [n, ...]."""
         like = torch.zeros(n, self.latent_dim, device=next(self.parameters()).device)
         return self.decode(self.prior.draw(like, draws), cond)
+
+
+def small_vae(latent_dim: int = 8, hidden: int = 256, side: int = 28, **parts) -> VAE:
+    """The smallest VAE for pictures [B, 1, side, side]: one hidden layer in either net. parts:
+    the likelihood, the prior.
+    """
+    pixels = side * side
+    encoder = nn.Sequential(
+        nn.Flatten(), nn.Linear(pixels, hidden), nn.SiLU(), nn.Linear(hidden, 2 * latent_dim)
+    )
+    decoder = nn.Sequential(
+        nn.Linear(latent_dim, hidden),
+        nn.SiLU(),
+        nn.Linear(hidden, pixels),
+        nn.Unflatten(1, (1, side, side)),
+    )
+    return VAE(encoder, decoder, latent_dim, **parts)

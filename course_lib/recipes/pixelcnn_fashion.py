@@ -40,7 +40,7 @@ class PixelCNNRecipe(Recipe):
     """Maximum likelihood of 8-bit pictures given their class, in bits a pixel."""
 
     drop: float = 0.1  # of the labels, so that the same net knows pictures of no class
-    weight_decay: float = 0.0
+    weight_decay: float = 0.02
 
     def about(self) -> dict:
         return {
@@ -54,7 +54,7 @@ class PixelCNNRecipe(Recipe):
         net, draws = PixelCNN(self.config), setting.draws
         if setting.start is not None:
             net.load_state_dict(setting.start.state_dict())
-        net = place(net, setting.device)
+        net = place(net, setting.device, compiled=True)
         params_of = setting.prepare(net)
 
         def loss(batch) -> dict[str, Tensor]:

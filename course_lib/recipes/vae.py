@@ -34,7 +34,7 @@ class VaeRecipe(Recipe):
     """A convolutional VAE: maximum of the bound, with one draw of z or with more."""
 
     k: int = 1  # draws of z in the bound, after the warm-up
-    weight_decay: float = 0.0
+    weight_decay: float = 0.02
 
     def see(self, x: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor | None]:
         """What the net is shown of a batch: pictures, and classes or None."""
