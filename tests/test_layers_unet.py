@@ -274,7 +274,7 @@ def test_classifier_learns_everywhere_and_is_still_in_eval():
 
 
 def test_models_table():
-    assert set(MODELS) == {"UNet", "FashionClassifier"}
+    assert set(MODELS) == {"UNet", "FashionClassifier", "PixelCNN", "ConvVAE"}
     for name, (model, config) in MODELS.items():
         assert model.__name__ == name
         assert dataclasses.is_dataclass(config)
