@@ -234,6 +234,11 @@ def _build(metadata: dict, path: Path, cls: type | None) -> nn.Module:
         raise WeightsError(
             f"{path} was made by another version of {model}: {error}. Train it again."
         ) from None
+    except RuntimeError as error:  # a single weight larger than this machine, for example
+        raise WeightsError(
+            f"{path} describes a {model} that cannot be built here: "
+            f"{str(error).splitlines()[0]}"
+        ) from None
 
 
 def _fill(module: nn.Module, file, path: Path, dtype: torch.dtype | None):

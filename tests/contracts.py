@@ -5,15 +5,21 @@ A test class inherits a contract and says, by parameters or fixtures, what is to
     @pytest.mark.parametrize("schedule", [Schedule.cosine(), my_schedule()])
     class TestSchedules(ScheduleContract): ...
 
-Nothing here needs pytest. A reader's own sampler can be held to the same contract.
+A reader's own sampler can be held to the same contract.
 """
 
+import json
 import math
 
 import exact
+import pytest
 import torch
 
 from course_lib import Denoiser, Schedule, Step, final, mixture_denoiser
+from course_lib.data import to_uint8
+from course_lib.errors import CourseError
+from course_lib.metrics.measure import Maker, measure, with_row
+from course_lib.widgets.plots import tile
 
 # All schedules of the library: the usual length, and one so short that an index off by one is
 # plain.
@@ -429,3 +435,99 @@ class SamplerContract:
             assert abs(n / N - share) < 5 * math.sqrt(share * (1 - share) / N) + 0.005
             assert (mine.mean(dim=0) - MEANS[k]).abs().max() < 5 * STD / math.sqrt(n) + 0.005
             assert (mine.std(dim=0) / STD - 1).abs().max() < 5 / math.sqrt(2 * n) + 0.05
+
+
+class MakerContract:
+    """What makes images must keep, to be sampled, measured and shown: a subclass gives
+    `maker()`, a Maker of any family, and two conditions that its images can be of.
+    """
+
+    n = 7  # no multiple of a round batch: the last one is a part
+    two = (0, 1)  # two labels or two texts
+
+    def maker(self) -> Maker:
+        """The maker that is held to this contract."""
+        raise NotImplementedError
+
+    def test_images_are_images(self):
+        maker = self.maker()
+        C, H, W = maker.shape
+        assert C in (1, 3)
+        count = 0
+        for images, shown in maker.batches(self.n, 0):
+            assert images.shape == (len(images), C, H, W)
+            assert (images.dtype, images.device.type) == (torch.float32, "cpu")
+            assert torch.isfinite(images).all()
+            assert not images.requires_grad
+            assert len(shown) == len(images)
+            count += len(images)
+        assert count == self.n
+
+    def test_a_seed_decides_and_every_seed_counts(self):
+        maker, before = self.maker(), torch.get_rng_state()
+        first, _ = maker.make(self.n, seed=1)
+        assert torch.equal(torch.get_rng_state(), before)  # nothing comes from elsewhere
+        torch.manual_seed(99)
+        assert torch.equal(maker.make(self.n, seed=1)[0], first)
+        other, _ = maker.make(self.n, seed=2)
+        assert (other - first).flatten(1).abs().amax(dim=1).min() > 0  # no image is the same
+
+    def test_a_shorter_run_is_the_start_of_a_longer_one(self):
+        maker = self.maker()
+        whole, shown = maker.make(self.n, seed=1)
+        fewer, shown_fewer = maker.make(self.n - 2, seed=1)
+        torch.testing.assert_close(fewer, whole[:-2], rtol=0, atol=1e-4)
+        assert list(shown_fewer) == list(shown[:-2])
+
+    def test_a_run_goes_on_from_any_image(self):
+        maker = self.maker()
+        whole, shown = maker.make(self.n, seed=1)
+        for start in (1, 3, self.n - 1):
+            images, rest = zip(*maker.batches(self.n, 1, None, start), strict=True)
+            torch.testing.assert_close(torch.cat(images), whole[start:], rtol=0, atol=1e-4)
+            assert [each for part in rest for each in part] == list(shown[start:])
+
+    def test_an_image_is_of_what_was_asked(self):
+        maker, (one, two) = self.maker(), self.two
+        cond = [one, two, two, one]
+        images, shown = maker.make(4, seed=1, cond=cond)
+        assert list(shown) == cond
+        others, _ = maker.make(4, seed=1, cond=[one, two, two, two])
+        # the condition of one image is no other image's business
+        torch.testing.assert_close(others[:3], images[:3], rtol=0, atol=1e-4)
+        assert (others[3] - images[3]).abs().max() > 1e-3
+        with pytest.raises(CourseError):
+            maker.make(3, cond=cond)
+
+    def test_what_it_costs_is_plain_data(self):
+        maker = self.maker()
+        assert json.loads(json.dumps(maker.cost)) == maker.cost
+        assert isinstance(maker.cost["calls"], int) and maker.cost["calls"] >= 1
+        clash = {"name", "n", "seed", "fd", "fd_floor", "seconds_per_image", "parameters"}
+        assert not clash & maker.cost.keys()
+        assert all(len(digest) == 64 for digest in maker.weights)
+
+    def test_it_is_measured(self, tmp_path):
+        """Whole, and in two pieces: the same figures."""
+        maker, kept = self.maker(), tmp_path / "kept"
+        whole = measure(maker, self.n, seed=1)
+        measure(maker, self.n - 3, seed=1, checkpoint=kept)
+        pieces = measure(maker, self.n, seed=1, checkpoint=kept)
+        assert whole["fd"] > 0 and math.isfinite(whole["fd"])
+        assert pieces["fd"] == pytest.approx(whole["fd"], rel=1e-3)
+        assert maker.cost.items() <= whole.items()
+        rows = with_row(with_row([], whole), {**whole, "seed": 2})
+        assert [row["seed"] for row in with_row(rows, whole)] == [1, 2]
+
+    def test_it_is_shown(self):
+        maker = self.maker()
+        C, H, W = maker.shape
+        images, _ = maker.make(4)
+        assert to_uint8(images).shape == ((4, H, W) if C == 1 else (4, C, H, W))
+        assert tile(images, columns=2).shape[2:] == (() if C == 1 else (C,))
+
+    def test_absurd_numbers_are_refused(self):
+        maker = self.maker()
+        for n, seed in ((0, 0), (-1, 0), (10**12, 0), (1, -1), (1, 2**31)):
+            with pytest.raises(CourseError):
+                maker.make(n, seed)

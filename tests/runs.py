@@ -8,16 +8,23 @@ FOLDER/RANK-of-WORLD.pt, losses within
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
 from course_lib import load_state, save_state
 from course_lib.models import UNetConfig
 from course_lib.recipes import ddpm_fashion
+from course_lib.runs import Run, begin
 from course_lib.training import launched_accelerator, train
 
-CONFIG = UNetConfig(widths=(16, 32), blocks=1, head_dim=16, emb_dim=32)
+RECIPE = replace(
+    ddpm_fashion.RECIPE,
+    config=UNetConfig(widths=(16, 32), blocks=1, head_dim=16, emb_dim=32),
+    legs=(ddpm_fashion.DdpmLeg(1000),),
+)
 
 
 def fake_data() -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,29 +38,39 @@ def fake_data() -> tuple[torch.Tensor, torch.Tensor]:
     return images, labels
 
 
+def begun(recipe=RECIPE, accelerator=None) -> tuple[Run, tuple]:
+    """The run at its beginning, on fake data, and its parts as save_state takes them."""
+    with patch.object(ddpm_fashion, "fashion_mnist", lambda split: fake_data()):
+        setting, run = begin(recipe, accelerator=accelerator)
+    return run, (run.phases, run.batches, [setting.draws.generator])
+
+
 def resume(folder: Path, steps: int, save_every: int = 2):
     """Train from the last saved state, and write a line after each step: its number, loss and
     rate, to the last bit.
     """
-    run, state = ddpm_fashion.setup(CONFIG, data=fake_data()), folder / "state.pt"
-    start = load_state(state, *run.parts) if state.exists() else 0
+    (run, parts), state = begun(), folder / "state.pt"
+    start = load_state(state, *parts) if state.exists() else 0
     with open(folder / "losses.txt", "a") as file:
-        for done in train(run.phase, run.batches, steps, start=start, precision=torch.float32):
+        for done in train(
+            run.phases, run.batches, steps, start=start, precision=torch.float32
+        ):
             file.write(f"{done.step} {done.loss.hex()} {done.lr.hex()}\n")
             file.flush()
             if done.step % save_every == 0:
-                save_state(state, done.step, *run.parts)
+                save_state(state, done.step, *parts)
     return run
 
 
 def whole(folder: Path, steps: int):
     """Train from nothing, one process's share of the global batch where there are several."""
     accelerator = launched_accelerator()
-    run = ddpm_fashion.setup(CONFIG, accelerator=accelerator, data=fake_data())
-    start = {name: value.clone() for name, value in run.net.state_dict().items()}
+    run, _ = begun(accelerator=accelerator)
+    net = run.phases[0].module
+    start = {name: value.clone() for name, value in net.state_dict().items()}
     history = [
-        (done.loss, done.grad_norm, done.losses[ddpm_fashion.NAME]["t"])
-        for done in train(run.phase, run.batches, steps, precision=torch.float32)
+        (done.loss, done.grad_norm, done.losses[RECIPE.name]["t"])
+        for done in train(run.phases, run.batches, steps, precision=torch.float32)
     ]
     rank, world = (
         (0, 1)
@@ -62,8 +79,8 @@ def whole(folder: Path, steps: int):
     )
     result = {
         "start": start,
-        "net": run.net.state_dict(),
-        "ema": run.phase.ema.module.state_dict(),
+        "net": net.state_dict(),
+        "ema": run.result.state_dict(),
         "history": history,
     }
     torch.save(result, folder / f"{rank}-of-{world}.pt")

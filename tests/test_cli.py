@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ import torch
 from safetensors.torch import load_file
 
 from course_lib import __main__ as cli
-from course_lib import weights
-from course_lib.data import fashion as fashion_data
-from course_lib.metrics import fashion as yardstick
+from course_lib import runs, weights
+from course_lib.data import assets
+from course_lib.metrics import Maker, measure, yardsticks
 from course_lib.models import ClassifierConfig, FashionClassifier, UNet, UNetConfig
-from course_lib.recipes import ddpm_fashion, fashion_classifier, sampling
+from course_lib.recipes import ddpm_fashion, maker
+from course_lib.recipes.ddpm_fashion import DdpmLeg
+from course_lib.training import TrainingDiverged
 from course_lib.weights import save_weights, shipped
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,11 +32,7 @@ TINY = UNetConfig(widths=(16, 32), blocks=1, head_dim=16, emb_dim=24)
 
 def forget():
     """Empty what is kept of nets and features from call to call."""
-    for cached in (
-        yardstick._feature_net,
-        yardstick.fashion_reference,
-        yardstick.fashion_floor,
-    ):
+    for cached in (yardsticks._feature_net, yardsticks._reference, yardsticks._floor):
         cached.cache_clear()
 
 
@@ -47,21 +46,22 @@ def untrained(tmp_path, monkeypatch):
     torch.manual_seed(0)
     net = UNet(TINY)
     torch.nn.init.normal_(net.head[2].weight, std=0.1)
-    save_weights(net, folder / "ddpm-fashion", {"name": "ddpm-fashion"})
-    save_weights(
-        UNet(TINY), folder / ddpm_fashion.BEST.guide, {"name": ddpm_fashion.BEST.guide}
-    )
+    reading = {"schedule": {"name": "cosine", "T": 1000}, "target": "v"}
+    for name, module in (("ddpm-fashion", net), (ddpm_fashion.BEST.guide, UNet(TINY))):
+        card = {"name": name, "recipe": "ddpm-fashion", "reading": reading}
+        save_weights(module, folder / name, card)
     classifier = FashionClassifier(ClassifierConfig(widths=(4, 4), features=8))
     torch.nn.init.normal_(
         classifier.project.weight, std=100
     )  # else its features hardly differ
-    save_weights(classifier, folder / "fashion-classifier", {"name": "fashion-classifier"})
+    card = {"name": "fashion-classifier", "recipe": "fashion-classifier"}
+    save_weights(classifier, folder / "fashion-classifier", card)
     rng = np.random.default_rng(0)
     data = {
         split: (np.linspace(1, 255, 3000) * rng.random((28, 28, 3000))).T.astype(np.uint8)
         for split in ("train", "test")
     }
-    monkeypatch.setattr(yardstick, "fashion_mnist", lambda split: (data[split], None))
+    monkeypatch.setattr(yardsticks, "fashion_mnist", lambda split: (data[split], None))
     forget()
     yield folder
     forget()
@@ -156,9 +156,7 @@ def test_sample_png(untrained, tmp_path, capsys):
 def test_where_it_goes_is_looked_at_before_the_work(
     monkeypatch, tmp_path, capsys, command, option, file, says
 ):
-    monkeypatch.setattr(
-        sampling, "image_batches", lambda *_, **__: pytest.fail("images were made")
-    )
+    monkeypatch.setattr(Maker, "checked", lambda *_, **__: pytest.fail("images were made"))
     assert cli.main([command, "ddpm-fashion", option, str(tmp_path / file)]) == 1
     assert re.search(says, one_line(capsys.readouterr().err))
 
@@ -192,14 +190,14 @@ def test_evaluate_counts_the_calls_that_it_is_given(untrained, monkeypatch):
     """Calls are calls of any net, with or without the class; Heun's come in pairs but for the
     last.
     """
-    seen, load = [], sampling.load_weights
+    seen, load = [], weights.load_weights
 
-    def counting(name, device=None):
+    def counting(name, **where):
         net = load(name, device="cpu")
         net.register_forward_hook(lambda module, args, out: seen.append(len(out)))
         return net
 
-    monkeypatch.setattr(sampling, "load_weights", counting)
+    monkeypatch.setattr(weights, "load_weights", counting)
     guide = {"guide": ddpm_fashion.BEST.guide}
     for how, calls in (
         ({"sampler": "ddim"}, 7),
@@ -214,11 +212,11 @@ def test_evaluate_counts_the_calls_that_it_is_given(untrained, monkeypatch):
         ({"sampler": "ddim", **guide, "guide_scale": 0}, 7),
         ({"sampler": "ddim", "guidance": 2.0, **guide}, 6),
     ):
-        way = sampling.Sampling(**how)
+        made = maker("ddpm-fashion", calls=7, **how)
         seen.clear()
-        sampling.generate("ddpm-fashion", 5, 7, way)
+        made.make(5)
         assert seen == [5] * calls
-        assert way.calls(way.steps(7)) == calls
+        assert made.cost["calls"] == calls
 
 
 def test_the_best_way_is_the_default_and_any_option_makes_it_plain(untrained, capsys):
@@ -253,39 +251,39 @@ def test_the_best_way_is_the_default_and_any_option_makes_it_plain(untrained, ca
 
 
 def test_an_image_is_the_same_in_a_run_of_any_length_and_from_any_start(untrained):
-    for way in (
-        sampling.Sampling(),
-        sampling.Sampling("ddpm"),
-        sampling.Sampling("dpmpp_2m", guidance=2.0),
+    for how in (
+        {"sampler": "ddim"},
+        {"sampler": "ddpm"},
+        {"sampler": "dpmpp_2m", "guidance": 2.0},
     ):
-        whole, labels = sampling.generate("ddpm-fashion", 10, 2, way, batch_size=4, seed=3)
-        fewer, _ = sampling.generate("ddpm-fashion", 8, 2, way, batch_size=4, seed=3)
-        later = list(
-            sampling.image_batches("ddpm-fashion", 10, 2, way, batch_size=4, seed=3, start=4)
-        )
+        made = maker("ddpm-fashion", calls=2, batch_size=4, **how)
+        whole, labels = made.make(10, seed=3)
+        fewer, _ = made.make(8, seed=3)
+        later = list(made.batches(10, 3, None, 4))
         assert torch.equal(fewer, whole[:8])
         assert torch.equal(torch.cat([images for images, _ in later]), whole[4:])
         assert torch.cat([part for _, part in later]).tolist() == labels[4:].tolist()
+        cut = torch.cat([images for images, _ in made.batches(10, 3, None, 3)])
+        torch.testing.assert_close(cut, whole[3:], rtol=0, atol=1e-4)
 
 
 def test_evaluate_goes_on_from_its_checkpoint(untrained, tmp_path, monkeypatch):
     """Cut after any batch, and made longer: the same figures as in one piece, and no image
     made twice.
     """
-    way, made = sampling.Sampling("ddpm"), []
-    batches = sampling.image_batches
+    made = []
 
-    def evaluate(n, checkpoint=None, cut=None, **more):
+    def evaluate(n, checkpoint=None, cut=None, seed=0):
+        plain = maker("ddpm-fashion", calls=2, sampler="ddpm", batch_size=4)
+
         def watched(*args, **options):
-            for i, batch in enumerate(batches(*args, **options)):
+            for i, batch in enumerate(plain.batches(*args, **options)):
                 if i == cut:
                     raise KeyboardInterrupt
                 made.append(len(batch[0]))
                 yield batch
 
-        monkeypatch.setattr(sampling, "image_batches", watched)
-        how = {"batch_size": 4, "checkpoint": checkpoint, **more}
-        return sampling.evaluate("ddpm-fashion", n, 2, way, **how)
+        return measure(replace(plain, batches=watched), n, seed=seed, checkpoint=checkpoint)
 
     def same(a, b):
         return all(a[key] == pytest.approx(b[key]) for key in a if key != "seconds_per_image")
@@ -353,7 +351,7 @@ def test_evaluate_goes_on_from_its_checkpoint(untrained, tmp_path, monkeypatch):
             "no sampler 'euler'; there are: ddpm, ddim, heun, ",
         ),
         (["evaluate", "gone"], "no shipped model 'gone'"),
-        (["evaluate", "ddpm-fashion", "--n", "0"], "1 or more images"),
+        (["evaluate", "ddpm-fashion", "--n", "0"], "2 or more images, not 0"),
         (["evaluate", "ddpm-fashion", "--n", "1", "--calls", "1"], "N of 2 or more"),
         (["sample", "ddpm-fashion", "--guide-scale", "1.5"], "name it with --guide"),
         (["sample", "ddpm-fashion", "--seed", "-1"], "from 0 to 2^31 - 1, not -1"),
@@ -363,7 +361,23 @@ def test_evaluate_goes_on_from_its_checkpoint(untrained, tmp_path, monkeypatch):
         ),
         (["train", "ddpm-fashion", "--steps", "0"], "1 or more steps, not 0"),
         (["train", "fashion-classifier", "--steps", "-5"], "1 or more steps, not -5"),
-        (["train", "fashion-classifier", "--folder", "x"], "leave --folder out"),
+        (["train", "ddpm-fashion", "--seconds", "0"], "more than 0 seconds, not 0"),
+        (["train", "ddpm-fashion", "--seconds", "nan"], "more than 0 seconds, not nan"),
+        (["train", "ddpm-fashion", "--seconds", "inf"], "more than 0 seconds, not inf"),
+        (
+            ["train", "ddpm-fashion", "--seconds", "5", "--steps", "5"],
+            "its --steps or its --seconds, not both",
+        ),
+        (["sample", "ddpm-fashion", "--guidance", "nan"], "guidance is a number from -100"),
+        (["sample", "ddpm-fashion", "--guidance", "inf"], "guidance is a number from -100"),
+        (["sample", "ddpm-fashion", "--guidance", "1e39"], "guidance is a number from -100"),
+        (
+            ["sample", "ddpm-fashion", "--guide", "ddpm-fashion-250k", "--guide-scale", "nan"],
+            "guide_scale is a number from -100",
+        ),
+        (["evaluate", "ddpm-fashion", "--guidance=-inf"], "guidance is a number"),
+        (["sample", "ddpm-fashion", "--n", str(10**12)], "1,000,000 at most"),
+        (["sample", "gone", "--guidance", "2"], "no shipped model 'gone'"),
         (
             ["train", "ddpm-fashoin"],
             "no recipe 'ddpm-fashoin'; there are: ddpm-fashion, fashion-classifier",
@@ -426,7 +440,7 @@ def test_an_evaluation_that_is_stopped_says_how_to_go_on(
     def stopped(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sampling, "image_batches", stopped)
+    monkeypatch.setattr(Maker, "checked", stopped)
     assert (
         cli.main(["evaluate", "ddpm-fashion", "--n", "8", "--checkpoint", str(tmp_path / "x")])
         == 130
@@ -445,11 +459,11 @@ def test_unknown_options_are_argparses(capsys):
         assert "usage: python -m course_lib" in capsys.readouterr().err
 
 
-def test_interrupted(monkeypatch, capsys):
+def test_interrupted(untrained, monkeypatch, capsys):
     def stopped(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sampling, "generate", stopped)
+    monkeypatch.setattr(Maker, "make", stopped)
     assert cli.main(["sample", "ddpm-fashion"]) == 130
     assert one_line(capsys.readouterr().err) == "stopped"
 
@@ -463,12 +477,17 @@ def train_command(untrained, tmp_path, monkeypatch):
     more arguments.
     """
     images = torch.zeros(128, 28, 28, dtype=torch.uint8)
-    monkeypatch.setattr(ddpm_fashion, "CONFIG", TINY)
-    monkeypatch.setattr(ddpm_fashion, "SNAPSHOTS", {"ddpm-fashion-10k": 2})
+    tiny = replace(ddpm_fashion.RECIPE, config=TINY)
+    monkeypatch.setattr(ddpm_fashion, "RECIPE", tiny)
     monkeypatch.setattr(
-        ddpm_fashion, "fashion_mnist", lambda split: (images, torch.zeros(128))
+        ddpm_fashion.DdpmRecipe, "snapshots", lambda self: {"ddpm-fashion-10k": 2}
     )
-    monkeypatch.setattr(ddpm_fashion, "default_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(
+        ddpm_fashion,
+        "fashion_mnist",
+        lambda split: (images, torch.zeros(128, dtype=torch.int64)),
+    )
+    monkeypatch.setattr(runs, "default_device", lambda: torch.device("cpu"))
 
     def command(folder, *more):
         out = tmp_path / "out"
@@ -487,6 +506,11 @@ def train_command(untrained, tmp_path, monkeypatch):
     return command
 
 
+def changed(monkeypatch, **fields):
+    """Put another recipe in ddpm-fashion's place, which differs in these fields."""
+    monkeypatch.setattr(ddpm_fashion, "RECIPE", replace(ddpm_fashion.RECIPE, **fields))
+
+
 def test_train_writes_weights_cards_and_goes_on(train_command, monkeypatch, capsys):
     """The whole command: checkpoints, a log, a snapshot on the way, and going on after the
     end.
@@ -500,7 +524,7 @@ def test_train_writes_weights_cards_and_goes_on(train_command, monkeypatch, caps
     card = json.loads((out / "ddpm-fashion.json").read_text())
     assert (card["images_seen"], card["command"]) == (
         256,
-        "python -m course_lib train ddpm-fashion",
+        "python -m course_lib train ddpm-fashion --steps 4",
     )
     assert [(leg["steps"], leg["images"]) for leg in card["legs"]] == [(4, 256)]
     capsys.readouterr()
@@ -534,19 +558,17 @@ def test_a_run_does_not_go_on_from_another(train_command, tmp_path, monkeypatch,
         return one_line(capsys.readouterr().err)
 
     assert "has made 4 steps already" in refused("--steps", "3")
-    monkeypatch.setattr(ddpm_fashion, "LEGS", (ddpm_fashion.Leg(8, least=1.0),))
+    changed(monkeypatch, legs=(DdpmLeg(8, least=1.0),))
     assert "leg-1.pt is the checkpoint of another run" in refused()
-    monkeypatch.setattr(
-        ddpm_fashion, "CONFIG", UNetConfig(widths=(16, 16), blocks=1, head_dim=16, emb_dim=24)
-    )
+    changed(monkeypatch, config=UNetConfig(widths=(16, 16), blocks=1, head_dim=16, emb_dim=24))
     assert "leg-1.pt is the checkpoint of another run" in refused("--steps", "6")
 
 
 def test_a_finished_leg_of_another_run_is_not_taken_over(
     train_command, tmp_path, monkeypatch, capsys
 ):
-    legs = (ddpm_fashion.Leg(2, least=1.0), ddpm_fashion.Leg(1))
-    monkeypatch.setattr(ddpm_fashion, "LEGS", legs)
+    legs = (DdpmLeg(2, least=1.0), DdpmLeg(1))
+    changed(monkeypatch, legs=legs)
     train_command("run")
 
     def refused() -> str:
@@ -567,13 +589,16 @@ def test_a_finished_leg_of_another_run_is_not_taken_over(
         return one_line(capsys.readouterr().err)
 
     for name, value in (
-        ("LR", 1e-3),
-        ("DROP", 0.5),
-        ("SEED", 1),
-        ("LEGS", (ddpm_fashion.Leg(2), legs[1])),
+        ("lr", 1e-3),
+        ("drop", 0.5),
+        ("seed", 1),
+        ("batch_size", 32),
+        ("target", "eps"),
+        ("schedule", {"name": "linear"}),
+        ("legs", (DdpmLeg(2), legs[1])),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(ddpm_fashion, name, value)
+            changed(patch, **{name: value})
             assert "leg-1-2.safetensors was made by another run: remove it" in refused(), name
     first = tmp_path / "run" / "leg-1-2.json"
     first.write_text(
@@ -586,7 +611,10 @@ def test_a_finished_leg_of_another_run_is_not_taken_over(
 def test_a_kill_between_weights_and_card_and_a_log_cut_short(train_command, tmp_path):
     def made(out: Path) -> tuple:
         card = json.loads((out / "ddpm-fashion.json").read_text())
-        del card["sha256"]  # the order of a safetensors header is not fixed
+        # the order of a safetensors header is not fixed, and a busy machine takes its time
+        del card["sha256"], card["training_seconds"]
+        for leg in card["legs"]:
+            del leg["seconds"]
         return card, {
             name: tensor.tolist()
             for name, tensor in load_file(out / "ddpm-fashion.safetensors").items()
@@ -617,9 +645,7 @@ def test_a_later_leg_needs_the_weights_of_the_one_before_and_nothing_else(
     ) -> dict:  # not bytes: the order of a safetensors header is not fixed
         return {name: tensor.tolist() for name, tensor in load_file(path).items()}
 
-    monkeypatch.setattr(
-        ddpm_fashion, "LEGS", (ddpm_fashion.Leg(3, least=1.0), ddpm_fashion.Leg(2, flat=0.5))
-    )
+    changed(monkeypatch, legs=(DdpmLeg(3, least=1.0), DdpmLeg(2, flat=0.5)))
     out = train_command("run")
     whole, snapshot = (
         tensors(out / "ddpm-fashion.safetensors"),
@@ -647,12 +673,10 @@ def test_a_later_leg_needs_the_weights_of_the_one_before_and_nothing_else(
 
 
 def test_a_run_that_diverges_gets_a_sentence(monkeypatch, capsys):
-    def run(**options):
-        raise fashion_classifier.train.__globals__["TrainingDiverged"](
-            "the loss became nan at step 3"
-        )
+    def run(*recipe, **options):
+        raise TrainingDiverged("the loss became nan at step 3")
 
-    monkeypatch.setattr(fashion_classifier, "run", run)
+    monkeypatch.setattr(runs, "run", run)
     assert cli.main(["train", "fashion-classifier"]) == 1
     assert "nan at step 3" in one_line(capsys.readouterr().err)
 
@@ -660,9 +684,9 @@ def test_a_run_that_diverges_gets_a_sentence(monkeypatch, capsys):
 def test_verify(untrained, monkeypatch, capsys):
     assert cli.main(["verify"]) == 0
     assert "3 weights files are whole" in one_line(capsys.readouterr().out)
-    monkeypatch.setattr(fashion_data, "PACKED_FILE", untrained / "gone.xz")
+    monkeypatch.setattr(assets, "ASSETS", untrained)
     assert cli.main(["verify"]) == 1
-    assert "gone.xz" in capsys.readouterr().err
+    assert "fashion-mnist.xz is not the file" in capsys.readouterr().err
 
 
 # ---- as a user starts it

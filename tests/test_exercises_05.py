@@ -12,7 +12,7 @@ from course_lib.diffusion import posterior
 from course_lib.draws import Draws
 from course_lib.exercises import noise_predictor as lesson
 from course_lib.layers import time_embedding
-from course_lib.recipes.ddpm_fashion import drop_labels
+from course_lib.recipes.diffusion import drop_labels
 
 
 def test_floor_is_the_exact_denoiser_s_error():

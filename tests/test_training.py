@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,13 @@ import runs
 import torch
 from torch import nn
 
-from course_lib import Ema, Phase, device, training
+from course_lib import Ema, Phase, Schedule, device, load_state, save_state, training
+from course_lib import runs as course_runs
 from course_lib.draws import Draws
 from course_lib.recipes import ddpm_fashion
+from course_lib.recipes.diffusion import drop_labels
 from course_lib.training import (
     TrainingDiverged,
-    load_state,
-    save_state,
     train,
     warmup_flat_decay,
 )
@@ -546,7 +547,7 @@ def test_killed_at_random_moments_and_resumed_the_losses_are_the_same(tmp_path, 
     """The real recipe in a process of its own, killed for good: every loss ever logged is bit
     for bit that of an unbroken run, those computed again after a resume among them.
     """
-    monkeypatch.setattr(ddpm_fashion, "default_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(course_runs, "default_device", lambda: torch.device("cpu"))
     (tmp_path / "unbroken").mkdir()
     (tmp_path / "killed").mkdir()
     runs.resume(tmp_path / "unbroken", STEPS, save_every=STEPS)
@@ -584,17 +585,18 @@ def test_killed_at_random_moments_and_resumed_the_losses_are_the_same(tmp_path, 
 
 def test_resumed_weights_are_those_of_the_unbroken_run(tmp_path, monkeypatch):
     """Also to the last bit, the average's too: 6 steps against 3, a new start, and 3."""
-    monkeypatch.setattr(ddpm_fashion, "default_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(course_runs, "default_device", lambda: torch.device("cpu"))
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
     whole = runs.resume(tmp_path / "whole", 6)
-    first = ddpm_fashion.setup(runs.CONFIG, data=runs.fake_data())
-    for done in train(first.phase, first.batches, 6, precision=torch.float32):
+    first, parts = runs.begun()
+    for done in train(first.phases, first.batches, 6, precision=torch.float32):
         if done.step == 3:
-            save_state(tmp_path / "parts" / "state.pt", 3, *first.parts)
+            save_state(tmp_path / "parts" / "state.pt", 3, *parts)
             break
     second = runs.resume(tmp_path / "parts", 6)
-    for a, b in ((whole.net, second.net), (whole.phase.ema.module, second.phase.ema.module)):
+    nets = (run.phases[0].module for run in (whole, second))
+    for a, b in (nets, (whole.result, second.result)):
         for name, value in a.state_dict().items():
             assert torch.equal(b.state_dict()[name], value), name
 
@@ -604,20 +606,17 @@ def test_resumed_weights_are_those_of_the_unbroken_run(tmp_path, monkeypatch):
 
 def test_a_tenth_of_the_labels_is_dropped(generator):
     labels = torch.arange(50_000) % 10
-    dropped = ddpm_fashion.drop_labels(labels, 10, Draws(generator))
+    dropped = drop_labels(labels, 10, Draws(generator))
     gone = dropped == 10
     assert torch.equal(dropped[~gone], labels[~gone])  # not inverted: nine tenths keep theirs
     assert abs(gone.double().mean().item() - 0.1) < 5 * math.sqrt(0.09 / 50_000)
-    shards = [
-        ddpm_fashion.drop_labels(labels[25 * r : 25 * r + 25], 10, Draws(1, r, 2))
-        for r in range(2)
-    ]
-    whole = ddpm_fashion.drop_labels(labels[:50], 10, Draws(1))
+    shards = [drop_labels(labels[25 * r : 25 * r + 25], 10, Draws(1, r, 2)) for r in range(2)]
+    whole = drop_labels(labels[:50], 10, Draws(1))
     assert torch.equal(torch.cat(shards), whole)
 
 
 def test_min_snr_is_the_papers_weight_for_v():
-    plan = ddpm_fashion.schedule()
+    plan = Schedule.cosine()
     alpha, sigma = plan.alpha[1:], plan.sigma[1:]
     snr = (alpha / sigma) ** 2
     weight = ddpm_fashion.min_snr(alpha, sigma)
@@ -630,19 +629,17 @@ def test_min_snr_is_the_papers_weight_for_v():
 @pytest.mark.parametrize("least", [0.0, 0.2, 1.0])
 def test_a_leg_weights_by_min_snr_but_at_least_so_much(least, monkeypatch):
     """The first step of a leg: the same errors whatever the weight, and at 1 their plain mean."""
-    monkeypatch.setattr(ddpm_fashion, "default_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(course_runs, "default_device", lambda: torch.device("cpu"))
     loss, errors = {}, {}
-    for leg in (ddpm_fashion.Leg(10, least=1.0), ddpm_fashion.Leg(10, least=least)):
-        run = ddpm_fashion.setup(runs.CONFIG, leg, data=runs.fake_data())
-        done = next(train(run.phase, run.batches, 10, precision=torch.float32)).losses[
-            ddpm_fashion.NAME
-        ]
+    for leg in (ddpm_fashion.DdpmLeg(10, least=1.0), ddpm_fashion.DdpmLeg(10, least=least)):
+        run, _ = runs.begun(replace(runs.RECIPE, legs=(leg,)))
+        first = next(train(run.phases, run.batches, 10, precision=torch.float32))
+        done = first.losses[runs.RECIPE.name]
         loss[leg.least], errors[leg.least] = done["loss"].item(), done["per_image"]
     assert torch.equal(errors[1.0], errors[least])
     assert loss[1.0] == pytest.approx(errors[1.0].mean().item(), rel=1e-5)
     alpha, sigma = (
-        part[done["t"]].float()
-        for part in (ddpm_fashion.schedule().alpha, ddpm_fashion.schedule().sigma)
+        part[done["t"]].float() for part in (Schedule.cosine().alpha, Schedule.cosine().sigma)
     )
     weight = torch.minimum(alpha**2, 5 * sigma**2).clamp(min=least)
     assert loss[least] == pytest.approx((weight * errors[least]).mean().item(), rel=1e-5)
@@ -650,8 +647,9 @@ def test_a_leg_weights_by_min_snr_but_at_least_so_much(least, monkeypatch):
 
 def test_the_loss_falls_on_the_recipe(monkeypatch):
     """40 steps of a tiny net on squares, at the full rate from the start."""
-    monkeypatch.setattr(ddpm_fashion, "default_device", lambda: torch.device("cpu"))
-    run = ddpm_fashion.setup(runs.CONFIG, data=runs.fake_data())
-    run.phase.lr_scale = None
-    losses = [done.loss for done in train(run.phase, run.batches, 40, precision=torch.float32)]
+    monkeypatch.setattr(course_runs, "default_device", lambda: torch.device("cpu"))
+    run, _ = runs.begun()
+    run.phases[0].lr_scale = None
+    steps = train(run.phases, run.batches, 40, precision=torch.float32)
+    losses = [done.loss for done in steps]
     assert sum(losses[-5:]) < 0.6 * sum(losses[:5])

@@ -4,25 +4,34 @@ file can carry code.
 
 import hashlib
 import json
+import math
 import os
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
-from course_lib import weights
+from course_lib import Schedule, weights
+from course_lib.configs import from_plain
+from course_lib.errors import CourseError
 from course_lib.files import written_whole
-from course_lib.models import ClassifierConfig, FashionClassifier, UNet, UNetConfig
+from course_lib.models import MODELS, ClassifierConfig, FashionClassifier, UNet, UNetConfig
 from course_lib.weights import (
     WeightsError,
+    list_shipped,
+    listed,
+    load_denoiser,
     load_weights,
     read_card,
     save_weights,
     shipped,
     verify,
+    without_memory,
 )
 
 SHIPPED_FILES = sorted(weights.WEIGHTS.iterdir())
@@ -123,6 +132,186 @@ def test_a_name_with_dots_is_one_model_of_its_own(tmp_path):
         save_weights(random_unet(), tmp_path / name, {"of": name})
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ["lr-0.1.json", "lr-0.1.safetensors", "lr-0.3.json", "lr-0.3.safetensors"]
+
+
+@dataclass(frozen=True)
+class InnerConfig:
+    """A config within a config."""
+
+    width: int = 3
+    scales: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True)
+class OuterConfig:
+    """A config with all that a config may hold."""
+
+    inner: InnerConfig = InnerConfig()
+    stages: tuple[InnerConfig, ...] = ()
+    pairs: tuple[tuple[int, int], ...] = ()
+    name: str = "net"
+    dropout: float = 0.0
+    bias: bool = True
+    top: int | None = None
+
+
+class Nested(nn.Module):
+    """A module with such a config, a shared weight, and a buffer that no file holds."""
+
+    def __init__(self, config: OuterConfig = OuterConfig()):
+        super().__init__()
+        self.config = config
+        self.linear = nn.Linear(config.inner.width, config.inner.width, bias=config.bias)
+        self.norm = nn.BatchNorm1d(config.inner.width)
+        table = torch.arange(config.inner.width).float()
+        self.register_buffer("table", table, persistent=False)
+
+
+@pytest.fixture
+def nested(monkeypatch):
+    monkeypatch.setitem(MODELS, "Nested", (Nested, OuterConfig))
+
+
+def test_a_config_comes_back_as_what_it_was(nested, tmp_path):
+    config = OuterConfig(
+        InnerConfig(4, (0.5, 2.0)),
+        (InnerConfig(), InnerConfig(5)),
+        ((1, 2), (3, 4)),
+        "a name",
+        1,  # a whole number where a float stands
+        False,
+        7,
+    )
+    path = save_weights(Nested(config), tmp_path / "net", {})
+    loaded = load_weights(Nested, path, device="cpu").config
+    assert loaded == config
+    assert isinstance(loaded.stages[1], InnerConfig) and isinstance(loaded.pairs[0], tuple)
+    assert hash(loaded) == hash(config)
+    path = save_weights(Nested(), tmp_path / "other", {})
+    assert load_weights(Nested, path, device="cpu").config == OuterConfig()
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"inner": {"width": "3"}}, "width is '3', not a int"),
+        ({"inner": {"width": 3.0}}, "width is 3.0, not a int"),
+        ({"inner": {"width": True}}, "width is True, not a int"),
+        ({"inner": {"width": 10**30}}, "which is no size"),
+        ({"inner": {"scales": [math.nan]}}, "scales is nan, not a finite number"),
+        ({"inner": {"scales": [math.inf]}}, "scales is inf, not a finite number"),
+        ({"inner": {"wide": 3}}, "a InnerConfig has no wide"),
+        ({"inner": 3}, "inner is 3, not a InnerConfig"),
+        ({"stages": 3}, "stages is 3, not a list"),
+        ({"pairs": [[1, 2, 3]]}, "pairs has 3 values, not 2"),
+        ({"top": "all"}, "top is 'all', not a int"),
+        ([], r"config is \[\], not a OuterConfig"),
+    ],
+)
+def test_a_config_is_looked_at_before_a_net_is_built(nested, tmp_path, data, says):
+    from safetensors.torch import save_file
+
+    with pytest.raises(CourseError, match=says):
+        from_plain(OuterConfig, data)
+    path = tmp_path / "net.safetensors"
+    metadata = {"model": "Nested", "config": json.dumps(data)}
+    save_file({"weight": torch.zeros(2)}, path, metadata)
+    with pytest.raises(WeightsError, match=f"another version of Nested: .*{says}"):
+        load_weights(Nested, path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("widths", "says"),
+    [([2**13, 2**13], "does not fit its own config"), ([2**22, 2**22], "cannot be built here")],
+    ids=["2 GB", "600 TB"],
+)
+def test_a_net_too_large_for_its_file_takes_no_memory(tmp_path, widths, says):
+    """A small file that claims a huge net is refused before memory is given."""
+    from safetensors.torch import save_file
+
+    path = tmp_path / "net.safetensors"
+    config = json.dumps({"widths": widths, "blocks": 1, "attention": 0})
+    save_file({"weight": torch.zeros(2)}, path, {"model": "UNet", "config": config})
+    with pytest.raises(WeightsError, match=says) as error:
+        load_weights(UNet, path, device="cpu")
+    sentence(error)
+
+
+def test_a_module_is_built_without_memory_and_filled_from_the_file(nested, tmp_path):
+    with without_memory():
+        empty = Nested()
+    assert {value.device.type for value in empty.parameters()} == {"meta"}
+    assert empty.table.tolist() == [0, 1, 2]  # what no file holds is real
+    assert nn.Linear(2, 2).weight.device.type == "cpu"
+    before = torch.get_rng_state()
+    net = Nested()
+    net.norm.running_mean.fill_(3)
+    path = save_weights(net, tmp_path / "net", {}, dtype=torch.float16)
+    torch.set_rng_state(before)
+    loaded = load_weights(Nested, path, device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)  # no weight was drawn to be thrown away
+    assert loaded.table.tolist() == [0, 1, 2]
+    assert loaded.norm.running_mean.tolist() == [3, 3, 3]
+    assert torch.equal(loaded.linear.weight, net.linear.weight.half().float())
+    half = load_weights(Nested, path, device="cpu", dtype=torch.float16)
+    assert half.linear.weight.dtype == half.norm.running_mean.dtype == torch.float16
+    assert half.norm.num_batches_tracked.dtype == torch.int64
+
+
+def test_a_compiled_net_is_saved_as_any_other(tmp_path):
+    """torch.compile's wrapper puts _orig_mod. before every name."""
+    net = random_unet()
+    plain = save_weights(net, tmp_path / "plain", {})
+    wrapped = torch.compile(net)
+    assert any(key.startswith("_orig_mod.") for key in wrapped.state_dict())
+    other = save_weights(wrapped, tmp_path / "other", {})
+    assert parts_of(plain) == parts_of(other)
+    load_weights(UNet, other, device="cpu")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e30], ids=["nan", "inf", "too large"])
+def test_what_is_not_finite_is_not_written(tmp_path, value):
+    """1e30 is a number in float32, and none in float16."""
+    net = random_unet()
+    with torch.no_grad():
+        net.stem.weight[0, 0, 0, 0] = value
+    with pytest.raises(WeightsError, match="stem.weight holds values that are not finite"):
+        save_weights(net, tmp_path / "net", {}, dtype=torch.float16)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- how it is read
+
+
+def test_a_denoiser_is_read_as_its_card_says(folder):
+    net = random_unet()
+    for name, target in (("scaled_linear", "eps"), ("flow", "flow")):
+        reading = {"schedule": {"name": name, "T": 50}, "target": target}
+        save_weights(net, folder / name, {"recipe": "mine", "reading": reading})
+        denoise = load_denoiser(name, device="cpu")
+        assert denoise.target == target
+        assert torch.equal(denoise.schedule.alpha, getattr(Schedule, name)(50).alpha)
+        assert torch.equal(denoise.net.stem.weight, net.stem.weight)
+        with safe_open(folder / f"{name}.safetensors", framework="pt") as file:
+            assert json.loads(file.metadata()["reading"]) == reading
+            assert json.loads(file.metadata()["recipe"]) == "mine"
+
+
+def test_what_is_no_denoiser_says_so(folder):
+    save_weights(random_unet(), folder / "mine", {})
+    with pytest.raises(WeightsError, match="mine is no denoiser: its card says nothing"):
+        load_denoiser("mine", device="cpu")
+    for schedule, says in (
+        ({"name": "square"}, "no schedule 'square'; there are: linear, scaled_linear, cosine"),
+        ({"T": 3}, "no schedule None"),
+        ({"name": "from_betas", "betas": [1]}, "no schedule 'from_betas'"),
+    ):
+        save_weights(
+            random_unet(), folder / "mine", {"reading": {"schedule": schedule, "target": "v"}}
+        )
+        with pytest.raises(CourseError, match=says) as error:
+            load_denoiser("mine", device="cpu")
+        sentence(error)
 
 
 # ---- the card
@@ -248,15 +437,15 @@ def test_a_half_of_a_pair_is_missed(folder):
         assert "move mine.safetensors elsewhere" in sentence(error)
 
 
-def test_what_the_recipes_ship_is_missed(folder, monkeypatch):
-    """In the course's own folder every file must be there, and one error names all that are
-    not.
-    """
-    from course_lib.recipes import RECIPES, ddpm_fashion
-
-    monkeypatch.setattr(weights, "COURSE", folder)
-    names = shipped()
-    assert names == sorted([*RECIPES, *ddpm_fashion.SNAPSHOTS])
+def test_what_is_listed_is_missed(folder):
+    """Every file of the course's list must be there, and one error names all that are not."""
+    names = ["ddpm-fashion", "ddpm-fashion-10k", "fashion-classifier"]
+    for name in names:
+        save_weights(random_unet(), folder / name, {})
+    list_shipped(*names)
+    for path in [*folder.glob("*.json"), *folder.glob("*.safetensors")]:
+        path.unlink()
+    assert shipped() == names
     with pytest.raises(
         WeightsError, match="are missing from .*Get them again: git checkout -- weights$"
     ) as error:
@@ -277,10 +466,41 @@ def test_what_the_recipes_ship_is_missed(folder, monkeypatch):
         verify("fashion-classifier")
 
 
-def test_verify_on_the_command_line_misses_a_card(folder, monkeypatch, capsys):
+def test_the_list_decides_and_not_the_card(folder):
+    """Weights put in place of shipped ones, card and all, are noticed; one's own are not
+    anyone's business.
+    """
+    save_weights(random_unet(), folder / "theirs", {})
+    list_shipped("theirs")
+    assert list(listed()) == ["theirs"]
+    verify("theirs")
+    save_weights(random_unet(), folder / "theirs", {})
+    save_weights(random_unet(), folder / "mine", {})
+    verify("mine")
+    with pytest.raises(WeightsError, match="is damaged: .* SHA256SUMS says") as error:
+        load_weights("theirs", device="cpu")
+    assert "git checkout -- weights/theirs.safetensors" in sentence(error)
+    list_shipped("theirs")
+    verify("theirs")
+    for text in ("what is this", "ab  x.safetensors"):
+        (folder / "SHA256SUMS").write_text(text)
+        with pytest.raises(WeightsError, match="SHA256SUMS is damaged. Get it again") as error:
+            shipped()
+        sentence(error)
+
+
+def test_the_list_is_what_sha256sum_writes():
+    text = (weights.WEIGHTS / "SHA256SUMS").read_text(encoding="utf-8")
+    names = sorted(path.name for path in weights.WEIGHTS.glob("*.safetensors"))
+    assert text == "".join(
+        f"{hashlib.sha256((weights.WEIGHTS / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in names
+    )
+
+
+def test_verify_on_the_command_line_misses_a_card(folder, capsys):
     from course_lib.__main__ import main
 
-    monkeypatch.setattr(weights, "COURSE", folder)
     for path in SHIPPED_FILES:
         if path.name != "fashion-classifier.json":
             os.symlink(path, folder / path.name)

@@ -8,13 +8,12 @@ from torch import Tensor, nn
 from course_lib.diffusion import Denoiser, clipped, denoiser_from
 from course_lib.draws import Draws
 from course_lib.metrics.measure import Maker
+from course_lib.recipes.conditions import LABEL_FLAG, labels_of
 from course_lib.recipes.sampling import (
-    LABEL_FLAG,
     SAMPLING_FLAGS,
     Sampling,
     diffusion_batches,
     guided_by,
-    labels_of,
 )
 from course_lib.runs import Flag, Recipe, parameters_of
 from course_lib.weights import load_denoiser, read_card

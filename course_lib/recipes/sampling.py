@@ -118,25 +118,6 @@ SAMPLING_FLAGS = (
     ),
     Flag("--guide-scale", {"type": float, "help": "how far away: 1 is plain"}),
 )
-LABEL_FLAG = Flag(
-    "--label",
-    {"type": int, "help": "one class for all images; by default each in turn"},
-    cond=True,
-)
-
-
-def labels_of(n: int, classes: int, cond=None) -> Tensor:
-    """The classes [n] that images are to be of, by default each in turn; CourseError for
-    others than the net's, of which `classes` means none.
-    """
-    labels = torch.arange(n) % max(classes, 1) if cond is None else torch.as_tensor(cond)
-    if labels.shape != (n,) or labels.is_floating_point() or not 0 <= labels.min():
-        labels = None
-    if labels is None or labels.max() > classes:
-        raise CourseError(
-            f"labels must be {n} classes from 0 to {classes - 1} ({classes}: no class)."
-        )
-    return labels
 
 
 def guided_by(

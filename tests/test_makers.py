@@ -1,0 +1,154 @@
+"""Whatever makes images can be sampled, measured and shown: a toy of ten lines in grey and in
+colour, and the shipped recipe with a tiny net.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from contracts import MakerContract
+
+from course_lib import weights
+from course_lib.draws import ImageDraws
+from course_lib.errors import CourseError
+from course_lib.metrics import YARDSTICKS, Maker, Yardstick, measure
+from course_lib.metrics.measure import with_row
+from course_lib.models import UNet, UNetConfig
+from course_lib.recipes import maker as maker_of
+from course_lib.recipes.conditions import labels_of
+from course_lib.weights import save_weights
+
+
+def pixel_maker(means: torch.Tensor, spread: float = 0.3) -> Maker:
+    """The first maker of all: pixels that know nothing of each other, drawn from the mean
+    image of a class [classes, C, H, W].
+    """
+
+    def batches(n, seed, cond=None, start=0):
+        for i in range(start, n, 4):
+            labels = labels_of(n, len(means) - 1, cond)[i : i + 4]
+            noise = ImageDraws(seed, range(i, i + len(labels))).normal(means[labels])
+            yield (means[labels] + spread * noise).clamp(-1, 1), labels
+
+    shape = tuple(means.shape[1:])
+    return Maker(
+        name="pixels", shape=shape, yardstick="toy", cost={"calls": 1}, batches=batches
+    )
+
+
+def toy(shape: tuple[int, int, int]) -> tuple[torch.Tensor, Yardstick]:
+    """Mean images of four classes, and a yardstick of pictures that are a little like them:
+    its features are the means of the picture's quarters.
+    """
+    rng = np.random.default_rng(0)
+    means = rng.uniform(60, 200, (4, *shape))
+    classes = rng.integers(0, 4, 300)
+    images = (means[classes] + rng.normal(0, 30, (300, *shape))).clip(0, 255).astype(np.uint8)
+    images = images[:, 0] if shape[0] == 1 else images
+
+    def embed(x):
+        return torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)
+
+    yardstick = Yardstick("toy", "", shape, lambda split: images, embed, small=200)
+    return torch.as_tensor(means / 127.5 - 1, dtype=torch.float32), yardstick
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 6)], ids=["grey", "colour"])
+class TestPixels(MakerContract):
+    @pytest.fixture(autouse=True)
+    def with_shape(self, shape, monkeypatch):
+        self.means, yardstick = toy(shape)
+        monkeypatch.setitem(YARDSTICKS, "toy", yardstick)
+
+    def maker(self):
+        return pixel_maker(self.means)
+
+
+@pytest.fixture
+def tiny_nets(tmp_path, monkeypatch):
+    """A tiny untrained net, and a guide, under the shipped names."""
+    monkeypatch.setattr(weights, "WEIGHTS", tmp_path)
+    reading = {"schedule": {"name": "cosine", "T": 1000}, "target": "v"}
+    for seed, name in enumerate(("ddpm-fashion", "ddpm-fashion-250k")):
+        torch.manual_seed(seed)
+        net = UNet(UNetConfig(widths=(16, 32), blocks=1, head_dim=16, emb_dim=24))
+        with torch.no_grad():
+            for parameter in net.parameters():  # none at 0, so that time and class count
+                parameter += 0.1 * torch.randn(parameter.shape)
+        save_weights(net, tmp_path / name, {"recipe": "ddpm-fashion", "reading": reading})
+    monkeypatch.setitem(
+        YARDSTICKS, "fashion-mnist", replace(toy((1, 28, 28))[1], name="fashion-mnist")
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"sampler": "ddpm"}, {"sampler": "heun", "guidance": 2.0}, {"calls": 20}],
+    ids=["few calls", "fresh noise", "guided", "led away"],
+)
+class TestDiffusion(MakerContract):
+    @pytest.fixture(autouse=True)
+    def with_options(self, options, tiny_nets):
+        self.options = {"calls": 4, "batch_size": 4, **options}
+
+    def maker(self):
+        return maker_of("ddpm-fashion", **self.options)
+
+
+# ---- what is wrong
+
+
+def test_what_comes_out_is_looked_at(monkeypatch):
+    """A maker that breaks down is neither shown nor measured."""
+    means, yardstick = toy((1, 8, 8))
+    monkeypatch.setitem(YARDSTICKS, "toy", yardstick)
+    means[2, 0, 3, 3] = float("nan")
+    broken = pixel_maker(means)
+    for act in (lambda: broken.make(4), lambda: measure(broken, 4)):
+        with pytest.raises(CourseError, match="pixels made values that are not finite"):
+            act()
+    broken.make(2)  # the first two classes are whole
+
+
+def test_a_row_replaces_its_like_alone():
+    def row(fd, **more):
+        return {"name": "m", "fd": fd, "fd_floor": 0.1, "n": 8, "calls": 1, "seed": 0} | more
+
+    rows = []
+    for figures in (
+        row(0.5, n=16),
+        row(0.4, calls=20, sampler="ddim", guide=None),
+        row(0.3, calls=10, sampler="ddim", guide=None),
+        row(0.2, calls=10, sampler="ddim", guide="weaker", precision="float32"),
+        row(0.25, calls=10, sampler="ddim", guide="weaker", precision="bfloat16"),
+        row(0.6, temperature=0.9),
+        row(0.7),
+    ):
+        rows = with_row(rows, {**figures, "parameters": 3, "seconds_per_image": 0.1})
+    assert not any({"name", "parameters", "seconds_per_image"} & row.keys() for row in rows)
+    found = {
+        (row["n"], row["calls"], row.get("guide"), row.get("temperature")) for row in rows
+    }
+    assert len(rows) == len(found) == 6
+    assert sorted(row["fd"] for row in rows) == [0.25, 0.3, 0.4, 0.5, 0.6, 0.7]
+    by_calls = [row["calls"] for row in rows if row.get("sampler") and not row["guide"]]
+    assert by_calls == [10, 20]
+
+
+def test_labels():
+    assert labels_of(5, 3).tolist() == [0, 1, 2, 0, 1]
+    assert labels_of(2, 3, [3, 0]).tolist() == [3, 0]  # 3: no class
+    for cond in ([0, 1], [0, 1, 4], [0, 1, -1], [0.5, 1, 2], [[0], [1], [2]]):
+        with pytest.raises(CourseError, match="labels must be 3 classes from 0 to 2"):
+            labels_of(3, 3, cond)
+
+
+def test_images_whose_precision_differs_are_not_mixed(monkeypatch, tmp_path):
+    means, yardstick = toy((1, 8, 8))
+    monkeypatch.setitem(YARDSTICKS, "toy", yardstick)
+    monkeypatch.setenv("MARBLE_PRECISION", "float32")
+    measure(pixel_maker(means), 4, checkpoint=tmp_path / "kept")
+    monkeypatch.setenv("MARBLE_PRECISION", "bfloat16")
+    with pytest.raises(CourseError, match="holds images made in another way"):
+        measure(pixel_maker(means), 8, checkpoint=tmp_path / "kept")

@@ -1,0 +1,182 @@
+"""One run for every recipe: cut at any moment, by steps or by the clock, it is one run."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from course_lib import runs, training
+from course_lib.errors import CourseError
+from course_lib.models import ClassifierConfig
+from course_lib.recipes import fashion_classifier
+from course_lib.runs import Leg, fingerprint, run
+
+TINY = dataclasses.replace(
+    fashion_classifier.RECIPE,
+    config=ClassifierConfig(widths=(4, 4), features=8),
+    batch_size=16,
+    legs=(Leg(6, flat=0.2),),
+)
+
+
+@pytest.fixture
+def data(monkeypatch):
+    """64 images and their labels in Fashion-MNIST's place, on the CPU in float32."""
+    images = torch.randint(0, 256, (64, 28, 28), dtype=torch.uint8).numpy()
+    labels = (torch.arange(64) % 10).numpy()
+    monkeypatch.setattr(fashion_classifier, "fashion_mnist", lambda split: (images, labels))
+    monkeypatch.setattr(runs, "default_device", lambda: torch.device("cpu"))
+    monkeypatch.setenv("MARBLE_PRECISION", "float32")
+
+
+def tensors(folder: Path) -> dict:
+    return {
+        name: tensor.tolist()
+        for name, tensor in load_file(folder / f"{TINY.name}.safetensors").items()
+    }
+
+
+def card(folder: Path) -> dict:
+    return json.loads((folder / f"{TINY.name}.json").read_text(encoding="utf-8"))
+
+
+def cut_at(monkeypatch, step: int):
+    """The next run ends as if the power failed, after this step and its checkpoint."""
+
+    def train(*args, **options):
+        for done in training.train(*args, **options):
+            yield done
+            if done.step == step:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "train", train)
+    monkeypatch.setattr(runs, "SAVE_EVERY", -1.0)
+
+
+def test_the_classifier_goes_on_where_it_was_cut(data, tmp_path, monkeypatch):
+    """Its dropout draws from the global generator, which is the run's too."""
+    run(TINY, folder=tmp_path / "whole", out=tmp_path / "a", log=lambda line: None)
+    with monkeypatch.context() as patch:
+        cut_at(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            run(TINY, folder=tmp_path / "cut", out=tmp_path / "b", log=lambda line: None)
+    told = []
+    torch.manual_seed(77)
+    run(TINY, folder=tmp_path / "cut", out=tmp_path / "b", log=told.append)
+    assert "going on at step" in told[0]
+    assert tensors(tmp_path / "a") == tensors(tmp_path / "b")
+    made = card(tmp_path / "a")
+    assert made["figures"].keys() == {"test_accuracy", "valid_accuracy"}
+    assert (made["recipe"], made["precision"]) == ("fashion-classifier", "float32")
+    assert made["images_seen"] == 6 * 16
+
+
+def test_a_run_by_the_clock(data, tmp_path, monkeypatch):
+    """Progress is the clock's: ten ticks of a second make ten steps, also in two pieces."""
+    now = [0.0]
+
+    def tick():
+        now[0] += 1.0
+        return now[0]
+
+    rates = []
+
+    def train(*args, **options):
+        monkeypatch.setattr(training.time, "monotonic", tick)
+        for done in training.train(*args, **options):
+            rates.append(done.progress)
+            yield done
+
+    monkeypatch.setattr(runs, "train", train)
+    run(TINY, seconds=10.0, folder=tmp_path / "f", out=tmp_path, log=lambda line: None)
+    assert rates == pytest.approx([k / 10 for k in range(1, 10)])
+    made = card(tmp_path)
+    (leg,) = made["legs"]
+    assert (leg["steps"], leg["asked_seconds"], leg["images"]) == (9, 10.0, 9 * 16)
+    assert made["command"].endswith("train fashion-classifier --seconds 10")
+
+
+def test_what_was_spent_counts(data, tmp_path):
+    """A piece that begins after its time is over makes no step."""
+    recipe = dataclasses.replace(TINY)
+    _, this = runs.begin(recipe)
+    steps = training.train(this.phases, this.batches, 9, seconds=5.0, spent=5.0)
+    assert list(steps) == []
+    first = next(training.train(this.phases, this.batches, 9, seconds=1e6, spent=5e5))
+    assert 0.5 <= first.progress < 0.6
+
+
+def test_the_fingerprint_is_the_recipe():
+    """Every field counts, whatever a family adds; the length and the legs to come do not."""
+    base = fingerprint(TINY, 1, None, "float32")
+    longer = dataclasses.replace(TINY, legs=(Leg(9, flat=0.2), Leg(5)))
+    assert fingerprint(longer, 1, None, "float32") == base
+    for change in (
+        {"config": ClassifierConfig(widths=(4, 8), features=8)},
+        {"batch_size": 8},
+        {"lr": 1e-4},
+        {"seed": 1},
+        {"legs": (Leg(6, flat=0.3),)},
+        {"weight_decay": 0.0},
+        {"smoothing": 0.2},
+    ):
+        assert fingerprint(dataclasses.replace(TINY, **change), 1, None, "float32") != base
+    assert fingerprint(TINY, 1, None, "bfloat16") != base
+    assert fingerprint(TINY, 1, "ab" * 32, "float32") != base
+    plain = json.loads(base)
+    assert (plain["smoothing"], plain["config"]["widths"]) == (0.1, [4, 4])
+
+
+def test_a_run_stays_in_the_precision_that_it_began_in(data, tmp_path, monkeypatch):
+    """On another machine, or a later version, that would choose another."""
+    with monkeypatch.context() as patch:
+        cut_at(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            run(TINY, folder=tmp_path, out=tmp_path / "out", log=lambda line: None)
+    monkeypatch.delenv("MARBLE_PRECISION")
+    monkeypatch.setattr(runs, "precision", lambda device: torch.bfloat16)
+    run(TINY, folder=tmp_path, out=tmp_path / "out", log=lambda line: None)
+    assert card(tmp_path / "out")["precision"] == "float32"
+    monkeypatch.setenv("MARBLE_PRECISION", "bfloat16")
+    with pytest.raises(CourseError, match="was made by another run"):
+        run(TINY, folder=tmp_path, out=tmp_path / "out", log=lambda line: None)
+
+
+def test_lengths_that_are_none(tmp_path):
+    for how, says in (
+        ({"steps": 0}, "1 or more steps, not 0"),
+        ({"steps": -3}, "1 or more steps, not -3"),
+        ({"seconds": 0.0}, "more than 0 seconds"),
+        ({"seconds": float("nan")}, "more than 0 seconds, not nan"),
+        ({"seconds": float("inf")}, "more than 0 seconds, not inf"),
+        ({"seconds": 1.0, "steps": 1}, "not both"),
+    ):
+        with pytest.raises(CourseError, match=says):
+            run(TINY, folder=tmp_path, out=tmp_path, **how)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_processes(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(CourseError, match="fashion-classifier trains in one process"):
+        run(TINY, folder=tmp_path)
+    from course_lib.recipes.ddpm_fashion import RECIPE
+
+    with pytest.raises(CourseError, match="A run by the clock trains in one process"):
+        run(RECIPE, seconds=5.0, folder=tmp_path)
+
+
+def test_a_shipped_file_made_again_is_listed(data, tmp_path, monkeypatch):
+    """By default a run writes where the course's own weights are, and the list follows."""
+    from course_lib import weights
+
+    monkeypatch.setattr(weights, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(runs, "WEIGHTS", tmp_path)
+    run(TINY, folder=tmp_path / "run", log=lambda line: None)
+    assert weights.listed() == {
+        TINY.name: weights.sha256(tmp_path / f"{TINY.name}.safetensors")
+    }
+    weights.verify(TINY.name)
