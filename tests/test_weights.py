@@ -222,7 +222,10 @@ def test_a_config_is_looked_at_before_a_net_is_built(nested, tmp_path, data, say
 
 @pytest.mark.parametrize(
     ("widths", "says"),
-    [([2**13, 2**13], "does not fit its own config"), ([2**22, 2**22], "cannot be built here")],
+    [
+        ([2**13, 2**13], "does not fit its own config"),
+        ([2**22, 2**22], "cannot be built here"),
+    ],
     ids=["2 GB", "600 TB"],
 )
 def test_a_net_too_large_for_its_file_takes_no_memory(tmp_path, widths, says):

@@ -15,8 +15,8 @@ from course_lib.models import PixelCNN, PixelCNNConfig, mixture_log_prob
 from course_lib.models.pixel_sampling import sample
 from course_lib.models.pixelcnn import levels_of
 from course_lib.optim import Muon
+from course_lib.recipes.conditions import LABEL_FLAG, labels_of
 from course_lib.recipes.diffusion import drop_labels
-from course_lib.recipes.sampling import LABEL_FLAG, labels_of
 from course_lib.runs import Flag, Leg, Recipe, Run, Setting, parameters_of
 from course_lib.training import Ema, Phase, warmup_flat_decay
 from course_lib.weights import read_card

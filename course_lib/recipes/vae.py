@@ -1,5 +1,6 @@
 """What the recipes of the two VAEs have in common."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from course_lib.draws import Draws, ImageDraws
 from course_lib.metrics.measure import Maker
 from course_lib.models import ConvVAE
 from course_lib.optim import Muon
-from course_lib.recipes.sampling import labels_of
+from course_lib.recipes.conditions import labels_of
 from course_lib.runs import Leg, Recipe, Run, Setting, parameters_of
 from course_lib.training import Ema, Phase, warmup_flat_decay
 from course_lib.weights import read_card
@@ -56,7 +57,7 @@ class VaeRecipe(Recipe):
                 weight = min(1.0, step / leg.warmup) if leg.warmup else 1.0
                 bound = terms.log_lik.mean(dim=1) - weight * kl
             else:  # its gradient weighs the k draws by how likely each made x
-                bound = terms.log_weights.logsumexp(dim=1)
+                bound = terms.log_weights.logsumexp(dim=1) - math.log(self.k)
             return {"loss": -bound.mean() / x[0].numel(), "kl": kl.mean()}
 
         return loss

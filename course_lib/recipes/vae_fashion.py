@@ -11,8 +11,8 @@ from course_lib.data.fashion import fashion_mnist
 from course_lib.device import default_device, place
 from course_lib.draws import Draws
 from course_lib.models import ConvVAE, VAEConfig
+from course_lib.recipes.conditions import LABEL_FLAG
 from course_lib.recipes.diffusion import drop_labels
-from course_lib.recipes.sampling import LABEL_FLAG
 from course_lib.recipes.vae import VaeLeg, VaeRecipe, bound_on
 from course_lib.runs import Flag
 
