@@ -174,12 +174,14 @@ class PixelCNN(nn.Module):
         """Every pixel's mixture given the pixels before it: [B, 3 K, H, W]."""
         H, W = x.shape[-2:]
         x = self.framed(levels_of(x) / 127.5 - 1 if x.dtype == torch.uint8 else x)
-        v = self.stem_v(x[:, :, : H + 2, 1:])  # row y sees rows y - 3 .. y - 1
-        h = self.stem_h(x[:, :, 3:, : W + 3])  # column x sees columns x - 4 .. x - 1
+        # float32 under autocast: bfloat16 would round the sums of twelve blocks each time
+        v = self.stem_v(x[:, :, : H + 2, 1:]).float()  # row y sees rows y - 3 .. y - 1
+        h = self.stem_h(x[:, :, 3:, : W + 3]).float()  # x sees columns x - 4 .. x - 1
         for block, emb in zip(self.blocks, self.embeddings(cond, len(x)), strict=True):
             v = v + block.vertical(F.pad(v, block.pad_v), emb)
             h = h + block.horizontal(F.pad(h, block.pad_h), block.told(v, emb))
-        return self.head(h)
+        with torch.autocast(h.device.type, enabled=False):
+            return self.head(h)  # in bfloat16 a mean would be off by half a grey level
 
     def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """log p(x | cond) in nats: [B]. x is uint8, or float at the 256 grey levels."""
