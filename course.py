@@ -12,7 +12,7 @@ python3 course.py COMMAND ...     anything else goes to `python -m course_lib`: 
                                   evaluate, verify
 
 lab takes --no-browser, --port N and --host H; what it doesn't know goes to JupyterLab.
-test takes --only NAME,NAME; what it doesn't know goes to pytest.
+test takes --only NAME,NAME (tools/ci.py has the phases); the rest goes to pytest.
 --cpu (lab, test): on Linux, take the build of torch without CUDA, 0.2 GB instead of 3. Later
 starts remember it; for CUDA again, delete the virtual environment and start without --cpu.
 MARBLE_VENV=FOLDER in the environment puts the virtual environment there instead of in .venv.
@@ -33,6 +33,7 @@ import shutil
 import subprocess
 import sys
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -42,18 +43,19 @@ SETS = {
     "lab": ["requirements.txt", "constraints.txt"],
     "test": ["requirements.txt", "constraints.txt", "requirements-test.txt"],
 }
-CPU_INDEX = (
-    "https://download.pytorch.org/whl/cpu"  # PyTorch's builds for processors, without CUDA
-)
+# PyTorch's builds for processors, without CUDA
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 NEED_GB = 2.5  # measured without CUDA, with the tests: 1.8 at its peak, 1.7 when done
 NEED_CUDA_GB = 7.5  # with CUDA: 6.4 seen while pip still unpacked, 5.2 when done
 OWN = ("lab", "test", "doctor", "sync", "help")
-BROWSERS = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-)  # the first that is here is driven
-PHASES = ("verify", "ruff", "format", "sync", "pytest", "notebooks")
+# Our own stamps: in a folder without one of them nothing is changed, and nothing is cleared.
+UNFINISHED, MADE = "marble-unfinished", "marble-made"
+# What `python -m venv`, pip and this file put into an environment: all that is ever cleared
+CLEARED = ("bin", "include", "lib", "lib64", "etc", "share", "Scripts", "Include", "Lib") + (
+    "pyvenv.cfg",
+    "install.log",
+    "marble-*",
+)
 
 
 class Trouble(Exception):
@@ -75,24 +77,36 @@ def venv_dir():
 
 
 def check_place(venv):
-    """Refuse a place where no folder can be: at or below a file, or on a drive that isn't
-    there.
+    """Refuse a place where no folder can be (at or below a file, or on a drive that isn't
+    there) and one that holds what isn't ours.
     """
-    there = next(
-        (place for place in (venv, *venv.parents) if os.path.lexists(str(place))), None
-    )
+    places = (venv, *venv.parents)
+    there = next((place for place in places if os.path.lexists(str(place))), None)
     if there is None:
         raise Trouble(
-            "The environment can't be in {}: there is no {} here. Set MARBLE_VENV to a "
-            "folder on a disk that is "
-            "here.".format(venv, venv.anchor)
+            "The environment can't be in {}: there is no {} here. Set MARBLE_VENV to a folder "
+            "on a disk that is here.".format(venv, venv.anchor)
         )
     if not os.path.isdir(str(there)):
         raise Trouble(
             "The environment can't be in {}: {} is not a folder. Move that away, or set "
-            "MARBLE_VENV to a folder that "
-            "is empty or doesn't exist.".format(venv, there)
+            "MARBLE_VENV to a folder that is empty or doesn't exist.".format(venv, there)
         )
+    if venv.is_dir() and any(venv.iterdir()) and not is_own(venv):
+        raise Trouble(
+            "{} holds something that this launcher didn't make, so it is left alone. Move it "
+            "away, or set MARBLE_VENV to a folder that is empty or doesn't exist.".format(venv)
+        )
+
+
+def is_own(venv):
+    """Whether the environment in this folder bears a stamp of this launcher."""
+    return any(path.is_file() and not is_link(path) for path in venv.glob("marble-*"))
+
+
+def is_link(path):
+    """Whether this is a link, a junction of Windows among them."""
+    return os.path.islink(str(path)) or bool(getattr(os.lstat(str(path)), "st_reparse_tag", 0))
 
 
 def venv_python(venv, windows=os.name == "nt"):
@@ -122,39 +136,37 @@ def check_python(version=None):
 
 def runs(python):
     """Whether this path is a Python that starts."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
-        return (
-            bool(python)
-            and subprocess.call(
-                [python, "-V"],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=20,
-            )
-            == 0
-        )
+        return bool(python) and subprocess.call([python, "-V"], timeout=60, **quiet) == 0
     except (OSError, subprocess.SubprocessError):
         return False
 
 
 def probe(python):
     """What an environment's Python says of itself: version and site-packages; None if it's
-    broken or has no pip.
+    broken, has no pip, or is another's: without pyvenv.cfg it would be the base Python.
     """
     # relative, and so ASCII: with -I it may spell the folders above in another encoding
     code = (
         "import json, os, sys, sysconfig, importlib.util as u;"
         "site = os.path.relpath(sysconfig.get_path('purelib'), sys.prefix);"
-        "print(json.dumps([sys.version.split()[0], site, u.find_spec('pip') is not None]))"
+        "own = sys.prefix != sys.base_prefix and os.path.samefile(sys.prefix, sys.argv[1]);"
+        "good = own and u.find_spec('pip') is not None;"
+        "print(json.dumps([sys.version.split()[0], site, good]))"
     )
+    venv = Path(python).parent.parent
     try:
         done = subprocess.run(
-            [str(python), "-I", "-c", code], capture_output=True, text=True, timeout=60
+            [str(python), "-I", "-c", code, str(venv)],
+            capture_output=True,
+            text=True,
+            timeout=300,  # a disk that is asleep, a machine that is busy
         )
-        version, site, pip = json.loads(done.stdout)
+        version, site, good = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    return {"version": version, "site": Path(python).parent.parent / site} if pip else None
+    return {"version": version, "site": venv / site} if good else None
 
 
 def wanted(which, version):
@@ -179,7 +191,7 @@ def read_stamp(venv, which, facts):
         return None
     if not facts or lines[:1] != [wanted(which, facts["version"])]:
         return None
-    return set(lines[1:]) or pinned(which)  # earlier launchers wrote no names
+    return set(lines[1:])
 
 
 def is_ready(venv, which, facts, cpu=False):
@@ -216,59 +228,49 @@ def packages(site):
     return {plain(info.name.split("-")[0]) for info in site.glob("*.dist-info")}
 
 
-def pinned(which):
-    """The names of the packages that the requirements ask for themselves."""
-    text = "".join(
-        (ROOT / name).read_text(encoding="utf-8")
-        for name in SETS[which]
-        if name != "constraints.txt"
-    )
-    return {
-        plain(name) for name in re.findall(r"^([\w.-]+)==[^\s;]+[ \t]*(?:#.*)?$", text, re.M)
-    }
-
-
 def make_venv(venv):
     """Make the virtual environment, over the remains of one that is broken or was never
     finished.
     """
-    missing = [
-        name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None
-    ]
+    needed = ("venv", "ensurepip")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise Trouble(
             "This Python comes without {}, so it can't make a virtual environment. On Debian "
-            "and Ubuntu "
-            "`sudo apt install python3-venv` brings it; then run this command again.".format(
-                missing[0]
-            )
+            "and Ubuntu `sudo apt install python3-venv` brings it; then run this command "
+            "again.".format(missing[0])
         )
-    unfinished = venv / "marble-unfinished"
-    if venv.exists():
-        if venv != ROOT / ".venv" and not unfinished.exists() and any(venv.iterdir()):
-            raise Trouble(
-                "MARBLE_VENV names {}, which holds something else than a working virtual "
-                "environment. "
-                "Name a folder that is empty or doesn't exist.".format(venv)
-            )
-        for (
-            child
-        ) in venv.iterdir():  # not the folder itself, which may be a link or a disk's own
-            if child.is_dir() and not child.is_symlink():
-                shutil.rmtree(child)
-            else:
-                child.unlink()
+    clear(venv)
     venv.mkdir(parents=True, exist_ok=True)
+    unfinished = venv / UNFINISHED
     unfinished.touch()
     say("Making the virtual environment in {}".format(venv))
-    done = subprocess.run(
-        [sys.executable, "-m", "venv", str(venv)], capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "venv", str(venv)]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise diagnose(
-            done.stdout + done.stderr, done.returncode, venv, "Making the virtual environment"
+        said = done.stdout + done.stderr
+        raise diagnose(said, done.returncode, venv, "Making the virtual environment")
+    os.replace(unfinished, venv / MADE)
+
+
+def clear(venv):
+    """Clear the remains of an environment that bears our stamp; never through a link."""
+    if not venv.is_dir() or not any(venv.iterdir()):
+        return
+    check_place(venv)
+    if is_link(venv):
+        raise Trouble(
+            "The environment in {} is broken, and that folder is a link, which is never "
+            "cleared. Empty {} yourself, or remove the link.".format(venv, venv.resolve())
         )
-    unfinished.unlink()
+    (venv / UNFINISHED).touch()  # stays, so that a clearing that is cut is gone on with
+    for child in list(venv.iterdir()):
+        if child.name == UNFINISHED or not any(fnmatch(child.name, name) for name in CLEARED):
+            continue
+        if child.is_dir() and not is_link(child):
+            shutil.rmtree(str(child))
+        else:
+            child.unlink()
 
 
 def set_up(which, cpu=False):
@@ -279,22 +281,27 @@ def set_up(which, cpu=False):
     venv = venv_dir()
     check_place(venv)
     python = venv_python(venv)
-    facts = probe(python) if not (venv / "marble-unfinished").exists() else None
+    facts = facts_of(venv)
     if not is_ready(venv, which, facts, cpu):
         venv.parent.mkdir(parents=True, exist_ok=True)
         with lock(venv.parent / (venv.name + ".lock")) as held:
-            facts = probe(python) if not (venv / "marble-unfinished").exists() else None
+            check_place(venv)
+            facts = facts_of(venv)
             if not is_ready(venv, which, facts, cpu):
                 facts = install(venv, which, facts, cpu, held)
     link(facts["site"])
     return python
 
 
+def facts_of(venv):
+    """What `probe` says of the environment here; None also where its making was cut off."""
+    return None if (venv / UNFINISHED).exists() else probe(venv_python(venv))
+
+
 def install(venv, which, facts, cpu, held=None):
     """Install the requirements into the environment, which is made first if it must be."""
-    cpu = cpu or without_cuda(
-        venv, facts
-    )  # who once took the small build doesn't get the large one unasked
+    # who once took the small build doesn't get the large one unasked
+    cpu = cpu or (venv / "marble-cpu").exists()
     check_disk(venv, cpu)
     if facts is None:
         make_venv(venv)
@@ -306,23 +313,19 @@ def install(venv, which, facts, cpu, held=None):
             )
     gone = (read_stamp(venv, which, facts) or set()) - packages(facts["site"])
     if gone:
-        say(
-            "Gone from the environment since it was set up: {}.".format(
-                ", ".join(sorted(gone))
-            )
-        )
+        names = ", ".join(sorted(gone))
+        say("Gone from the environment since it was set up: {}.".format(names))
+    (venv / MADE).touch()  # it stays ours, however this ends
     for old in [stamp_of(venv, name) for name in SETS] + [venv / "marble-cpu"]:
         with contextlib.suppress(FileNotFoundError):
             old.unlink()
     sweep(venv, facts["site"])
     if cpu:
-        (
-            venv / "marble-cpu"
-        ).touch()  # before pip, which may be cut off before torch is there to tell
+        (venv / "marble-cpu").touch()
     say_build(venv, facts["site"], cpu)
     requirements = "requirements-test.txt" if which == "test" else "requirements.txt"
     run_pip(venv, ["-r", str(ROOT / requirements)] + torch_arguments(facts["site"], cpu), held)
-    shutil.rmtree(venv / "tmp", ignore_errors=True)
+    shutil.rmtree(str(venv / "marble-tmp"), ignore_errors=True)
     settle(venv)
     write_stamps(venv, which, facts)
     return facts
@@ -345,12 +348,13 @@ def settle(venv):
 
 def sweep(venv, site):
     """Clear what a cut install has left, so that pip lays those packages anew."""
-    shutil.rmtree(venv / "tmp", ignore_errors=True)
+    shutil.rmtree(str(venv / "marble-tmp"), ignore_errors=True)
+    if venv.resolve() not in site.resolve().parents:  # a link leads out of the environment
+        return
     for info in site.glob("*.dist-info"):
-        if not (
-            info / "INSTALLER"
-        ).exists():  # pip writes it last; without it the package may lack files
-            shutil.rmtree(info, ignore_errors=True)
+        # pip writes it last; without it the package may lack files
+        if not (info / "INSTALLER").exists():
+            shutil.rmtree(str(info), ignore_errors=True)
 
 
 def link(site):
@@ -361,9 +365,8 @@ def link(site):
     line = "import os, sys; sys.path.append(os.fsdecode({!r}))\n".format(
         os.fsencode(str(ROOT))
     ).encode("ascii")
-    with contextlib.suppress(
-        OSError
-    ):  # a shared environment may be read-only: PYTHONPATH does it there
+    # a shared environment may be read-only: PYTHONPATH does it there
+    with contextlib.suppress(OSError):
         if not path.exists() or path.read_bytes() != line:
             path.write_bytes(line)
 
@@ -415,18 +418,6 @@ def has_cuda(site):
     return re.search(r"^(cuda|hip|xpu)\b[^=\n]*=\s*['\"]", text, re.M) is not None
 
 
-def without_cuda(venv, facts):
-    """Whether the environment was set up without CUDA: what its torch says, or what was asked
-    where it has none.
-    """
-    cuda = has_cuda(facts["site"]) if facts else None
-    return (
-        (venv / "marble-cpu").exists()
-        if cuda is None
-        else sys.platform == "linux" and not cuda
-    )
-
-
 def torch_arguments(site, cpu):
     """What pip must be told besides the requirements, so that it takes the build of torch that
     is wanted.
@@ -454,21 +445,13 @@ def say_build(venv, site, cpu):
     if cpu and has_cuda(site):
         say(
             "The torch here is built with CUDA. --cpu puts the small build in its place; "
-            "CUDA's own libraries stay."
+            "CUDA's own libraries stay.\nTo be rid of those as well, delete {} and run the "
+            "same command again.".format(venv)
         )
-        say(
-            "To be rid of those as well, delete {} and run the same command again.".format(
-                venv
-            )
-        )
-    elif (
-        sys.platform == "linux" and not cpu and CPU_INDEX not in " ".join(os.environ.values())
-    ):
-        if not shutil.which("nvidia-smi"):
-            say(
-                "No NVIDIA GPU is seen here: with --cpu, this would take the small build of "
-                "torch."
-            )
+        return
+    asked = cpu or CPU_INDEX in " ".join(os.environ.values())
+    if sys.platform == "linux" and not asked and not shutil.which("nvidia-smi"):
+        say("No NVIDIA GPU is seen here: --cpu would take the small build of torch.")
 
 
 # ---------------------------------------------------------------- pip, and what can go wrong
@@ -478,42 +461,30 @@ def say_build(venv, site, cpu):
 def run_pip(venv, arguments, held=None, every=0.2):
     """Run pip with its output in install.log and one line of progress on the terminal."""
     log = venv / "install.log"
-    command = [
-        str(venv_python(venv)),
-        "-m",
-        "pip",
-        "install",
-        "--no-input",
-        "--progress-bar",
-        "off",
-    ] + arguments
-    env = dict(os.environ, PYTHONUNBUFFERED="1")
-    if (
-        os.name != "nt" and "TMPDIR" not in env
-    ):  # beside the environment: /tmp may be small, and remains are found
-        (venv / "tmp").mkdir(exist_ok=True)
-        env["TMPDIR"] = str(venv / "tmp")
+    command = [str(venv_python(venv)), "-m", "pip", "install"]
+    command += ["--no-input", "--progress-bar", "off"] + arguments
+    # pip itself refuses any other Python than an environment's
+    env = dict(os.environ, PYTHONUNBUFFERED="1", PIP_REQUIRE_VIRTUALENV="1")
+    # beside the environment: /tmp may be small, and remains are found
+    if os.name != "nt" and "TMPDIR" not in env:
+        (venv / "marble-tmp").mkdir(exist_ok=True)
+        env["TMPDIR"] = str(venv / "marble-tmp")
     say("Installing; pip's own words go to {}".format(log))
     start = time.monotonic()
     with open(log, "wb") as out:
         # pip keeps the lock too, so that a next start waits for a pip that outlived its
         # launcher
         keep = {"pass_fds": (held,)} if held is not None and os.name != "nt" else {}
-        process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, env=env, **keep
-        )
+        options = dict(keep, stdout=out, stderr=subprocess.STDOUT, env=env)
+        process = subprocess.Popen(command, **options)
         try:
             watch(process, log, start, every)
         except BaseException:
             stop(process)
             raise
     if process.returncode:
-        raise diagnose(
-            log.read_text(encoding="utf-8", errors="replace"),
-            process.returncode,
-            venv,
-            "The install",
-        )
+        said = log.read_text(encoding="utf-8", errors="replace")
+        raise diagnose(said, process.returncode, venv, "The install")
     say("Installed in {:.0f} s.".format(time.monotonic() - start))
 
 
@@ -570,84 +541,74 @@ def stop(process):
             process.wait()
 
 
+DISK_FULL = r"No space left on device|Errno 28\b|WinError 112|Disk quota exceeded|Errno 122\b"
 NO_NETWORK = (
-    "Failed to establish a new connection|Name or service not known|Temporary failure in "
-    "name resolution"
-    "|nodename nor servname|getaddrinfo "
-    "failed|NewConnectionError|NameResolutionError|ConnectTimeout"
-    "|ReadTimeout|Read timed out|Network is unreachable|No route to "
-    "host|ProxyError|Connection refused"
-    "|Connection aborted|Connection reset|RemoteDisconnected"
+    "Failed to establish a new connection|Name or service not known|Temporary failure in name "
+    "resolution|nodename nor servname|getaddrinfo failed|NewConnectionError|"
+    "NameResolutionError|ConnectTimeout|ReadTimeout|Read timed out|Network is unreachable|No "
+    "route to host|ProxyError|Connection refused|Connection aborted|Connection reset|"
+    "RemoteDisconnected"
+)
+# What a failed command says, and the sentence that follows "... failed"; the first that fits
+SENTENCES = (
+    (
+        "ensurepip is not available|No module named ensurepip",
+        ": this Python comes without ensurepip. On Debian and Ubuntu `sudo apt install "
+        "python3-venv` brings it; then run the same command again.",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED|SSLError",
+        ": the package index's certificate isn't trusted here, as behind a company's proxy. "
+        "Set PIP_CERT to your network's certificate file; then run the same command again.",
+    ),
+    (
+        NO_NETWORK,
+        ": no network, or the package index can't be reached. Connect (or set PIP_INDEX_URL "
+        "or HTTPS_PROXY to what your network uses); then run the same command again: it goes "
+        "on from there.",
+    ),
+    (
+        # an index that can't be reached and one that has nothing for this Python look alike
+        # to a pip told not to retry
+        r"No matching distribution found for (?P<package>\S+)",
+        ": the package index gave no {package} for Python {python} on {system}. Use a 64-bit "
+        "Python 3.11, 3.12 or 3.13, and see that the network is there; then run the same "
+        "command again.",
+    ),
 )
 
 
 def diagnose(text, code, venv, what):
     """The trouble behind a failed command's output, with its mend."""
-    again = "then run the same command again"
-    if re.search(
-        r"No space left on device|Errno 28\b|WinError 112|Disk quota exceeded|Errno 122\b",
-        text,
-    ):
+    if re.search(DISK_FULL, text):
         return disk_full(venv)
-    if "ensurepip is not available" in text or "No module named ensurepip" in text:
-        return Trouble(
-            "{} failed: this Python comes without ensurepip. On Debian and Ubuntu `sudo apt "
-            "install python3-venv` "
-            "brings it; {}.".format(what, again)
-        )
-    if "CERTIFICATE_VERIFY_FAILED" in text or "SSLError" in text:
-        return Trouble(
-            "{} failed: the package index's certificate isn't trusted here, as behind a "
-            "company's proxy. Set PIP_CERT "
-            "to your network's certificate file; {}.".format(what, again)
-        )
-    if re.search(NO_NETWORK, text):
-        return Trouble(
-            "{} failed: no network, or the package index can't be reached. Connect (or set "
-            "PIP_INDEX_URL or "
-            "HTTPS_PROXY to what your network uses); {}: it goes on from there.".format(
-                what, again
-            )
-        )
-    found = re.search(r"No matching distribution found for (\S+)", text)
-    if found:
-        # an index that can't be reached and one that has nothing for this Python look alike to
-        # a pip told not to retry
-        return Trouble(
-            "{} failed: the package index gave no {} for Python {} on {}. Use a 64-bit "
-            "Python 3.11, 3.12 or 3.13, and "
-            "see that the network is there; {}.".format(
-                what, found.group(1), sys.version.split()[0], platform.system(), again
-            )
-        )
+    for pattern, sentence in SENTENCES:
+        found = re.search(pattern, text)
+        if found:
+            facts = {"python": sys.version.split()[0], "system": platform.system()}
+            facts.update(found.groupdict())
+            return Trouble("{} failed{}".format(what, sentence.format(**facts)))
     if "Permission denied" in text or "Errno 13" in text or "Read-only file system" in text:
         return no_writing(venv)
     if code in (-9, 137):
         return Trouble(
-            "{} was killed, as when memory runs out. Close other programs; {}.".format(
-                what, again
-            )
+            "{} was killed, as when memory runs out. Close other programs; then run the same "
+            "command again.".format(what)
         )
-    errors = [
-        line.strip()
-        for line in text.splitlines()
-        if re.match(r"\s*(ERROR|error|\w*Error):", line)
-    ]
-    last = errors[-1] if errors else (text.strip().splitlines() or ["nothing was said"])[-1]
+    lines = text.strip().splitlines() or ["nothing was said"]
+    errors = [line for line in lines if re.match(r"\s*(ERROR|error|\w*Error):", line)]
     return Trouble(
         "{} failed: {} The rest is in {}; if trying again doesn't help, delete {}.".format(
-            what, last, venv / "install.log", venv
+            what, (errors or lines)[-1].strip(), venv / "install.log", venv
         )
     )
 
 
 def disk_full(venv):
     return Trouble(
-        "The disk is full: the environment in {} needs {:g} GB, {:g} GB with CUDA. Make "
-        "room, or set MARBLE_VENV to a "
-        "folder on another disk; then run the same command again.".format(
-            venv, NEED_GB, NEED_CUDA_GB
-        )
+        "The disk is full: the environment in {} needs {:g} GB, {:g} GB with CUDA. Make room, "
+        "or set MARBLE_VENV to a folder on another disk; then run the same command "
+        "again.".format(venv, NEED_GB, NEED_CUDA_GB)
     )
 
 
@@ -674,13 +635,12 @@ def check_disk(venv, cpu):
     if free < NEED_GB:
         raise Trouble(
             "Only {:.1f} GB are free where {} would be, and the set-up needs {:g} GB. Make "
-            "room, or set MARBLE_VENV to "
-            "a folder on another disk.".format(free, venv, NEED_GB)
+            "room, or set MARBLE_VENV to a folder on another disk.".format(free, venv, NEED_GB)
         )
     if sys.platform == "linux" and not cpu and free < NEED_CUDA_GB:
         say(
-            "{:.1f} GB are free; torch with CUDA can need {:g}. If it fails, make room or "
-            "use --cpu.".format(free, NEED_CUDA_GB)
+            "{:.1f} GB are free; torch with CUDA can need {:g}. If it fails, make room or use "
+            "--cpu.".format(free, NEED_CUDA_GB)
         )
 
 
@@ -725,6 +685,12 @@ def take(arguments, flag):
     return flag in arguments, [a for a in arguments if a != flag]
 
 
+def lessons():
+    """All lessons' notebooks, those for going further last."""
+    folder = ROOT / "notebooks"
+    return sorted(folder.glob("*.ipynb")) + sorted((folder / "further").glob("*.ipynb"))
+
+
 def notebook_of(arguments):
     """The notebook to open (relative to the checkout, slashes) and the other arguments."""
     folder = ROOT / "notebooks"
@@ -733,19 +699,22 @@ def notebook_of(arguments):
         alone = "=" in before or before in ("", "--no-browser", "--allow-root")
         if argument.startswith("-") or (before.startswith("-") and not alone):
             continue  # an option, or an option's value
-        lessons = [
-            path for path in sorted(folder.glob("*.ipynb")) if path.name.startswith(argument)
+        named = {path: path.relative_to(folder).as_posix() for path in lessons()}
+        found = [
+            path
+            for path, name in named.items()
+            if name.startswith(argument) or path.name.startswith(argument)
         ]
-        if os.path.exists(argument) and (argument.endswith(".ipynb") or not lessons):
-            lessons = [Path(argument).resolve()]
-        if lessons and (ROOT == lessons[0] or ROOT in lessons[0].parents):
-            return lessons[0].relative_to(ROOT).as_posix(), arguments[:index] + arguments[
-                index + 1 :
-            ]
-        names = ", ".join(path.name.split("_")[0] for path in sorted(folder.glob("*.ipynb")))
+        if os.path.exists(argument) and (argument.endswith(".ipynb") or not found):
+            found = [Path(argument).resolve()]
+        if found and (ROOT == found[0] or ROOT in found[0].parents):
+            rest = arguments[:index] + arguments[index + 1 :]
+            return found[0].relative_to(ROOT).as_posix(), rest
         raise Trouble(
             "There is no lesson {}. Name one by how its file begins ({}), or give the path "
-            "of a file within {}.".format(argument, names, ROOT)
+            "of a file within {}.".format(
+                argument, ", ".join(name.split("_")[0] for name in named.values()), ROOT
+            )
         )
     return ("notebooks/" + FIRST if (folder / FIRST).exists() else None), arguments
 
@@ -761,6 +730,8 @@ def lab_arguments(arguments, root_user=False):
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.news_url=None",
         "--LabApp.extension_manager=readonly",
+        # a notebook that is saved keeps what moves without its kernel
+        "--ContentsManager.pre_save_hook=course_lib.widgets.saved.before_save",
     ]
     if notebook:
         fixed.append("--LabApp.default_url=/lab/tree/{}".format(notebook))
@@ -769,32 +740,44 @@ def lab_arguments(arguments, root_user=False):
     return ["-m", "jupyterlab"] + fixed + rest
 
 
+def trust(python):
+    """Let the lessons' pictures move before they are run: JupyterLab shows a still of what
+    comes from a notebook that nobody here has signed.
+    """
+    texts = ROOT / "notebooks" / "text"
+    own = [
+        path
+        for path in lessons()
+        if (texts / path.relative_to(ROOT / "notebooks")).with_suffix(".py").exists()
+    ]
+    if own:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        call(python, "-m", "nbformat.sign", *own, **quiet)
+
+
 def lab(arguments):
     """Set up, verify data and weights, open JupyterLab."""
     cpu, arguments = take(arguments, "--cpu")
-    command = lab_arguments(
-        arguments, hasattr(os, "geteuid") and os.geteuid() == 0
-    )  # a slip is said before an install
+    # a slip is said before an install
+    command = lab_arguments(arguments, hasattr(os, "geteuid") and os.geteuid() == 0)
     python = set_up("lab", cpu)
     if call(python, "-m", "course_lib", "verify"):
         raise Trouble(
-            "Data or weights are not what they should be (see above). `git checkout -- "
-            "assets weights` brings the "
-            "shipped files back."
+            "Data or weights are not what they should be (see above). `git checkout -- assets "
+            "weights` brings the shipped files back."
         )
+    trust(python)
     return become(python, *command)
 
 
 def doctor(arguments):
     """Say what is there; before the environment is, say what would stop it."""
     venv = venv_dir()
-    python = venv_python(venv)
-    facts = probe(python)
-    if (
-        read_stamp(venv, "lab", facts) is not None
-    ):  # and if something is gone since, its own doctor says what
+    facts = facts_of(venv)
+    # if something is gone since the set-up, the environment's own doctor says what
+    if read_stamp(venv, "lab", facts) is not None:
         link(facts["site"])
-        return become(python, "-m", "course_lib", "doctor", *arguments)
+        return become(venv_python(venv), "-m", "course_lib", "doctor", *arguments)
     lines = before_set_up(venv)
     for good, name, value, mend in lines:
         say(
@@ -850,6 +833,12 @@ def sync(arguments):
     return become(set_up("lab"), ROOT / "tools" / "sync_notebooks.py", *arguments)
 
 
+def test(arguments):
+    """Run what CI runs."""
+    cpu, arguments = take(arguments, "--cpu")
+    return become(set_up("test", cpu), ROOT / "tools" / "ci.py", *arguments)
+
+
 def passed_on(command, arguments):
     """Run one of `course_lib`'s own commands."""
     close = difflib.get_close_matches(command, OWN, 1, 0.75)
@@ -860,106 +849,6 @@ def passed_on(command, arguments):
             )
         )
     return become(set_up("lab"), "-m", "course_lib", command, *arguments)
-
-
-# ---------------------------------------------------------------- test: what CI runs
-
-
-def test_arguments(arguments):
-    """The phases to run, whether to take the build without CUDA, and what goes to pytest."""
-    cpu, arguments = take(arguments, "--cpu")
-    phases = list(PHASES)
-    for index, argument in enumerate(arguments):
-        if argument == "--only" or argument.startswith("--only="):
-            given = (
-                argument[7:] if "=" in argument else "".join(arguments[index + 1 : index + 2])
-            )
-            phases = [name for name in PHASES if name in given.split(",")]
-            if not phases:
-                raise Trouble(
-                    "--only takes some of {}, with commas between.".format(", ".join(PHASES))
-                )
-            arguments = arguments[:index] + arguments[index + (1 if "=" in argument else 2) :]
-            break
-    return phases, cpu, arguments
-
-
-def commands(extra, notebooks, browser):
-    """What each phase runs, as arguments to the environment's Python."""
-    nbval = [
-        "-m",
-        "pytest",
-        "--nbval-lax",
-        "--nbval-current-env",
-        "--nbval-cell-timeout=180",
-        "--durations=5",
-    ]
-    if (ROOT / "notebooks" / "nbval.cfg").exists():
-        nbval += ["--nbval-sanitize-with", "notebooks/nbval.cfg"]
-    return {
-        "verify": ["-m", "course_lib", "verify"],
-        "ruff": ["-m", "ruff", "check", "."],
-        "format": ["-m", "ruff", "format", "--check", "."],
-        "sync": ["tools/sync_notebooks.py", "--check"],
-        "pytest": ["-m", "pytest", "--durations=5"]
-        + ([] if browser else ["-m", "not browser"])
-        + extra,
-        "notebooks": nbval + notebooks if notebooks else [],
-    }
-
-
-def browser_path():
-    """The browser that the tests drive; None where none is here."""
-    return next(filter(None, map(shutil.which, BROWSERS)), None)
-
-
-def in_ci():
-    """Whether this runs where nothing may be left out."""
-    return os.environ.get("CI", "").lower() not in ("", "0", "false")
-
-
-def has_browser():
-    """Whether Chromium is here; without it the browser's tests are left out, not in CI."""
-    if browser_path():
-        return True
-    if in_ci():
-        raise Trouble(
-            "CI needs Chromium for the browser's tests. On Debian: `apt-get install chromium`."
-        )
-    say(
-        "Chromium isn't here, so the browser's tests are left out. On Debian: `sudo apt "
-        "install chromium`."
-    )
-    return False
-
-
-def test(arguments):
-    """Set up, run every phase, and end with the table of their seconds."""
-    phases, cpu, extra = test_arguments(arguments)
-    browser = "pytest" not in phases or has_browser()
-    start = time.monotonic()
-    python = set_up("test", cpu)
-    rows = [("set-up", time.monotonic() - start, "ok")]
-    notebooks = [
-        path.relative_to(ROOT).as_posix()
-        for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
-    ]
-    todo = commands(extra, notebooks, browser)
-    for name in phases:
-        say("\n=== {}".format(name))
-        start = time.monotonic()
-        if todo[name]:
-            code = call(python, *todo[name], cwd=str(ROOT))
-        else:
-            say("There are no notebooks yet.")
-            code = 0
-        rows.append(
-            (name, time.monotonic() - start, "ok" if code == 0 else "FAILED ({})".format(code))
-        )
-    say("\nphase       seconds  result")
-    for name, seconds, result in rows:
-        say("{:<10}{:>9.1f}  {}".format(name, seconds, result))
-    return int(any(result != "ok" for _, _, result in rows))
 
 
 def main(arguments):
@@ -996,8 +885,9 @@ def explain(error):
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
         return Trouble(
             "{} is in the way of the set-up ({}). Move it away, or set MARBLE_VENV to a "
-            "folder that is empty or "
-            "doesn't exist.".format(error.filename or venv_dir(), error.strerror)
+            "folder that is empty or doesn't exist.".format(
+                error.filename or venv_dir(), error.strerror
+            )
         )
     raise error
 

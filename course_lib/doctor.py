@@ -189,7 +189,7 @@ def gpu_mend() -> str:
 
 
 def bf16() -> Line:
-    """What the probe says of bfloat16 on that device."""
+    """Whether networks compute in bfloat16 on that device."""
     import torch
 
     from course_lib.device import default_device, precision
@@ -197,9 +197,9 @@ def bf16() -> Line:
     chosen = precision(default_device())
     return Line(
         "bf16",
-        "used: it is faster here"
+        "used: this device computes in it"
         if chosen == torch.bfloat16
-        else "not used: float32 is as fast here",
+        else "not used: networks compute in float32",
     )
 
 
@@ -314,7 +314,7 @@ def data() -> Line:
 
 
 def weights() -> Line:
-    """Whether the shipped weights are whole, by the SHA-256 in their cards."""
+    """Whether the shipped weights are whole, by the SHA-256 of the course's list."""
     from course_lib.weights import WeightsError, shipped, verify
 
     names = shipped()

@@ -132,11 +132,7 @@ class TrainStep:
     lr: float  # learning rate of the first phase
     grad_norm: float  # of the first phase, before the cut
     progress: float  # fraction of the run that is over, 0 to 1
-
-    @property
-    def loss(self) -> float:
-        """The first phase's loss."""
-        return next(iter(self.losses.values()))["loss"].item()
+    loss: float  # of the first phase
 
 
 def _with_step(loss: Callable) -> Callable:
@@ -193,8 +189,8 @@ def _check_finite(name: str, what: str, value: float, step: int, lr: float):
 
 
 def _run_phase(phase: Phase, loss: Callable, batch, step: int, progress: float):
-    """One loss, one backward pass, one move of one phase's module: its losses, learning rate
-    and gradient's norm.
+    """One loss, one backward pass, one move of one phase's module: its losses, and as numbers
+    the learning rate, the gradient's norm and the loss.
     """
     factor = 1.0 if phase.lr_scale is None else phase.lr_scale(step - 1, progress)
     for group, lr in zip(phase.optimizer.param_groups, phase.base_lrs, strict=True):
@@ -213,7 +209,7 @@ def _run_phase(phase: Phase, loss: Callable, batch, step: int, progress: float):
     phase.optimizer.step()
     if phase.ema is not None:
         phase.ema.update()
-    return {key: value.detach() for key, value in losses.items()}, lr, norm
+    return {key: entry.detach() for key, entry in losses.items()}, lr, norm, value
 
 
 def _read(total: Tensor, norm: Tensor) -> list[float]:
@@ -253,6 +249,15 @@ def _check_run(phases: list[Phase], seconds: float | None):
         raise CourseError(f"Train for more than 0 seconds, not {seconds}.")
 
 
+def _next_of(stream: Iterator, step: int, steps: int):
+    try:
+        return next(stream)
+    except StopIteration:
+        raise CourseError(
+            f"The batches ended after {step - 1} steps of {steps}: give endless ones."
+        ) from None
+
+
 def train(
     phases: Phase | Sequence[Phase],
     batches: Iterable,
@@ -284,20 +289,15 @@ def train(
             progress = max(progress, (spent + time.monotonic() - began) / seconds)
             if progress >= 1:
                 return
-        try:
-            batch = next(stream)
-        except StopIteration:
-            raise CourseError(
-                f"The batches ended after {step - 1} steps of {steps}: give endless ones."
-            ) from None
-        turns = {}
+        batch, turns = _next_of(stream, step, steps), {}
         for phase, loss in zip(phases, losses_of, strict=True):
             if step % phase.every == 0:
                 batch = to_device(batch, _device_of(phase))
                 turns[phase.name] = _run_phase(phase, loss, batch, step, progress)
         losses = {name: turn[0] for name, turn in turns.items()}
-        _, lr, norm = turns[phases[0].name]
-        yield TrainStep(step, losses, lr, norm, step / steps if seconds is None else progress)
+        _, lr, norm, value = turns[phases[0].name]
+        over = step / steps if seconds is None else progress
+        yield TrainStep(step, losses, lr, norm, over, value)
 
 
 def launched_processes() -> int:

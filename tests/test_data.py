@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from course_lib import data
 from course_lib.data import (
     Batches,
     DataError,
+    assets,
     fashion,
     fashion_batches,
     fashion_mnist,
@@ -28,6 +30,8 @@ from course_lib.data import (
     to_uint8,
     verify_data,
 )
+from course_lib.data.assets import Asset
+from course_lib.errors import CourseError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,14 +46,14 @@ def cache(tmp_path_factory):
 def own_cache(cache, monkeypatch):
     monkeypatch.setenv("MARBLE_CACHE", str(cache))
     yield
-    fashion._raw_bytes.cache_clear()
+    assets._raw_bytes.cache_clear()
 
 
 def damaged(tmp_path, monkeypatch, change):
     """Point the loader at a changed copy of the packed file and return its path."""
     path = tmp_path / "fashion-mnist.xz"
-    path.write_bytes(change(fashion.PACKED_FILE.read_bytes()))
-    monkeypatch.setattr(fashion, "PACKED_FILE", path)
+    path.write_bytes(change(fashion.FASHION.file.read_bytes()))
+    monkeypatch.setattr(assets, "ASSETS", tmp_path)
     return path
 
 
@@ -63,7 +67,7 @@ def flip_middle(packed):
 
 def test_hash_constant_is_that_of_the_asset():
     assert (
-        hashlib.sha256(fashion.PACKED_FILE.read_bytes()).hexdigest() == fashion.PACKED_SHA256
+        hashlib.sha256(fashion.FASHION.file.read_bytes()).hexdigest() == fashion.PACKED_SHA256
     )
     readme = (ROOT / "assets" / "README.md").read_text(encoding="utf-8")
     assert fashion.PACKED_SHA256 in readme
@@ -144,14 +148,17 @@ def test_damaged_file_names_file_hashes_and_mend(tmp_path, monkeypatch, change, 
 
 
 def test_missing_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(fashion, "PACKED_FILE", tmp_path / "gone.xz")
-    with pytest.raises(DataError, match="gone.xz(.|\n)*no such file(.|\n)*git checkout"):
+    monkeypatch.setattr(assets, "ASSETS", tmp_path / "gone")
+    with pytest.raises(
+        DataError, match="fashion-mnist.xz(.|\n)*no such file(.|\n)*git checkout"
+    ):
         fashion_mnist("train")
 
 
 def test_bytes_that_do_not_unpack(tmp_path, monkeypatch):
     path = damaged(tmp_path, monkeypatch, lambda packed: b"not xz at all")
-    monkeypatch.setattr(fashion, "PACKED_SHA256", hashlib.sha256(b"not xz at all").hexdigest())
+    hashed = hashlib.sha256(b"not xz at all").hexdigest()
+    monkeypatch.setattr(fashion, "FASHION", replace(fashion.FASHION, packed_sha256=hashed))
     monkeypatch.setenv("MARBLE_CACHE", str(tmp_path / "empty"))
     with pytest.raises(DataError, match="does not unpack") as caught:
         fashion_mnist("train")
@@ -164,9 +171,9 @@ def test_bytes_that_do_not_unpack(tmp_path, monkeypatch):
 )
 def test_damaged_cache_is_noticed_and_rebuilt(cache, change):
     fashion_mnist("test")
-    file = fashion.cache_file()
+    file = fashion.FASHION.cache_file()
     good = file.read_bytes()
-    fashion._raw_bytes.cache_clear()  # as in a new process
+    assets._raw_bytes.cache_clear()  # as in a new process
     file.unlink()  # a new file: the old one may still be mapped
     file.write_bytes(change(good))
     assert "altered" in verify_data().cache
@@ -190,7 +197,7 @@ def test_cache_that_cannot_be_written(tmp_path, monkeypatch):
     assert caught[0].filename == __file__
     assert not images.flags.writeable
     monkeypatch.undo()
-    fashion._raw_bytes.cache_clear()
+    assets._raw_bytes.cache_clear()
     assert np.array_equal(images, fashion_mnist("test")[0])
     assert np.array_equal(labels, fashion_mnist("test")[1])
 
@@ -207,7 +214,7 @@ def test_cache_folder_of_each_system(tmp_path, monkeypatch, platform, variable, 
     monkeypatch.delenv("MARBLE_CACHE")
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setenv(variable, str(tmp_path))
-    assert fashion.cache_folder() == tmp_path / below / "marble"
+    assert assets.cache_folder() == tmp_path / below / "marble"
 
 
 def test_relative_xdg_folder_is_ignored(monkeypatch, tmp_path):
@@ -215,24 +222,24 @@ def test_relative_xdg_folder_is_ignored(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", "here")
-    assert fashion.cache_folder() == tmp_path / ".cache" / "marble"
+    assert assets.cache_folder() == tmp_path / ".cache" / "marble"
 
 
 def test_old_parts_are_swept_and_fresh_ones_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("MARBLE_CACHE", str(tmp_path))
-    name = fashion.cache_file().name
+    name = fashion.FASHION.cache_file().name
     old, fresh = tmp_path / f"{name}.a.part", tmp_path / f"{name}.b.part"
     old.touch()
     fresh.touch()
     os.utime(old, (time.time() - 7200,) * 2)
-    fashion._sweep(fashion.cache_file())
+    assets._sweep(fashion.FASHION.cache_file())
     assert not old.exists()
     assert fresh.exists()
 
 
 LOAD = (  # the loader alone, so that a process starts without torch
-    "import sys; sys.path.insert(0, sys.argv[1]); import fashion; images, labels = "
-    "fashion.fashion_mnist('test');"
+    "import sys; sys.path.insert(0, sys.argv[1]); from course_lib.data import fashion; "
+    "images, labels = fashion.fashion_mnist('test'); assert 'torch' not in sys.modules;"
     "print(int(images.sum()), type(images).__name__)"
 )
 
@@ -244,9 +251,14 @@ def start_loader(folder, cache):
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-W", "error", "-c", LOAD, str(folder / "course_lib" / "data")]
+    command = [sys.executable, "-W", "error", "-c", LOAD, str(folder)]
     return subprocess.Popen(
-        command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=cache.parent,  # not the checkout's own folder
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -255,7 +267,7 @@ def test_four_processes_at_once_on_an_empty_cache(tmp_path):
     loaders = [start_loader(ROOT, tmp_path) for _ in range(4)]
     results = [(*loader.communicate(), loader.returncode) for loader in loaders]
     assert results == [(expected, "", 0)] * 4
-    assert [path.name for path in tmp_path.iterdir()] == [fashion.cache_file().name]
+    assert [path.name for path in tmp_path.iterdir()] == [fashion.FASHION.cache_file().name]
     assert (
         next(tmp_path.iterdir()).stat().st_mode & 0o444 == 0o444
     )  # a shared cache serves all users
@@ -266,8 +278,10 @@ def test_read_only_checkout_is_read_and_left_alone(tmp_path, cache):
     checkout = tmp_path / "checkout"
     (checkout / "course_lib").mkdir(parents=True)
     shutil.copytree(ROOT / "course_lib" / "data", checkout / "course_lib" / "data")
+    for name in ("__init__.py", "errors.py"):
+        shutil.copy(ROOT / "course_lib" / name, checkout / "course_lib")
     (checkout / "assets").mkdir()
-    shutil.copy(fashion.PACKED_FILE, checkout / "assets")
+    shutil.copy(fashion.FASHION.file, checkout / "assets")
     paths = [checkout, *checkout.rglob("*")]
     for path in paths:
         path.chmod(0o555 if path.is_dir() else 0o444)
@@ -308,13 +322,62 @@ def test_to_uint8_rounds_clamps_and_refuses():
         7, 1, 1, 1
     )
     assert to_uint8(x).flatten().tolist() == [0, 0, 0, 1, 255, 255, 255]
-    with pytest.raises(ValueError, match="one channel"):
-        to_uint8(torch.zeros(2, 3, 28, 28))
+    for shape in [(2, 2, 28, 28), (2, 4, 8, 8), (28, 28)]:
+        with pytest.raises(CourseError, match="one channel or three"):
+            to_uint8(torch.zeros(shape))
+    for bad in (float("nan"), float("inf"), float("-inf")):
+        with pytest.raises(CourseError, match="not finite"):
+            to_uint8(torch.tensor([0.0, bad]).reshape(2, 1, 1, 1))
     with pytest.raises(TypeError, match="uint8"):
         to_uint8(torch.zeros(2, 1, 28, 28, dtype=torch.uint8))
     with pytest.raises(TypeError, match="uint8"):
         to_float(torch.zeros(2, 28, 28))
     assert to_float(np.zeros((28, 28), np.uint8)).shape == (1, 28, 28)
+
+
+# which bytes are images, and what they become: shape, channels -> shape
+READ = [
+    ((5, 7), None, (1, 5, 7)),
+    ((2, 5, 7), None, (2, 1, 5, 7)),
+    ((3, 5, 7), None, (3, 1, 5, 7)),  # three grey images
+    ((1, 5, 7), None, (1, 1, 5, 7)),
+    ((2, 3, 5, 7), None, (2, 3, 5, 7)),
+    ((2, 1, 5, 7), None, (2, 1, 5, 7)),
+    ((0, 5, 7), None, (0, 1, 5, 7)),
+    ((3, 5, 7), 3, (3, 5, 7)),  # one image in colour
+    ((4, 2, 3, 5, 7), 3, (4, 2, 3, 5, 7)),
+    ((2, 3, 5, 7), 1, (2, 3, 1, 5, 7)),  # a table of grey ones
+    ((4, 2, 5, 7), 1, (4, 2, 1, 5, 7)),
+]
+
+
+@pytest.mark.parametrize(("shape", "channels", "becomes"), READ)
+def test_the_axes_say_what_bytes_are(shape, channels, becomes):
+    images = torch.randint(256, shape, dtype=torch.uint8)
+    x = to_float(images, channels)
+    assert x.shape == becomes
+    assert torch.equal(x.flatten(), images.flatten().float() / 127.5 - 1)
+    assert torch.equal(to_uint8(x).flatten(), images.flatten())
+    if (becomes[-3] == 3 or len(shape) < 4) or channels == 1:
+        assert to_uint8(x).shape == shape  # the inverse
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "says"),
+    [
+        ((7,), None, "are no images"),
+        ((2, 64, 64, 3), None, "colour before rows and columns"),
+        ((2, 4, 8, 8), None, "C of 1 or 3"),
+        ((2, 2, 3, 8, 8), None, "Say what .* are"),
+        ((5, 7), 3, "are no images"),
+        ((2, 1, 5, 7), 3, "are no images"),
+        ((2, 3, 5, 7), 4, "channels is 1"),
+        ((2, 3, 5, 7), 0, "channels is 1"),
+    ],
+)
+def test_bytes_that_are_no_images(shape, channels, says):
+    with pytest.raises(CourseError, match=says):
+        to_float(torch.zeros(shape, dtype=torch.uint8), channels)
 
 
 # ---- batches
@@ -371,11 +434,38 @@ def test_resume():
     batches = toy()
     labels_of(batches, 7)
     state = batches.state_dict()
-    assert state == {"step": 7}
+    assert state == {"step": 7, "batch_size": 4, "seed": 0, "images": 22}
     going_on = labels_of(batches, 7)
     resumed = toy()
     resumed.load_state_dict(state)
     assert labels_of(resumed, 7) == going_on
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"batch_size": 8}, "batch_size 4.*these have batch_size 8"),
+        ({"seed": 1}, "seed 0.*these have.*seed 1"),
+        ({"n": 23}, "images 22.*these have.*images 23"),
+    ],
+)
+def test_batches_that_are_not_the_saved_runs_are_refused(other, says):
+    """50 images seen at a batch of 10 would be 100 at a batch of 20."""
+    batches = toy()
+    labels_of(batches, 5)
+    with pytest.raises(CourseError, match=says):
+        toy(**other).load_state_dict(batches.state_dict())
+    with pytest.raises(CourseError, match="batch_size None"):
+        toy().load_state_dict({"step": 5})
+
+
+def test_a_run_goes_on_with_another_number_of_processes():
+    batches = toy()
+    labels_of(batches, 7)
+    shards = [toy(shard=(rank, 2)) for rank in range(2)]
+    for shard in shards:
+        shard.load_state_dict(batches.state_dict())
+    assert sum((next(shard)[1].tolist() for shard in shards), []) == next(batches)[1].tolist()
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
@@ -401,6 +491,82 @@ def test_sizes_that_do_not_fit(wrong):
         toy(**wrong)
     with pytest.raises(ValueError, match="labels"):
         Batches(np.zeros((3, 28, 28), np.uint8), np.zeros(2, np.uint8), 1, 0)
+
+
+@pytest.mark.parametrize("C", [1, 3])
+def test_batches_of_four_axes(C):
+    images = torch.randint(256, (9, C, 8, 6), dtype=torch.uint8)
+    batches = Batches(images, torch.arange(9), 3, 0)
+    x, labels = next(batches)
+    assert x.shape == (3, C, 8, 6)
+    assert torch.equal(x, to_float(images[labels]))
+
+
+def test_batches_of_three_grey_images_are_not_one_in_colour():
+    images = torch.randint(256, (9, 8, 6), dtype=torch.uint8)
+    x, labels = next(Batches(images, torch.arange(9), 3, 0))
+    assert torch.equal(x, to_float(images[labels]))
+    assert x.shape == (3, 1, 8, 6)
+
+
+def test_a_condition_may_be_a_tuple_of_tensors():
+    """Tokens, a style and a nested mask go with their images, in their own dtypes."""
+    images = torch.zeros(20, 3, 8, 8, dtype=torch.uint8)
+    images[:, 0, 0, 0] = torch.arange(20)
+    tokens = np.arange(20, dtype=np.int32)[:, None].repeat(5, 1)
+    style, mask = torch.arange(20).float() / 7, torch.arange(20) % 2 == 0
+    batches = Batches(images, (tokens, (style, mask)), 4, 0)
+    for _ in range(7):
+        x, (words, (kind, hidden)) = next(batches)
+        number = to_uint8(x)[:, 0, 0, 0].long()
+        assert torch.equal(words, number[:, None].expand(4, 5))
+        assert torch.equal(kind, style[number])
+        assert torch.equal(hidden, mask[number])
+        assert (words.dtype, kind.dtype, hidden.dtype) == (
+            torch.int64,
+            torch.float32,
+            torch.bool,
+        )
+    with pytest.raises(CourseError, match="20 images but 19 labels"):
+        Batches(images, (tokens, style[:19]), 4, 0)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(9, 8, 8),
+        torch.zeros(9, 2, 8, 8, dtype=torch.uint8),
+        torch.zeros(9, 8, 8, 3, dtype=torch.uint8),
+        torch.zeros(9, 64, dtype=torch.uint8),
+    ],
+    ids=["floats", "two channels", "colour last", "flat"],
+)
+def test_batches_of_what_are_no_images(images):
+    with pytest.raises(CourseError, match="C of 1 or 3"):
+        Batches(images, torch.zeros(9), 3, 0)
+
+
+# ---- another data set's file
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_any_packed_file_is_an_asset(tmp_path, monkeypatch, count):
+    raw = bytes(range(256)) * 9
+    cuts = [len(raw) * i // count for i in range(count + 1)]
+    packed = [lzma.compress(raw[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    (tmp_path / "toys.xz").write_bytes(b"".join(packed))
+    monkeypatch.setattr(assets, "ASSETS", tmp_path)
+    monkeypatch.setenv("MARBLE_CACHE", str(tmp_path / "cache"))
+    hashes = [hashlib.sha256(part).hexdigest() for part in (b"".join(packed), raw)]
+    toys = Asset("toys", "Toys", *hashes, len(raw), tuple(map(len, packed)))
+    assert "not unpacked yet" in toys.verify().cache
+    assert isinstance(toys.raw(), np.memmap)
+    assert toys.raw().tobytes() == raw
+    assert "good" in toys.verify().cache
+    (tmp_path / "toys.xz").write_bytes(b"other")
+    with pytest.raises(DataError, match="git checkout -- assets/toys.xz"):
+        toys.raw()
+    assert toys.cache_file() != fashion.FASHION.cache_file()
 
 
 @pytest.mark.filterwarnings("error")

@@ -10,14 +10,19 @@ import torch
 from contracts import FULL, MEANS, SCHEDULES, STD, WEIGHTS, TargetContract, kolmogorov_p
 
 from course_lib import (
+    SAMPLERS,
     TARGETS,
     Denoiser,
     Schedule,
+    final,
     gaussian_denoiser,
     mixture_denoiser,
     points_denoiser,
+    sample_ddim,
 )
-from course_lib.diffusion.denoiser import stratified_times
+from course_lib.diffusion import stratified_times
+from course_lib.draws import Draws
+from course_lib.errors import CourseError
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
@@ -195,12 +200,10 @@ def test_the_loss_by_hand():
 def test_a_weight_multiplies_each_images_error():
     schedule = Schedule.cosine()
     x0 = torch.randn(64, 3, dtype=torch.float64)
-    plain = Denoiser(lambda x, t, c: 0 * x, schedule, "v").loss(
-        x0, generator=torch.Generator().manual_seed(3)
-    )
+    plain = Denoiser(lambda x, t, c: 0 * x, schedule, "v").loss(x0, draws=Draws(3))
     weighted = Denoiser(
         lambda x, t, c: 0 * x, schedule, "v", weight=lambda alpha, sigma: alpha**2 / sigma**2
-    ).loss(x0, generator=torch.Generator().manual_seed(3))
+    ).loss(x0, draws=Draws(3))
     assert torch.equal(plain["per_image"], weighted["per_image"])
     snr = schedule.log_snr[plain["t"]].exp()
     torch.testing.assert_close(weighted["loss"], (snr * plain["per_image"]).mean())
@@ -228,7 +231,7 @@ def test_times_of_the_loss_are_uniform_from_1_to_T(T, generator):
     """Neither 0 nor T is left out, and each time is as likely: chi-squared, 200 batches of
     100.
     """
-    times = torch.cat([stratified_times(100, T, generator) for _ in range(200)])
+    times = torch.cat([stratified_times(100, T, Draws(generator)) for _ in range(200)])
     counts = torch.bincount(times, minlength=T + 1)
     assert counts[0] == 0
     assert len(counts) == T + 1
@@ -240,19 +243,19 @@ def test_times_of_the_loss_are_uniform_from_1_to_T(T, generator):
 
 def test_a_batch_covers_all_noise_levels(generator):
     for B, T in ((10, 1000), (64, 1000), (1, 1000), (7, 20)):
-        times = stratified_times(B, T, generator)
+        times = stratified_times(B, T, Draws(generator))
         assert times.dtype == torch.int64
         for i, t in enumerate(times.tolist()):
             assert i * T / B - 1 <= t - 1 <= (i + 1) * T / B
 
 
-def test_the_loss_is_the_generators_alone():
+def test_the_loss_is_its_draws_alone():
     denoise = Denoiser(lambda x, t, c: 0 * x, Schedule.cosine(), "v")
     x0 = torch.randn(16, 3)
-    first = denoise.loss(x0, generator=torch.Generator().manual_seed(5))
+    first = denoise.loss(x0, draws=Draws(5))
     torch.manual_seed(123)
-    again = denoise.loss(x0, generator=torch.Generator().manual_seed(5))
-    other = denoise.loss(x0, generator=torch.Generator().manual_seed(6))
+    again = denoise.loss(x0, draws=Draws(5))
+    other = denoise.loss(x0, draws=Draws(6))
     for key in first:
         assert torch.equal(first[key], again[key])
     assert not torch.equal(first["t"], other["t"])
@@ -261,18 +264,56 @@ def test_the_loss_is_the_generators_alone():
 def test_shards_make_up_the_global_loss():
     denoise = Denoiser(lambda x, t, c: 0.1 * x, Schedule.cosine(), "v")
     x0 = torch.randn(12, 2, 2)
-    whole = denoise.loss(x0, generator=torch.Generator().manual_seed(5))
+    whole = denoise.loss(x0, draws=Draws(5))
     parts = [
         denoise.loss(
             x0[4 * rank : 4 * rank + 4],
-            generator=torch.Generator().manual_seed(5),
-            shard=(rank, 3),
+            draws=Draws(5, rank, 3),
         )
         for rank in range(3)
     ]
     for key in ("per_image", "t"):
         assert torch.equal(torch.cat([part[key] for part in parts]), whole[key])
     torch.testing.assert_close(sum(part["loss"] for part in parts) / 3, whole["loss"])
+
+
+def test_the_numbers_of_a_seed_stay():
+    """The shipped nets were trained on these very times and noises: whole, and the second
+    half of two processes.
+    """
+    denoise = Denoiser(lambda x, t, c: 0 * x, Schedule.cosine(), "v")
+    x0 = torch.linspace(-1, 1, 24).reshape(6, 1, 2, 2)
+    for place, times, errors in (
+        (
+            (0, 1),
+            [139, 188, 485, 637, 821, 853],
+            [1.1008421, 0.8916778, 0.1996842, 0.3834774, 0.2030105, 1.1187241],
+        ),
+        (
+            (1, 2),
+            [514, 645, 670, 833, 884, 964],
+            [0.5122689, 0.4740618, 0.1005134, 0.0131854, 0.427786, 0.7367166],
+        ),
+    ):
+        losses = denoise.loss(x0, draws=Draws(torch.Generator().manual_seed(5), *place))
+        assert losses["t"].tolist() == times
+        assert losses["per_image"].tolist() == pytest.approx(errors, abs=1e-5)
+    torch.manual_seed(9)  # without draws: PyTorch's global generator
+    assert denoise.loss(x0)["loss"].item() == pytest.approx(0.8463086, abs=1e-5)
+
+
+def test_times_are_a_seam():
+    asked = []
+
+    def late(B, T, draws):
+        asked.append((B, T))
+        return T - draws.integers(10, B)
+
+    draws = Draws(3)
+    denoise = Denoiser(lambda x, t, c: 0 * x, Schedule.cosine(500), "v", times=late)
+    losses = denoise.loss(torch.zeros(8, 2), draws=draws)
+    assert asked == [(8, 500)]
+    assert torch.equal(losses["t"], 500 - Draws(3).integers(10, 8))
 
 
 @pytest.mark.parametrize("shape", [(6,), (6, 3), (6, 1, 4, 4)])
@@ -411,3 +452,69 @@ def test_classes_of_a_mixture():
     torch.testing.assert_close(
         conditional(x_t, 600)[0], conditional(x_t, 600, torch.full((3,), -1))[0]
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("time", [0, torch.tensor([0, 0, 0, 400])], ids=["int", "tensor"])
+def test_a_point_at_time_0_is_itself(time, dtype):
+    """Its spread is 0 and there is no noise: 0 / 0, of which the limit is the nearest point."""
+    schedule = Schedule.cosine()
+    points = torch.tensor([[-1.0, 0.5], [0.3, 0.3], [1.0, -1.0]], dtype=dtype)
+    x = torch.cat([points, points[:1]])
+    x0, eps = points_denoiser(schedule, points)(x, time)
+    assert torch.equal(x0[:3], points)
+    assert torch.equal(eps[:3], torch.zeros_like(points))
+    assert torch.isfinite(x0).all()
+    assert torch.isfinite(eps).all()
+    near, _ = points_denoiser(schedule, points)(x + 0.1, 0)
+    assert torch.equal(near, x)
+    x0, eps = gaussian_denoiser(schedule, points[0], 0.0)(points[:1], 0)
+    assert torch.equal(x0, points[:1])
+    assert torch.equal(eps, torch.zeros_like(x0))
+
+
+def test_up_from_a_point_at_time_0():
+    schedule, points = Schedule.cosine(), torch.tensor([[-1.0], [1.0]])
+    up = final(
+        sample_ddim(points_denoiser(schedule, points), schedule, points, [0, 300, 600, 1000])
+    )
+    assert torch.isfinite(up).all()
+
+
+def test_a_class_without_components_gets_a_sentence():
+    labels, x = torch.tensor([0, 1, 1]), torch.randn(3, 2, dtype=torch.float64)
+    denoise = mixture_denoiser(Schedule.cosine(), MEANS, STD, WEIGHTS, labels)
+    for cond in (torch.tensor([0, 7, 1]), torch.tensor(7), 7):
+        with pytest.raises(CourseError, match=r"no component of class 7.*\[0, 1\]"):
+            denoise(x, 600, cond)
+    empty = torch.tensor([0.0, 0.5, 0.5], dtype=torch.float64)
+    denoise = mixture_denoiser(Schedule.cosine(), MEANS, STD, empty, labels)
+    with pytest.raises(CourseError, match="no component of class 0"):
+        denoise(x, 600, torch.tensor([1, 0, -1]))
+    assert torch.isfinite(denoise(x, 600, torch.tensor([1, 1, -1]))[0]).all()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_answers_in_low_precision_are_worked_out_in_float32(target):
+    """Off by the rounding of what the net said and of the answer, not by that of the tables."""
+    schedule, t = Schedule.cosine(), torch.tensor([50, 300, 600, 900])
+    x_t, y = torch.randn(2, 4, 500).bfloat16()
+    denoise = Denoiser(lambda x, t, c: y.to(x.dtype), schedule, target)
+    for time in (t, 300):
+        found, expected = denoise(x_t, time), denoise(x_t.float(), time)
+        for answer, truth in zip(found, expected, strict=True):
+            assert answer.dtype == torch.bfloat16
+            assert torch.equal(answer, truth.bfloat16())
+
+
+def test_a_condition_of_tuples_reaches_the_net_as_it_came():
+    cond, seen = (torch.zeros(4, 7, 3), (torch.zeros(4, 5), None)), []
+    denoise = Denoiser(lambda x, t, c: seen.append(c) or x, Schedule.cosine(), "v")
+    x = torch.randn(4, 2)
+    denoise(x, 500, cond)
+    denoise.loss(x, cond)
+    for sampler in SAMPLERS.values():
+        final(sampler(denoise, denoise.schedule, x, [900, 400, 0], cond))
+        final(sampler(denoise, denoise.schedule, x.bfloat16(), [900, 400, 0], cond))
+    assert len(seen) == 2 + 2 * (4 * 2 + 3)
+    assert all(each is cond for each in seen)

@@ -37,7 +37,7 @@ def results(tmp_path_factory) -> dict[str, dict]:
             env=ENVIRON,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=3600,
         )
         assert done.returncode == 0, done.stderr[-3000:]
     return {path.stem: torch.load(path, weights_only=True) for path in folder.glob("*.pt")}

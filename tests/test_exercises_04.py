@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from course_lib import Schedule, gaussian_denoiser, points_denoiser, sample_ddim
-from course_lib.exercises import diffusion as lesson
+from course_lib.exercises import lesson_04 as lesson
 
 BUGGED = [number for number in lesson.BUGS if number != 1]
 

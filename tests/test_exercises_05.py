@@ -10,7 +10,7 @@ import torch
 from course_lib import Schedule, gaussian_denoiser
 from course_lib.diffusion import posterior
 from course_lib.draws import Draws
-from course_lib.exercises import noise_predictor as lesson
+from course_lib.exercises import lesson_05 as lesson
 from course_lib.layers import time_embedding
 from course_lib.recipes.diffusion import drop_labels
 

@@ -197,6 +197,18 @@ def test_the_still_shows_four_wide_or_five_other_pictures(size, count, shape):
             "3].",
         ),
         (
+            [np.zeros((3, 4, 4), np.uint8)],
+            [1],
+            {},
+            "Frame 0 is an array of uint8 [3, 4, 4], but it must be uint8, [H, W] or [H, W, 3].",
+        ),
+        (
+            [Image.new("L", (0, 4))],
+            [1],
+            {},
+            "Frame 0 is empty: 0x4 pixels.",
+        ),
+        (
             [None],
             [1],
             {},

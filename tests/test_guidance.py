@@ -13,10 +13,12 @@ from course_lib import (
     final,
     gaussian_denoiser,
     guided,
+    map_cond,
     mixture_denoiser,
     sample_ddim,
     sample_heun,
 )
+from course_lib.errors import CourseError
 
 LABELS = torch.tensor([0, 1, 1])
 NULL = -1  # the mixture's "all classes"
@@ -220,3 +222,57 @@ def test_clipped_passes_the_condition_on():
     noted, conds = counted(gaussian_denoiser(Schedule.flow(), 0.0, 1.0))
     clipped(noted, Schedule.flow())(torch.zeros(2, 1), 5, "cond")
     assert conds == ["cond"]
+
+
+# ---- conditions of several tensors
+
+
+def test_a_null_condition_of_tuples_expands_to_the_batch():
+    """Tokens and a pooled vector, nested, as a text is given: each null in cond's dtype."""
+    null, seen = (torch.ones(7, 4), (torch.full((5,), 2.0), 3)), []
+    cond = (
+        torch.zeros(3, 7, 4).double(),
+        (torch.zeros(3, 5), torch.zeros(3, dtype=torch.long)),
+    )
+
+    def denoise(x_t, t, cond):
+        seen.append(cond)
+        return x_t, x_t
+
+    guided(denoise, null, 2.0)(torch.zeros(3, 1), 5, cond)
+    (without,) = (each for each in seen if each is not cond)
+    tokens, (pooled, label) = without
+    assert (tokens.shape, tokens.dtype) == ((3, 7, 4), torch.float64)
+    assert (pooled.shape, label.dtype) == ((3, 5), torch.long)
+    assert (tokens == 1).all()
+    assert (pooled == 2).all()
+    assert (label == 3).all()
+    for unlike in (null[:1], 0, (null[0], null[1][0])):
+        with pytest.raises(CourseError, match="not built alike"):
+            guided(denoise, unlike, 2.0)(torch.zeros(3, 1), 5, cond)
+    with pytest.raises(CourseError, match="not built alike"):
+        guided(denoise, null, 2.0)(torch.zeros(3, 1), 5, cond[0])
+
+
+def test_map_cond():
+    cond = (torch.zeros(2), [torch.ones(2), None])
+    found = map_cond(lambda c: c + 1, cond)
+    assert found[0].tolist() == [1, 1]
+    assert found[1][0].tolist() == [2, 2]
+    assert found[1][1] is None
+    assert isinstance(found[1], tuple)
+    assert map_cond(lambda c: c[:1], torch.tensor([4, 5])).tolist() == [4]
+    assert map_cond(lambda c: c, None) is None
+    both = map_cond(lambda a, b: a + b, (torch.tensor(1), (torch.tensor(2),)), (10, (20,)))
+    assert (both[0].item(), both[1][0].item()) == (11, 22)
+    with pytest.raises(CourseError, match="not built alike"):
+        map_cond(lambda a, b: a, (torch.zeros(1),), (torch.zeros(1), torch.zeros(1)))
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), -float("inf"), 1e39])
+def test_a_scale_is_finite(denoise, scale):
+    """1e39 is no float32."""
+    with pytest.raises(CourseError, match="finite number"):
+        guided(denoise, NULL, scale)
+    with pytest.raises(CourseError, match="finite number"):
+        autoguided(denoise, denoise, scale)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from course_lib.errors import CourseError
 from course_lib.layers import (
     Attention,
     Downsample,
@@ -279,3 +280,26 @@ def test_models_table():
         assert model.__name__ == name
         assert dataclasses.is_dataclass(config)
         assert config.__dataclass_params__.frozen
+
+
+@pytest.mark.parametrize(
+    ("shape", "step"),
+    [
+        ((2, 1, 30, 30), 4),
+        ((2, 1, 28, 30), 4),
+        ((2, 1, 30, 28), 4),
+        ((2, 1, 2, 2), 4),
+        ((2, 1, 0, 28), 4),
+        ((0, 1, 28, 28), 4),
+        ((2, 3, 28, 28), 4),
+        ((1, 28, 28), 4),
+    ],
+)
+def test_sizes_that_do_not_fit(shape, step):
+    """30x30 broke off in the middle of the net, and a batch of 0 lost its fold."""
+    net = UNet(TINY)
+    assert net.config.step == step
+    with pytest.raises(
+        CourseError, match=rf"\[B, 1, H, W\], one or more.*multiples of {step} \(4, 8"
+    ):
+        net(torch.zeros(shape), torch.ones(shape[0], dtype=torch.long))

@@ -1,14 +1,11 @@
-"""The Fréchet distance against scipy's matrix root and closed forms, and what the yardstick
-does to images first.
-"""
+"""The Fréchet distance against scipy's matrix root and closed forms."""
 
 import numpy as np
 import pytest
 import torch
 
 from course_lib import frechet_distance
-from course_lib.data import to_float, to_uint8
-from course_lib.metrics import Moments, fashion
+from course_lib.metrics import Moments
 
 
 def by_sqrtm(a: np.ndarray, b: np.ndarray) -> float:
@@ -87,6 +84,73 @@ def test_axioms():
     )
 
 
+# ---- close crowds: differences of large numbers, and roots of rounding
+
+
+def exactly(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The distance in 60 digits: |mean|^2 + tr A + tr B - 2 sum of the roots of eig(A B)."""
+    mpmath = pytest.importorskip("mpmath")
+    with mpmath.workdps(60):
+
+        def moments(x):
+            x = mpmath.matrix(x.tolist())
+            N, D = x.rows, x.cols
+            mean = mpmath.matrix([mpmath.fsum(x[:, j]) / N for j in range(D)])
+            centred = mpmath.matrix(N, D)
+            for i in range(N):
+                for j in range(D):
+                    centred[i, j] = x[i, j] - mean[j]
+            return mean, centred.T * centred / (N - 1)
+
+        def root(matrix):
+            values, vectors = mpmath.eigsy(matrix)
+            roots = [mpmath.sqrt(max(v, 0)) for v in values]
+            return vectors * mpmath.diag(roots) * vectors.T
+
+        (mean_a, A), (mean_b, B) = moments(a), moments(b)
+        singular = mpmath.svd_r(root(A) * root(B), compute_uv=False)
+        apart = mean_a - mean_b
+        trace = sum(A[i, i] + B[i, i] for i in range(A.rows)) - 2 * mpmath.fsum(singular)
+        return float((apart.T * apart)[0] + trace)
+
+
+@pytest.mark.parametrize("change", [1e-2, 1e-4, 1e-6, 1e-8])
+def test_two_points_of_which_one_has_moved_a_little(change):
+    """4.5 times the square of the change, by hand: 1.5 from the mean and 3 from the spread."""
+    a = torch.tensor([[0.0, 1, 2], [3, 4, 5]]).double()
+    b = a + torch.tensor([[0.0, 0, 0], [1, -2, 1]]).double() * change
+    moved = (b - a)[1, 0].item()  # what is left of the change next to 3
+    for found in (frechet_distance(a, b), frechet_distance(b, a)):
+        assert found == pytest.approx(4.5 * moved**2, rel=1e-5 if change > 1e-8 else 0.3)
+    assert frechet_distance(a, a) < 1e-28
+
+
+@pytest.mark.parametrize(
+    ("N", "D", "least", "change"),
+    [(40, 6, 0, 1e-3), (40, 6, 0, 1e-6), (40, 6, -6, 1e-5), (4, 6, 0, 1e-4), (5, 5, -3, 1e-6)],
+    ids=str,
+)
+def test_close_crowds_against_sixty_digits(N, D, least, change):
+    """Full and singular covariances, round and flat ones; what the old formula, a difference
+    of traces, gave was off by 1e-8 or below 0.
+    """
+    draw = torch.Generator().manual_seed(5)
+    scales = torch.logspace(least, 0, D).double()
+    a = torch.randn(N, D, generator=draw, dtype=torch.float64) * scales
+    b = a + change * torch.randn(N, D, generator=draw, dtype=torch.float64)
+    exact = exactly(a, b)
+    assert frechet_distance(a, b) == pytest.approx(exact, rel=1e-6)
+    assert frechet_distance(Moments.of(a), Moments.of(b)) == frechet_distance(a, b)
+    for part in (a, b):
+        assert frechet_distance(part, part) == pytest.approx(0, abs=1e-24)
+
+
+def test_far_crowds_against_sixty_digits():
+    for N, M, D in ((30, 20, 5), (4, 3, 6), (2, 9, 4)):
+        a, b = features(N, D, 0), features(M, D, 1)
+        assert frechet_distance(a, b) == pytest.approx(exactly(a, b), rel=1e-12)
+
+
 def test_kinds_of_input_and_answer():
     a, b = features(50, 3, 0), features(60, 3, 1)
     found = frechet_distance(a, b)
@@ -125,6 +189,14 @@ def test_moments_of_parts_add_up_to_those_of_the_whole():
     assert frechet_distance(parts, Moments.of(y)) == pytest.approx(
         frechet_distance(x, y), rel=1e-7
     )
+    nothing = Moments.empty(12) + Moments.empty(12)
+    assert (nothing.n, nothing.mean.abs().max().item()) == (0, 0)
+    assert torch.equal((nothing + Moments.of(x)).mean, whole.mean)
+    assert torch.equal((Moments.of(x) + nothing).scatter, whole.scatter)
+    with pytest.raises(ValueError, match="12 and 1 features do not add up"):
+        whole + Moments.empty(1)
+    with pytest.raises(ValueError, match="1 pictures have no covariance"):
+        _ = Moments.of(x[:1]).cov
     single = Moments.of(x[:1])
     assert single.n == 1
     assert single.scatter.abs().max() == 0
@@ -183,99 +255,3 @@ def test_more_images_less_bias():
 def test_errors(a, b, says):
     with pytest.raises(ValueError, match=says):
         frechet_distance(a, b)
-
-
-# ---- the yardstick
-
-
-class PixelNet(torch.nn.Module):
-    """Stands in for the classifier: its features are pixels."""
-
-    def features(self, x):
-        assert len(x) <= 7  # the batch size asked for
-        return x.flatten(1)[:, :128]
-
-
-@pytest.fixture
-def pixel_net(monkeypatch):
-    monkeypatch.setattr(fashion, "_feature_net", lambda device: PixelNet())
-
-
-def test_features_see_what_a_saved_picture_would_show(pixel_net):
-    images = 1.5 * torch.randn(20, 1, 28, 28)
-    found = fashion.fashion_features(images, batch_size=7)
-    assert found.shape == (20, 128)
-    as_saved = to_float(to_uint8(images))
-    torch.testing.assert_close(found, as_saved.flatten(1)[:, :128], rtol=0, atol=1e-6)
-    torch.testing.assert_close(
-        fashion.fashion_features(as_saved, batch_size=7), found, rtol=0, atol=1e-6
-    )
-    assert not found.requires_grad
-
-
-def test_features_are_float32_whatever_the_autocast_around(monkeypatch):
-    net = torch.nn.Linear(784, 9)
-    net.features = lambda x: net(x.flatten(1))
-    monkeypatch.setattr(fashion, "_feature_net", lambda device: net)
-    images = torch.randn(5, 1, 28, 28)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = fashion.fashion_features(images)
-    assert torch.equal(found, fashion.fashion_features(images))
-
-
-@pytest.mark.parametrize("shape", [(20, 28, 28), (20, 3, 28, 28), (20, 1, 32, 32)])
-def test_features_of_other_shapes(pixel_net, shape):
-    with pytest.raises(ValueError, match=r"takes images \[N, 1, 28, 28\]"):
-        fashion.fashion_features(torch.zeros(shape))
-
-
-@pytest.fixture
-def numbered(monkeypatch):
-    """Images that carry their own number in place of Fashion-MNIST's, and features that read
-    it: [N, 1].
-    """
-    splits = {"test": 10_000, "train": 55_000}
-    monkeypatch.setattr(
-        fashion, "fashion_mnist", lambda split: (np.arange(splits[split]), None)
-    )
-    monkeypatch.setattr(fashion, "to_float", torch.as_tensor)
-    monkeypatch.setattr(fashion, "fashion_features", lambda images: images.double()[:, None])
-    fashion.fashion_reference.cache_clear()
-    fashion.fashion_floor.cache_clear()
-    yield
-    fashion.fashion_reference.cache_clear()
-    fashion.fashion_floor.cache_clear()
-
-
-def test_the_two_protocols(numbered):
-    """Small: the first 2,048 test images; full: all 10,000."""
-    for n, size in ((2, 2048), (64, 2048), (2048, 2048), (2049, 10_000), (10_000, 10_000)):
-        assert fashion.fashion_reference(n).flatten().tolist() == list(range(size))
-
-
-def test_the_floor_is_the_mean_of_draws_of_n_training_images(numbered, monkeypatch):
-    drawn = []
-
-    def distance(a, b):
-        drawn.append((a, b))
-        return float(len(drawn))
-
-    monkeypatch.setattr(fashion, "frechet_distance", distance)
-    for n in (2, 2048, 10_000):
-        drawn.clear()
-        assert fashion.fashion_floor(n) == 3.0  # of 1, 2, 3, 4 and 5
-        assert [a.shape for a, _ in drawn] == [(n, 1)] * 5
-        assert len(torch.cat([a for a, _ in drawn]).unique()) == 5 * n  # no image twice
-        assert all(torch.equal(b, fashion.fashion_reference(n)) for _, b in drawn)
-    first = torch.cat([a for a, _ in drawn])
-    fashion.fashion_floor.cache_clear()
-    drawn.clear()
-    torch.manual_seed(99)
-    fashion.fashion_floor(10_000)
-    assert torch.equal(
-        torch.cat([a for a, _ in drawn]), first
-    )  # the same images on every machine
-    with pytest.raises(
-        ValueError, match="5 draws of 20000 images are not to be had from 55000"
-    ):
-        fashion.fashion_floor(20_000)

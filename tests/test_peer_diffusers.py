@@ -12,6 +12,7 @@ import torch
 from course_lib import (
     TARGETS,
     Denoiser,
+    Draws,
     Schedule,
     mixture_denoiser,
     sample_ddim,
@@ -105,7 +106,6 @@ def test_ddpm(schedule, variance, n, x):
         "DDPMScheduler", schedule, variance_type=f"fixed_{variance}", clip_sample=False
     )
     path = their_path(scheduler, net, x, n, generator=torch.Generator().manual_seed(4))
-    generator = torch.Generator().manual_seed(4)
     times = schedule.times(n)
     assert [int(k) + 1 for k in scheduler.timesteps] == times[:-1]
     ours = list(
@@ -115,7 +115,7 @@ def test_ddpm(schedule, variance, n, x):
             x,
             times,
             variance=variance,
-            generator=generator,
+            draws=Draws(4),
         )
     )
     if variance == "large" and n < 1000:
@@ -141,10 +141,9 @@ def test_ddim(schedule, eta, n, target, x):
     path = their_path(
         scheduler, net, x, n, eta=eta, generator=torch.Generator().manual_seed(4)
     )
-    generator = torch.Generator().manual_seed(4)
     denoise = Denoiser(net, schedule, target)
     assert_same_path(
-        sample_ddim(denoise, schedule, x, schedule.times(n), eta=eta, generator=generator),
+        sample_ddim(denoise, schedule, x, schedule.times(n), eta=eta, draws=Draws(4)),
         path,
         atol=1e-8,
     )
@@ -249,3 +248,31 @@ def test_our_cosine_is_theirs_up_to_the_cap():
     )
     assert beta[-1] == pytest.approx(0.999)
     assert ours.alpha[-1] == 0
+
+
+@pytest.mark.parametrize(
+    ("ours", "options"),
+    [
+        (
+            Schedule.scaled_linear,
+            {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
+        ),
+        (Schedule.linear, {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}),
+    ],
+    ids=["scaled_linear", "linear"],
+)
+@pytest.mark.parametrize("T", [1000, 250])
+def test_betas_are_theirs(ours, options, T):
+    """Stable Diffusion's among them. They keep float32: a product of 1000 is off by 1e-5."""
+    scheduler, schedule = diffusers.DDIMScheduler(T, **options), ours(T)
+    beta = 1 - (schedule.alpha[1:] / schedule.alpha[:-1]) ** 2
+    torch.testing.assert_close(scheduler.betas.double(), beta, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        scheduler.alphas_cumprod.double(), schedule.alpha[1:] ** 2, rtol=1e-4, atol=0
+    )
+    taken = Schedule.from_betas(scheduler.betas)
+    torch.testing.assert_close(
+        scheduler.alphas_cumprod.double(), taken.alpha[1:] ** 2, rtol=1e-4, atol=0
+    )
+    assert taken.T == len(scheduler.betas)
+    assert taken.alpha[0] == 1

@@ -4,7 +4,6 @@ import dataclasses
 import json
 
 import pytest
-import torch
 
 from course_lib import load_denoiser, weights
 from course_lib.errors import CourseError
@@ -86,26 +85,3 @@ def test_absurd_numbers_are_no_way_of_sampling():
             with pytest.raises(CourseError, match=f"{name} is a number from -100 to 100, not"):
                 Sampling(**{name: value})
         assert getattr(Sampling(**{name: -3.0}), name) == -3.0
-
-
-def test_two_seeds_share_no_fresh_noise(monkeypatch):
-    """PyTorch's generator takes the low 32 bits of a seed: every seed once had the same."""
-    ddpm = maker("ddpm-fashion", calls=2, sampler="ddpm")
-    asked = []
-
-    def sampler(denoise, schedule, x, times, cond, *, draws):
-        asked.append((x, draws.normal(x)))
-        return iter([torch.tensor(0)])
-
-    from course_lib.recipes import sampling
-
-    monkeypatch.setitem(sampling.SAMPLERS, "ddpm", sampler)
-    monkeypatch.setattr(sampling, "final", lambda steps: asked[-1][0])
-    for seed in (0, 1, 2**31 - 1):
-        list(ddpm.batches(3, seed))
-    for (x, fresh), (other_x, other_fresh) in ((asked[0], asked[1]), (asked[1], asked[2])):
-        assert not torch.equal(x, other_x)
-        assert not torch.equal(fresh, other_fresh)
-    for x, fresh in asked:
-        for image in fresh:
-            assert not any(torch.equal(image, start) for start in x)

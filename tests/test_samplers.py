@@ -12,6 +12,8 @@ from contracts import FULL, MEANS, STD, WEIGHTS, SamplerContract
 
 from course_lib import (
     SAMPLERS,
+    Draws,
+    ImageDraws,
     Schedule,
     clipped,
     final,
@@ -23,6 +25,7 @@ from course_lib import (
     sample_heun,
     sample_unipc,
 )
+from course_lib.errors import CourseError
 
 ddpm_large = functools.partial(sample_ddpm, variance="large")
 ddim_1 = functools.partial(sample_ddim, eta=1.0)
@@ -308,7 +311,7 @@ def test_ddim_of_eta_1_is_ddpm_of_the_small_variance(schedule, n):
                 schedule,
                 x,
                 schedule.times(n),
-                generator=torch.Generator().manual_seed(3),
+                draws=Draws(3),
             )
         )
         for sampler in (ddim_1, sample_ddpm)
@@ -353,7 +356,7 @@ def test_a_generator_makes_a_run_repeatable(sampler):
                 schedule,
                 x,
                 schedule.times(12),
-                generator=torch.Generator().manual_seed(seed),
+                draws=Draws(seed),
             )
         )
 
@@ -381,6 +384,57 @@ def test_the_flows_draw_nothing(sampler):
     torch.testing.assert_close(
         first, alone, rtol=0, atol=1e-12
     )  # an image does not depend on its neighbours
+
+
+def test_the_fresh_noise_of_a_seed_stays():
+    """The numbers that a generator gave before `Draws` did."""
+    schedule, x = Schedule.cosine(), torch.linspace(-2, 2, 4).reshape(2, 2)
+    denoise = gaussian_denoiser(schedule, 0.3, 0.5)
+    for sampler, options, goal in (
+        (sample_ddpm, {}, [0.4965731, 0.4072573, 0.2680854, 0.786836]),
+        (sample_ddim, {"eta": 0.7}, [0.0810039, 0.2897233, 0.5287664, 1.1432598]),
+    ):
+        for draws in (Draws(4), Draws(torch.Generator().manual_seed(4))):
+            steps = sampler(denoise, schedule, x, schedule.times(5), draws=draws, **options)
+            assert final(steps).flatten().tolist() == pytest.approx(goal, abs=1e-5)
+    torch.manual_seed(9)
+    found = final(sample_ddpm(denoise, schedule, x, schedule.times(5)))[0].tolist()
+    torch.manual_seed(9)
+    again = final(sample_ddpm(denoise, schedule, x, schedule.times(5), draws=Draws()))
+    assert found == again[0].tolist()
+
+
+@pytest.mark.parametrize("sampler", STOCHASTIC.values(), ids=STOCHASTIC)
+def test_an_image_depends_on_its_own_draws_alone(sampler):
+    schedule, x = Schedule.cosine(), torch.randn(6, 2)
+    denoise = mixture_denoiser(schedule, MEANS.float(), STD, WEIGHTS.float())
+
+    def run(rows, seed=0):
+        return final(
+            sampler(
+                denoise, schedule, x[rows], schedule.times(8), draws=ImageDraws(seed, rows)
+            )
+        )
+
+    whole = run(range(6))
+    torch.testing.assert_close(torch.cat([run(range(2)), run(range(2, 6))]), whole)
+    assert not torch.allclose(run(range(6), seed=1), whole)
+
+
+class Still:
+    """Noise that is none: anything with normal(like) may be drawn from."""
+
+    def normal(self, like):
+        return torch.zeros_like(like)
+
+
+def test_samplers_draw_from_anything_with_normal():
+    schedule, x = Schedule.cosine(), torch.randn(3, 2)
+    denoise = gaussian_denoiser(schedule, 0.0, 0.5)
+    for sampler in (sample_ddpm, ddim_1):
+        found = final(sampler(denoise, schedule, x, schedule.times(5), draws=Still()))
+        again = final(sampler(denoise, schedule, x, schedule.times(5), draws=Still()))
+        assert torch.equal(found, again)
 
 
 def test_unknown_variance():
@@ -420,3 +474,183 @@ def test_times_that_lead_nowhere_get_a_sentence(name, times):
     denoise = gaussian_denoiser(Schedule.cosine(), 0.0, 1.0)
     with pytest.raises(ValueError, match="two or more different times"):
         final(SAMPLERS[name](denoise, Schedule.cosine(), torch.zeros(1, 2), times))
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+def test_rising_times_with_fresh_noise_get_a_sentence(eta):
+    """They divided by 0 from time 0, and elsewhere went on as if eta were 0."""
+    schedule = Schedule.cosine()
+    denoise = gaussian_denoiser(schedule, 0.2, 0.1)
+    for times in ([0, 40, 900], [40, 900], [900, 40, 300, 0]):
+        with pytest.raises(CourseError, match="times fall; these rise"):
+            final(sample_ddim(denoise, schedule, torch.zeros(1, 2), times, eta=eta))
+
+
+@pytest.mark.parametrize("eta", [-0.1, math.nan])
+def test_no_eta(eta):
+    schedule = Schedule.cosine()
+    steps = sample_ddim(
+        gaussian_denoiser(schedule, 0, 1), schedule, torch.zeros(1, 2), [900, 0], eta=eta
+    )
+    with pytest.raises(CourseError, match="eta"):
+        final(steps)
+
+
+def test_final_of_nothing_gets_a_sentence():
+    schedule = Schedule.cosine()
+    steps = sample_ddim(
+        gaussian_denoiser(schedule, 0, 1), schedule, torch.zeros(1, 2), [900, 0]
+    )
+    final(steps)
+    for spent in (steps, [], iter(())):
+        with pytest.raises(CourseError, match="only once"):
+            final(spent)
+
+
+# ---- schedules with steps that move nothing
+
+
+def from_betas(*parts: tuple[int, float, float]) -> Schedule:
+    """Pieces of (length, first beta, last beta)."""
+    return Schedule.from_betas(
+        torch.cat([torch.linspace(a, b, n, dtype=torch.float64) for n, a, b in parts])
+    )
+
+
+def held(schedule: Schedule, at: tuple[int, ...], n: int) -> Schedule:
+    """The schedule, staying n times longer where it is at each of these times."""
+    index = [t for t in range(schedule.T + 1) for _ in range(1 + n * (t in at))]
+    return Schedule(schedule.alpha[index], schedule.sigma[index])
+
+
+FLOW = Schedule.flow(400)
+FLAT = {
+    "a plateau": from_betas((200, 1e-4, 0.02), (30, 0, 0), (300, 0.02, 0.05)),
+    "single stops": held(FLOW, (1, 7, 100, 250, 399), 1),
+    "no noise at first": from_betas((20, 0, 0), (400, 1e-4, 0.05)),
+    "no image at last": from_betas((400, 1e-4, 0.05), (1, 1, 1), (20, 0.02, 0.02)),
+    "both ends": held(FLOW, (0, 400), 12),
+    "next to nothing": from_betas((200, 1e-4, 0.02), (9, 1e-13, 1e-13), (300, 0.02, 0.05)),
+    "noise grows where no image is": Schedule(
+        torch.cat([FLOW.alpha, torch.zeros(20).double()]),
+        torch.cat([FLOW.sigma, torch.linspace(1.01, 1.2, 20).double()]),
+    ),
+    "image fades before there is noise": Schedule(
+        torch.cat([torch.linspace(1, 0.8, 10).double(), 0.8 * FLOW.alpha[1:]]),
+        torch.cat([torch.zeros(10).double(), FLOW.sigma[1:]]),
+    ),
+}
+# of the end state, in 200 steps and in all 400 to 530: DDIM 0.010 to 0.029, the others up to
+# 0.0043, as on the same schedules without stops
+TOLERANCE = {"ddim": 0.035}
+
+
+@pytest.mark.parametrize("schedule", FLAT.values(), ids=FLAT)
+@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_steps_that_move_nothing_are_harmless(schedule, name, dtype):
+    """All samplers end where the exact map does, from wherever the noise begins."""
+    mean, std = 0.5, torch.linspace(0.25, 1.5, 6, dtype=torch.float64)
+    z = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
+    denoise = gaussian_denoiser(schedule, mean, std.to(dtype))
+    for times in (schedule.times(schedule.T), schedule.times(200)):
+        x = exact.gaussian_at(schedule, schedule.T, mean, std, z).to(dtype)
+        steps = list(FLOWS[name](denoise, schedule, x, times))
+        assert [step.t for step in steps] == times
+        goal = exact.gaussian_at(schedule, 0, mean, std, z).to(dtype)
+        error = (steps[-1].x_t - goal).abs().max().item()
+        assert error < TOLERANCE.get(name, 0.006), error
+
+
+@pytest.mark.parametrize("name", ["dpmpp_2m", "unipc"])
+@pytest.mark.parametrize("beta", [1e-13, 1e-9, 1e-7])
+def test_a_line_through_two_looks_at_one_place_is_not_gone_along(name, beta):
+    """Over a step of next to no length the looks of a rough net differ by its roughness, and
+    the line through them is as steep as the step is short.
+    """
+    schedule = from_betas((200, 1e-4, 0.02), (9, beta, beta), (300, 0.02, 0.05))
+    smooth = gaussian_denoiser(schedule, 0.5, 0.7)
+
+    def rough(x_t, t, cond=None):
+        x0 = smooth(x_t, t)[0] + 1e-6 * math.sin(1e6 * t)
+        alpha, sigma = schedule.at(t, x_t)
+        return x0, (x_t - alpha * x0) / sigma
+
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    times = schedule.times(schedule.T)
+    found, goal = (final(FLOWS[name](net, schedule, x, times)) for net in (rough, smooth))
+    torch.testing.assert_close(found, goal, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("schedule", FLAT.values(), ids=FLAT)
+@pytest.mark.parametrize("sampler", STOCHASTIC.values(), ids=STOCHASTIC)
+def test_fresh_noise_where_nothing_moves(schedule, sampler):
+    """5,000 samples keep the mean and the spread: within five standard errors, and 3 % for the
+    finite number of steps.
+    """
+    N, mean, std = 5_000, 0.5, 0.4
+    x = exact.gaussian_at(schedule, schedule.T, mean, std, torch.randn(N).double())
+    found = final(
+        sampler(
+            gaussian_denoiser(schedule, mean, std),
+            schedule,
+            x,
+            schedule.times(schedule.T),
+            draws=Draws(1),
+        )
+    )
+    assert found.mean().item() == pytest.approx(mean, abs=5 * std / math.sqrt(N))
+    assert found.std().item() == pytest.approx(std, rel=5 / math.sqrt(2 * N) + 0.03)
+
+
+# ---- the dtype of the images is not that of the arithmetic
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("schedule", FULL.values(), ids=FULL)
+def test_a_thousand_steps_in_low_precision(name, dtype, schedule):
+    """A step of a thousand is less than bfloat16's last digit: the mean of this Normal came out
+    as 0.455.
+    """
+    mean, std, N = 0.302, 0.4, 2_000
+    x = exact.gaussian_at(schedule, 1000, mean, std, torch.randn(N).double())
+    seen = set()
+
+    def denoise(x_t, t, cond=None):
+        seen.add(x_t.dtype)
+        return gaussian_denoiser(schedule, mean, std)(x_t, t)
+
+    options = {"draws": Draws(1)} if name == "ddpm" else {}
+    steps = SAMPLERS[name](denoise, schedule, x.to(dtype), schedule.times(1000), **options)
+    for step in steps:
+        assert step.x_t.dtype == step.x0.dtype == step.eps.dtype == dtype
+    assert seen == {dtype}  # a net in bfloat16 is asked in bfloat16
+    found = step.x_t.double()
+    standard_error = std / math.sqrt(N)
+    assert found.mean().item() == pytest.approx(mean, abs=5 * standard_error)
+    assert found.std().item() == pytest.approx(std, rel=0.06)
+    if name != "ddpm":
+        whole = final(SAMPLERS[name](denoise, schedule, x, schedule.times(1000)))
+        assert (found - whole).abs().max() < 0.02
+
+
+def test_low_precision_up_and_down_again():
+    schedule = Schedule.cosine()
+    denoise = gaussian_denoiser(schedule, 0.2, 0.3)
+    x = (0.2 + 0.3 * torch.randn(500)).bfloat16()
+    for name in ("ddim", "heun"):
+        up = final(SAMPLERS[name](denoise, schedule, x, schedule.times(500)[::-1]))
+        assert up.float().std().item() == pytest.approx(1, abs=0.15)
+        down = final(SAMPLERS[name](denoise, schedule, up, schedule.times(500)))
+        torch.testing.assert_close(down.float(), x.float(), rtol=0, atol=0.05)
+
+
+def test_latents_are_never_clipped():
+    """No sampler knows the grey scale: latents of spread 4 keep it."""
+    schedule, x = Schedule.cosine(), torch.randn(2_000, 1)
+    for name, sampler in SAMPLERS.items():
+        found = final(
+            sampler(gaussian_denoiser(schedule, 2.0, 4.0), schedule, x, schedule.times(100))
+        )
+        assert found.std().item() == pytest.approx(4, rel=0.1), name

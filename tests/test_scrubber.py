@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -18,9 +19,11 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib.widgets import Scrubber
-from course_lib.widgets.export import VIEW, forget_widgets, to_html
-from course_lib.widgets.filmstrip import NOISE_RAMP
+from course_lib.errors import CourseError
+from course_lib.widgets import Scrubber, export
+from course_lib.widgets.export import to_html
+from course_lib.widgets.filmstrip import NOISE_RAMP, paint
+from course_lib.widgets.saved import VIEW, before_save, forget_widgets
 from course_lib.widgets.sheet import (
     Film,
     as_array,
@@ -33,6 +36,7 @@ from course_lib.widgets.sheet import (
 )
 from course_lib.widgets.standalone import module
 
+ROOT = Path(__file__).resolve().parents[1]
 T = 1000
 ANGLE = np.arange(T + 1) / T * np.pi / 2
 SCHEDULE = SimpleNamespace(alpha=np.cos(ANGLE), sigma=np.sin(ANGLE))
@@ -229,6 +233,29 @@ def test_colour_images():
     assert scrubber.film_strip().mode == "RGB"
 
 
+def test_a_lossless_run_in_colour_is_exact_to_a_level():
+    steps = run(calls=3, B=2, shape=(3, 16, 24))
+    steps = [replace(s, x0=s.x0 * np.array([1, 0, -1]).reshape(3, 1, 1)) for s in steps]
+    shown = developed(Scrubber(steps, SCHEDULE, quality="lossless"))
+    for key, scale in (("x_t", 1), ("x0", 1), ("eps", 3)):
+        wanted = np.stack([np.clip(getattr(step, key), -scale, scale) for step in steps])
+        assert shown[key].shape == (4, 2, 3, 16, 24)
+        assert np.abs(shown[key] - wanted).max() <= 1.01 * scale / 255
+
+
+@pytest.mark.parametrize("key", ["x_t", "x0", "eps"])
+def test_the_strip_paints_colours_as_they_are(key):
+    values = np.array([-1.0, 0.0, 1.0]).reshape(3, 1, 1) * (3 if key == "eps" else 1)
+    assert paint(key, values).tolist() == [[[0, 128, 255]]]
+    grey = paint(key, values[:1])
+    assert grey.tolist() == [[list(NOISE_RAMP[0])]] if key == "eps" else [[[0, 0, 0]]]
+
+
+def test_a_strip_of_no_columns(scrubber):
+    with pytest.raises(CourseError, match="a run and a column or more, not 0 columns"):
+        scrubber.film_strip(columns=0)
+
+
 def test_a_run_of_the_library():
     from course_lib import Schedule, points_denoiser, sample_ddim
 
@@ -376,6 +403,85 @@ def test_forgetting_widgets_keeps_those_that_have_nothing_else(bundle):
     assert VIEW in notebook.cells[1].outputs[0].data and "widgets" not in notebook.metadata
 
 
+def test_a_lesson_is_found_by_how_its_name_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "COURSE", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in ("notebooks/04_a.ipynb", "notebooks/further/04_b.ipynb", "04_c.ipynb"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for given, found in (
+        ("04", tmp_path / "notebooks/04_a.ipynb"),
+        ("further/04", tmp_path / "notebooks/further/04_b.ipynb"),
+        ("04_b", tmp_path / "notebooks/further/04_b.ipynb"),
+        ("04_c.ipynb", Path("04_c.ipynb")),
+        ("07", Path("07")),
+    ):
+        assert export.find_lesson(given) == found, given
+
+
+def saved_model(*outputs):
+    """What JupyterLab sends its server on a save: JSON, not nbformat's own classes."""
+    cells = [
+        {"cell_type": "markdown", "source": "words", "metadata": {}},
+        {"cell_type": "code", "source": "x", "metadata": {}, "outputs": list(outputs)},
+    ]
+    content = {"cells": cells, "metadata": {"widgets": {}}, "nbformat": 4, "nbformat_minor": 5}
+    return {"type": "notebook", "content": content}
+
+
+def test_a_save_keeps_what_moves_without_its_kernel():
+    def shown(kind="display_data", **data):
+        data = {key.replace("_", "/"): value for key, value in data.items()}
+        return {"output_type": kind, "data": {VIEW: {"model_id": "1"}, **data}, "metadata": {}}
+
+    bar = "Drawing:   0%|          | 0/21 [00:00<?, ?image/s]"
+    model = saved_model(
+        shown(text_plain=bar),
+        shown(text_plain="steps: 0it [00:00, ?it/s]"),
+        shown(text_plain=[bar]),
+        shown(text_plain="HBox(children=(IntSlider(value=0),))"),
+        shown("execute_result", text_html="<iframe>", image_png="", text_plain="Scrubber"),
+        shown(image_png="", text_plain="a picture"),
+        {"output_type": "stream", "name": "stdout", "text": bar},
+    )
+    before_save(model=model, path="a.ipynb", contents_manager=None)
+    content = model["content"]
+    kept = [set(output.get("data", ["stream"])) for output in content["cells"][1]["outputs"]]
+    assert kept == [
+        {VIEW, "text/plain"},  # a slider of the reader's own lives as long as its kernel
+        {"text/html", "image/png", "text/plain"},
+        {VIEW, "image/png", "text/plain"},
+        {"stream"},
+    ]
+    assert "widgets" not in content["metadata"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"type": "file", "content": "text"},
+        {"type": "directory", "content": []},
+        {"type": "notebook", "content": None},
+        {"type": "notebook", "content": {"worksheets": [], "metadata": {}}},
+    ],
+)
+def test_a_save_of_anything_else_is_left_alone(model):
+    before = json.dumps(model)
+    before_save(model=model, path="x", contents_manager=None)
+    assert json.dumps(model) == before
+
+
+def test_the_hook_costs_the_server_nothing():
+    code = (
+        "import sys, course_lib.widgets.saved;"
+        "print({'numpy', 'matplotlib', 'torch', 'ipywidgets', 'nbconvert'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == "set()\n", done.stderr
+
+
 def test_equations_become_mathml_where_they_can(bundle, tmp_path, monkeypatch):
     def convert(tex: str, display: str) -> str:
         if "unknown" in tex:
@@ -459,6 +565,14 @@ BAD = {
     ),
     "latents": (
         lambda: Scrubber([Seen(0, *[np.zeros((2, 4, 8, 8))] * 3)], SCHEDULE),
+        "decode latents before",
+    ),
+    "no image": (
+        lambda: Scrubber([Seen(0, *[np.zeros((0, 1, 8, 8))] * 3)], SCHEDULE),
+        r"holds \[0, 1, 8, 8\], not images",
+    ),
+    "two channels": (
+        lambda: Scrubber([Seen(0, *[np.zeros((2, 2, 8, 8))] * 3)], SCHEDULE),
         "decode latents before",
     ),
     "a batch that shrinks": (

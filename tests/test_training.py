@@ -2,6 +2,8 @@
 resuming after a real kill.
 """
 
+import copy
+import functools
 import math
 import os
 import random
@@ -11,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pair
 import pytest
 import runs
 import torch
@@ -19,6 +22,7 @@ from torch import nn
 from course_lib import Ema, Phase, Schedule, device, load_state, save_state, training
 from course_lib import runs as course_runs
 from course_lib.draws import Draws
+from course_lib.errors import CourseError
 from course_lib.recipes import ddpm_fashion
 from course_lib.recipes.diffusion import drop_labels
 from course_lib.training import (
@@ -181,6 +185,31 @@ def test_warmup_flat_decay():
     assert warmup_flat_decay(flat=0.0, end=0.0)(1000, 0.25) == pytest.approx(0.75)
 
 
+def test_warmup_flat_decay_without_one_of_its_parts():
+    no_rise = warmup_flat_decay(warmup=0, flat=0.5)
+    assert [no_rise(step, 0.0) for step in range(3)] == [1, 1, 1]
+    no_fall = warmup_flat_decay(warmup=2, flat=1.0)
+    assert [no_fall(9, p) for p in (0.0, 0.99, 1.0)] == [1, 1, 1]
+    assert warmup_flat_decay(0, 1.0)(0, 1.0) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"warmup": -1},
+        {"flat": 1.1},
+        {"flat": -0.1},
+        {"flat": float("nan")},
+        {"end": -1.0},
+        {"end": float("inf")},
+    ],
+    ids=str,
+)
+def test_warmup_flat_decay_of_what_can_not_be(wrong):
+    with pytest.raises(CourseError, match="warmup of 0 steps or more, flat from 0 to 1"):
+        warmup_flat_decay(**wrong)
+
+
 def test_batches_that_end():
     steps = train(scalar_phase(), [torch.ones(2)] * 3, 10)
     assert [next(steps).step for _ in range(3)] == [1, 2, 3]
@@ -207,6 +236,140 @@ def test_a_budget_of_seconds(monkeypatch):
 
 def test_a_budget_that_is_not_used_up():
     assert len(list(train(scalar_phase(), Counting(), 5, seconds=1e6))) == 5
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_budget_of_nothing(seconds):
+    with pytest.raises(CourseError, match="more than 0 seconds"):
+        next(train(scalar_phase(), Counting(), 5, seconds=seconds))
+
+
+def test_a_loss_may_ask_for_the_step():
+    """By its signature, read once: a second place that must be filled, or one named step."""
+    module, heard = Scalar(), []
+
+    def told(*args, **named):
+        heard.append((len(args), *args[1:], *named.values()))
+        return {"loss": module.w.sum()}
+
+    class Whole:
+        def __call__(self, batch, step):
+            return told(batch, step)
+
+    kinds = {
+        lambda batch: told(batch): [(1,), (1,)],
+        lambda batch, step: told(batch, step): [(2, 3), (2, 4)],
+        lambda batch, k: told(batch, k): [(2, 3), (2, 4)],
+        lambda batch, step=None: told(batch, step): [(2, 3), (2, 4)],
+        lambda batch, *, step: told(batch, step=step): [(1, 3), (1, 4)],
+        lambda batch, noise=7: told(batch, noise): [(2, 7), (2, 7)],
+        lambda *batch: told(*batch): [(1,), (1,)],
+        functools.partial(lambda net, batch, step: told(batch, step), module): [
+            (2, 3),
+            (2, 4),
+        ],
+        functools.partial(lambda net, batch: told(batch), module): [(1,), (1,)],
+        Whole(): [(2, 3), (2, 4)],
+    }
+    for loss, expected in kinds.items():
+        heard.clear()
+        phase = scalar_phase(module)
+        phase.loss = loss
+        list(train(phase, Counting(), 4, start=2))
+        assert heard == expected
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        (torch.zeros(3), r"not a tensor \[3\]"),
+        (0.5, "not a float"),
+        ({}, "not {}"),
+        ({"mse": torch.zeros([])}, r"not {mse: \[\]}"),
+        ({"loss": torch.zeros(3)}, r"not {loss: \[3\]}"),
+        ({"loss": 0.5}, "not {loss: 0.5}"),
+    ],
+    ids=str,
+)
+def test_what_is_no_loss_gets_a_sentence(returned, says):
+    phase = scalar_phase()
+    phase.loss = lambda batch: returned
+    with pytest.raises(CourseError, match=f'main: a loss returns a dict .*"loss".*{says}'):
+        next(train(phase, Counting(), 5))
+
+
+def test_a_phase_may_have_its_turn_every_few_steps():
+    d, g, heard = Scalar(1.0), Scalar(1.0), []
+
+    def g_loss(batch, step):
+        heard.append(step)
+        return {"loss": g.w.sum()}
+
+    sgd = torch.optim.SGD(g.parameters(), lr=1.0)
+    scale = lambda step, progress: step + 1.0  # noqa: E731
+    turns = [scalar_phase(d, name="d"), Phase("g", g, g_loss, sgd, Ema(g), scale, every=3)]
+    seen, places = [], []
+    for done in train(turns, Counting(), 10):
+        seen.append(list(done.losses))
+        places.append(g.w.item())
+        assert done.lr == pytest.approx(0.1) and done.loss == done.losses["d"]["loss"]
+    assert heard == [3, 6, 9]
+    assert seen == [["d", "g"] if k % 3 == 0 else ["d"] for k in range(1, 11)]
+    # by 3, 6 and 9: lr_scale counts the run's steps
+    assert places == pytest.approx([1, 1, -2, -2, -2, -8, -8, -8, -17, -17], rel=1e-5)
+    assert turns[1].ema.step == 3
+
+
+@pytest.mark.parametrize(
+    "phases",
+    [
+        lambda: [],
+        lambda: [scalar_phase(every=2)],
+        lambda: [scalar_phase(), scalar_phase()],
+    ],
+    ids=["none", "the first not at every step", "two of one name"],
+)
+def test_phases_that_make_no_run(phases):
+    with pytest.raises(ValueError, match="one phase or more, each with a name of its own"):
+        next(train(phases(), Counting(), 5))
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5])
+def test_turns_that_can_not_be(every):
+    with pytest.raises(ValueError, match="every is a whole number from 1"):
+        scalar_phase(every=every)
+
+
+def test_a_phase_moves_no_weight_of_a_net_that_its_loss_runs_through():
+    """A GAN's generator learns through the discriminator, and the other way round; weight
+    decay and momentum must not move the one on the other's turn either.
+    """
+    both, before = pair.Pair(), {}
+    loss_of = {"d": both.d_loss, "g": both.g_loss}
+    nets = {"d": both.d, "g": both.g}
+
+    def watched(name, batch, step):
+        other = {"d": "g", "g": "d"}[name]
+        before[other] = copy.deepcopy(nets[other].state_dict())
+        made = loss_of[name](batch, step) if name == "g" else loss_of[name](batch)
+        if name == "d":  # not detached: its loss too runs through the generator
+            made["loss"] = made["loss"] + both.d(both.fake(4)).square().mean()
+        return made
+
+    for phase in both.phases:
+        phase.loss = functools.partial(watched, phase.name)
+        phase.every, step = 1, phase.optimizer.step
+
+        def checked(name=phase.name, step=step):
+            other = {"d": "g", "g": "d"}[name]
+            own = copy.deepcopy(nets[name].state_dict())
+            step()
+            now = nets[other].state_dict()
+            assert all(torch.equal(now[key], value) for key, value in before[other].items())
+            assert any(not torch.equal(nets[name].state_dict()[k], v) for k, v in own.items())
+
+        phase.optimizer.step = checked
+    assert len(list(train(both.phases, both.batches, 5))) == 5
 
 
 def test_two_phases_move_by_turns():
@@ -370,6 +533,24 @@ def test_ema_of_a_tenth():
     assert ((shares * (middle - mean) ** 2).sum().sqrt()).item() == pytest.approx(
         0.1, abs=0.0005
     )
+
+
+def test_ema_of_a_weight_that_two_layers_share():
+    module = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)).double()
+    module[1].weight = module[0].weight
+    ema, values = Ema(module, gamma=1.0), [3.0, 5.0, 8.0]
+    for value in values:
+        module[0].weight.data.fill_(value)
+        ema.update()
+    shares = [(k**2 - (k - 1) ** 2) / 9 for k in range(1, 4)]
+    expected = sum(s * v for s, v in zip(shares, values, strict=True))
+    assert ema.module[1].weight[0, 0].item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [-1.0, -2.0, float("nan")])
+def test_ema_of_what_can_not_be(gamma):
+    with pytest.raises(ValueError, match="gamma of an average is 0 or more"):
+        Ema(Scalar(), gamma)
 
 
 def test_ema_of_a_constant_is_that_constant():
@@ -556,12 +737,11 @@ def test_killed_at_random_moments_and_resumed_the_losses_are_the_same(tmp_path, 
 
     seed = random.SystemRandom().randrange(2**32)
     print(f"moments of the kills from seed {seed}")  # pytest shows it if the test fails
-    moments, kills, deadline = random.Random(seed), 0, time.monotonic() + 600
+    moments, kills = random.Random(seed), 0
     while kills < KILLS:
         already = len(lines(tmp_path / "killed"))
         process, ahead = start_run(tmp_path / "killed"), moments.randrange(1, 9)
         while process.poll() is None and len(lines(tmp_path / "killed")) < already + ahead:
-            assert time.monotonic() < deadline, "the run does not get on"
             time.sleep(0.002)
         time.sleep(moments.random() * 0.03)  # in the middle of a step or of a save
         process.kill()  # SIGKILL
@@ -573,7 +753,7 @@ def test_killed_at_random_moments_and_resumed_the_losses_are_the_same(tmp_path, 
             with open(tmp_path / "killed" / "losses.txt", "a") as file:
                 file.write(" cut\n")
     process = start_run(tmp_path / "killed")
-    _, errors = process.communicate(timeout=600)
+    _, errors = process.communicate()
     assert process.returncode == 0, errors
 
     logged = [line for line in lines(tmp_path / "killed") if "cut" not in line]

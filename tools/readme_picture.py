@@ -8,7 +8,6 @@ installs.
 """
 
 import io
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from playwright.sync_api import sync_playwright
 
 from course_lib import Scrubber, autocast, clipped, load_denoiser, sample_ddim
 from course_lib.data import CLASSES
+from tools.ci import browser_path
 
 ROOT = Path(__file__).resolve().parents[1]
 STEP, CALLS, IMAGES = 11, 20, 40
@@ -48,7 +48,7 @@ def main():
         saved.write_text(
             "<!doctype html><meta charset=utf-8>" + bundle["text/html"], encoding="utf-8"
         )
-        path = shutil.which("chromium") or shutil.which("google-chrome")
+        path = browser_path()
         browser = playwright.chromium.launch(
             executable_path=path, args=["--no-sandbox", "--disable-gpu"]
         )

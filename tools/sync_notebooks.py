@@ -3,11 +3,16 @@ course.py sync`.
 
 Text is edited in notebooks/text/NN_name.py, the twin in the percent format;
 notebooks/NN_name.ipynb follows it and keeps the outputs of every cell whose text did not
-change. A cell that shows a piece of the library says which:
+change, and the pictures pasted into it. (notebooks/further/ has its twins in
+notebooks/text/further/.) A cell that shows a piece of the library says which:
     # %% src="course_lib/diffusion/samplers.py::sample_ddim"
 (a function, a class, Class.method or a module's constant), and sync fills in that definition's
 text. A notebook's cell ids, counts and metadata are made from its text alone, so that it
 changes only where its text does.
+
+No work is lost: what a twin can't hold to the letter is refused, with nothing touched; so is a
+notebook with text of its own, until one says which of the two counts; and where both had text
+of their own, what gives way is kept beside it as NAME.before.
 """
 
 import argparse
@@ -15,13 +20,16 @@ import ast
 import base64
 import hashlib
 import io
+import json
 import os
+import shutil
 import sys
 import textwrap
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import jupytext
@@ -32,21 +40,21 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).resolve().parents[1]
 MEND = "python3 course.py sync"
 LARGE = 4_000_000  # bytes: above it a notebook is slow to open and heavy in each clone
-CELL_SECONDS = 300  # a cell that runs longer is given up
+CELL_SECONDS = 1800  # a cell that runs longer is given up: it hangs, on the slowest laptop
+FOLDERS = ("", "further/")  # of notebooks, and of twins in notebooks/text
 METADATA = {
     "kernelspec": {
         "display_name": "Python 3 (ipykernel)",
         "language": "python",
         "name": "python3",
     },
-    "language_info": {
-        "name": "python"
-    },  # without the version of Python that happened to run it
+    # without the version of Python that happened to run it
+    "language_info": {"name": "python"},
 }
-LAYOUT = (
-    "lines_to_next_cell",
-    "lines_to_end_of_cell_marker",
-)  # jupytext's notes on blank lines in the twin
+# jupytext's notes on blank lines in the twin
+LAYOUT = ("lines_to_next_cell", "lines_to_end_of_cell_marker")
+# what an editor notes of a run or of its window: jupytext leaves it out, and so do we
+PASSING = ("autoscroll", "collapsed", "scrolled", "trusted", "execution", "ExecuteTime")
 # names a model that lives only in the kernel that made it
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -57,36 +65,50 @@ class SyncError(Exception):
 
 @dataclass(frozen=True)
 class Pair:
-    """A notebook and its text twin."""
+    """A notebook and its text twin, by their name without its ending: "04_diffusion", or
+    "further/04_more".
+    """
 
-    notebook: Path
-    twin: Path
+    root: Path
+    name: str
 
     @property
-    def name(self) -> str:
-        """What the two files are called, without their endings."""
-        return self.notebook.stem
+    def notebook(self) -> Path:
+        """The notebook's file."""
+        return self.root / "notebooks" / f"{self.name}.ipynb"
+
+    @property
+    def twin(self) -> Path:
+        """The twin's file."""
+        return self.root / "notebooks" / "text" / f"{self.name}.py"
 
 
-def pairs(root: Path, names: list[str] | None = None) -> list[Pair]:
-    """All notebooks and twins under root, or those whose name starts with one of names;
+def pairs(root: Path, given: list[str] | None = None) -> list[Pair]:
+    """All notebooks and twins under root, or those whose name starts with one of those given;
     SyncError if one has none.
     """
-    folder = root / "notebooks"
-    stems = sorted(
-        {path.stem for path in [*folder.glob("*.ipynb"), *folder.glob("text/*.py")]}
-    )
-    for name in names or []:
-        if not any(stem.startswith(Path(name).stem) for stem in stems):
+    folder, names = root / "notebooks", []
+    for inner in FOLDERS:
+        found = [*folder.glob(f"{inner}*.ipynb"), *folder.glob(f"text/{inner}*.py")]
+        names += [inner + stem for stem in sorted({path.stem for path in found})]
+    for start in given or []:
+        if not any(begins(name, start) for name in names):
             raise SyncError(
-                f"There is no notebook {name}; there are: {', '.join(stems) or 'none'}."
+                f"There is no notebook {start}; there are: {', '.join(names) or 'none'}."
             )
-    wanted = [
-        stem
-        for stem in stems
-        if not names or any(stem.startswith(Path(name).stem) for name in names)
+    return [
+        Pair(root, name)
+        for name in names
+        if not given or any(begins(name, start) for start in given)
     ]
-    return [Pair(folder / f"{stem}.ipynb", folder / "text" / f"{stem}.py") for stem in wanted]
+
+
+def begins(name: str, given: str) -> bool:
+    """Whether a pair's name begins as given: "04", "further/04", or a path to either file."""
+    given = given.replace(os.sep, "/").rpartition("notebooks/")[2].removeprefix("text/")
+    for ending in (".ipynb", ".py"):
+        given = given.removesuffix(ending)
+    return (name if "/" in given else name.rpartition("/")[2]).startswith(given)
 
 
 # ---------------------------------------------------------------- the library's text
@@ -146,6 +168,67 @@ def read_twin(path: Path) -> NotebookNode:
     return jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
 
 
+def read_notebook(pair: Pair) -> NotebookNode:
+    """The pair's notebook as it is on the disk; SyncError where it is none."""
+    try:
+        return nbformat.read(pair.notebook, as_version=4)
+    except Exception as error:  # JSON that is no notebook fails in many ways
+        raise SyncError(
+            f"notebooks/{pair.name}.ipynb is no notebook that can be read, and is left as it "
+            f"was: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        ) from None
+
+
+def faithful_text(notebook: NotebookNode, name: str) -> str:
+    """`twin_text`, if it reads back to the letter; SyncError names the cell that doesn't.
+
+    Not all does: a line `# %%` begins a new cell, and a magic that was commented out comes
+    back to life in a text cell.
+    """
+    try:
+        text = twin_text(notebook)
+        text.encode("utf-8")
+        back = authored(jupytext.reads(io.StringIO(text, newline=None).read(), "py:percent"))
+    except Exception as error:  # metadata that it knows otherwise, half a character
+        raise SyncError(
+            f"notebooks/{name}.ipynb can't be written as text, and nothing was touched: "
+            f"{error}"
+        ) from None
+    for place, (cell, other) in enumerate(zip_longest(authored(notebook), back), 1):
+        if cell != other:
+            raise SyncError(refusal(f"notebooks/{name}.ipynb, cell {place},", cell, other))
+    return text
+
+
+def refusal(where: str, cell: tuple | None, other: tuple | None) -> str:
+    """Why a cell can't go into a twin, in a sentence that names the line and the mend."""
+    if cell and other and cell[:2] == other[:2]:
+        what = f"has metadata that a twin can't hold ({cell[2]}). Take it out"
+    else:
+        mine = cell[1].split("\n") if cell else []
+        theirs = other[1].split("\n") if other else []
+        lines = zip_longest(mine, theirs)
+        line = next(
+            (a for a, b in lines if a is not None and a != b), mine[-1] if mine else ""
+        )
+        what = (
+            f"would not come back from its twin as it is. Write this line otherwise: {line!r}"
+        )
+    return f"{where} {what}; nothing was touched."
+
+
+def authored(notebook: NotebookNode) -> list[tuple[str, str, dict]]:
+    """What an author writes: each cell's kind, text and metadata."""
+    return [
+        (
+            cell.cell_type,
+            cell.source,
+            {k: v for k, v in cell.metadata.items() if k not in LAYOUT + PASSING},
+        )
+        for cell in notebook.cells
+    ]
+
+
 def twin_text(notebook: NotebookNode) -> str:
     """A notebook's cells in the percent format, without a header: its metadata is the same for
     every notebook.
@@ -169,42 +252,89 @@ def twin_text(notebook: NotebookNode) -> str:
 
 def shown_cells(notebook: NotebookNode, root: Path) -> Iterator[tuple[NotebookNode, str]]:
     """Each cell that shows a piece of the library, with the text that it should have."""
-    for cell in notebook.cells:
-        if "src" in cell.metadata:
-            yield cell, definition(cell.metadata["src"], root)
+    for cell in shown_in(notebook):
+        yield cell, definition(cell.metadata["src"], root)
 
 
-def build(pair: Pair, twin: NotebookNode) -> NotebookNode:
-    """The notebook that belongs to a twin; outputs come from the present notebook where the
-    cell's text is the same.
+def shown_in(notebook: NotebookNode) -> list[NotebookNode]:
+    """The cells that show a piece of the library."""
+    return [cell for cell in notebook.cells if "src" in cell.metadata]
+
+
+def marks(name: str, notebook: NotebookNode) -> list[str]:
+    """The ids of a notebook's cells, made from their text: an edited cell keeps its old one,
+    which tells that it was edited.
+    """
+    seen, ids = defaultdict(int), []
+    for key in inputs(notebook):
+        seen[key] += 1
+        text = "\0".join([name, *key, str(seen[key])])
+        # half a character, which no file can hold, is refused when it is written
+        ids.append(hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12])
+    return ids
+
+
+def build(pair: Pair, twin: NotebookNode, present: NotebookNode | None) -> NotebookNode:
+    """The notebook that belongs to a twin; outputs and pasted pictures come from the present
+    notebook where the cell's text is the same.
     """
     before: dict[tuple[str, str], deque] = defaultdict(deque)
-    if pair.notebook.exists():
-        for cell in nbformat.read(pair.notebook, as_version=4).cells:
-            before[cell.cell_type, cell.source].append(cell)
-    cells, seen, count = [], defaultdict(int), 0
-    for source in twin.cells:
+    for cell in present.cells if present else []:
+        before[cell.cell_type, cell.source].append(cell)
+    cells, count = [], 0
+    for source, mark in zip(twin.cells, marks(pair.name, twin), strict=True):
         key = (source.cell_type, source.source)
-        seen[key] += 1
-        mark = hashlib.sha256(
-            "\0".join([pair.name, *key, str(seen[key])]).encode()
-        ).hexdigest()[:12]
         metadata = {
             name: value for name, value in source.metadata.items() if name not in LAYOUT
         }
         cell = NotebookNode(
             id=mark, cell_type=source.cell_type, metadata=metadata, source=source.source
         )
+        old = before[key].popleft() if before[key] else None
+        if old is not None and old.get("attachments"):
+            cell.attachments = old.attachments
         if cell.cell_type == "code":
-            old = before[key].popleft() if before[key] else None
             count += bool(cell.source.strip())
             cell.update(execution_count=None, outputs=[])
             if old is not None and old.execution_count is not None:
                 kept = [clean(output, count) for output in old.outputs if not is_bar(output)]
                 cell.update(execution_count=count, outputs=kept)
         cells.append(cell)
+    hand_on_pictures([cell for rest in before.values() for cell in rest], cells)
     return nbformat.from_dict(
         {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
+    )
+
+
+def hand_on_pictures(gone: list[NotebookNode], cells: list[NotebookNode]) -> None:
+    """Give the pictures pasted into cells whose text is gone to the first cell each that
+    still shows them, in place.
+    """
+    for old in gone:
+        for name, picture in old.get("attachments", {}).items():
+            for cell in cells:
+                there = cell.get("attachments", {})
+                if (
+                    cell.cell_type != "code"
+                    and f"attachment:{name}" in cell.source
+                    and name not in there
+                ):
+                    cell.attachments = {**there, name: picture}
+                    break
+
+
+def lost_pictures(present: NotebookNode | None, made: NotebookNode) -> list[str]:
+    """The names of the pasted pictures of a notebook that the one made from its twin lacks."""
+    pictures = [
+        [
+            (name, json.dumps(picture, sort_keys=True))
+            for cell in (notebook.cells if notebook else [])
+            for name, picture in cell.get("attachments", {}).items()
+        ]
+        for notebook in (present, made)
+    ]
+    return sorted(
+        {name for name, picture in pictures[0] if (name, picture) not in pictures[1]}
     )
 
 
@@ -238,14 +368,15 @@ def text_of(notebook: NotebookNode) -> str:
 
 def write(path: Path, text: str) -> None:
     """Write a whole file or none of it."""
+    data = text.encode("utf-8")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
+    part.write_bytes(data)
     os.replace(part, path)
 
 
 def inputs(notebook: NotebookNode) -> list[tuple[str, str]]:
-    """What an author writes: the kind and the text of each cell."""
+    """The kind and the text of each cell."""
     return [(cell.cell_type, cell.source) for cell in notebook.cells]
 
 
@@ -276,9 +407,10 @@ def drifts(pair: Pair, root: Path) -> list[str]:
 def notebook_drifts(pair: Pair, twin: NotebookNode) -> list[str]:
     """How a notebook differs from what its twin makes of it."""
     present = pair.notebook.read_text(encoding="utf-8")
-    should = build(pair, twin)
+    notebook = read_notebook(pair)
+    should = build(pair, twin, notebook)
     name = f"notebooks/{pair.name}.ipynb"
-    theirs, ours = inputs(nbformat.reads(present, as_version=4)), inputs(should)
+    theirs, ours = inputs(notebook), inputs(should)
     if theirs != ours:
         place = next(
             (i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b),
@@ -310,9 +442,7 @@ def check(root: Path, names: list[str] | None = None) -> int:
         print(f"Mend: {MEND}")
     unrun = []
     for pair in chosen:
-        places = (
-            stale(nbformat.read(pair.notebook, as_version=4)) if pair.notebook.exists() else []
-        )
+        places = stale(read_notebook(pair)) if pair.notebook.exists() else []
         if places:
             unrun.append(pair.name)
             print(
@@ -331,50 +461,122 @@ def check(root: Path, names: list[str] | None = None) -> int:
 
 def sync(pair: Pair, root: Path, force: bool = False) -> list[str]:
     """Bring one pair in step and return the files written; SyncError where the notebook has
-    edits of its own.
+    edits of its own, or something that would be lost.
     """
-    written = []
     if not pair.twin.exists():
         return from_notebook(pair, root)
     twin = read_twin(pair.twin)
-    if not force and edited_since(pair, twin):
+    present = read_notebook(pair) if pair.notebook.exists() else None
+    own = present is not None and edited_since(pair, twin, present)
+    if own and not force:
         raise SyncError(
-            f"notebooks/{pair.name}.ipynb was edited after its twin. `{MEND} --from-notebook "
-            f"{pair.name}` takes the "
-            f"notebook's text over, `{MEND} --force {pair.name}` the twin's."
+            f"notebooks/{pair.name}.ipynb has text or tags that its twin lacks. `{MEND} "
+            f"--from-notebook {pair.name}` takes the notebook's text over, `{MEND} --force "
+            f"{pair.name}` the twin's."
         )
     changed = [(cell, text) for cell, text in shown_cells(twin, root) if cell.source != text]
     for cell, text in changed:
         cell.source = text
+    made = build(pair, twin, present)
+    lost = lost_pictures(present, made)
+    if lost and not force:
+        raise SyncError(
+            f"notebooks/{pair.name}.ipynb has pictures pasted into it that its twin shows no "
+            f"more ({', '.join(lost)}). Put `![](attachment:NAME)` back into the twin, or "
+            f"drop them with `{MEND} --force {pair.name}`; nothing was touched."
+        )
+    files = {}
     if changed:
-        write(pair.twin, twin_text(twin))
-        written.append(f"notebooks/text/{pair.name}.py")
-    text = text_of(build(pair, twin))
-    if not pair.notebook.exists() or pair.notebook.read_text(encoding="utf-8") != text:
-        write(pair.notebook, text)
-        written.append(f"notebooks/{pair.name}.ipynb")
+        files[pair.twin] = faithful_text(twin, pair.name)
+    files[pair.notebook] = text_of(made)
+    return [*(keep(pair.notebook, root) if own or lost else []), *write_all(files, root)]
+
+
+def write_all(files: dict[Path, str], root: Path) -> list[str]:
+    """Write those files that are not so already, and return their names; SyncError before
+    anything is written where one can't be.
+    """
+    written = []
+    try:
+        new = {path: text for path, text in files.items() if text.encode() != content(path)}
+    except UnicodeEncodeError as error:
+        raise SyncError(
+            f"Half a character can't be kept, nothing was touched: {error}"
+        ) from None
+    for path, text in new.items():
+        write(path, text)
+        written.append(path.relative_to(root).as_posix())
     return written
 
 
-def edited_since(pair: Pair, twin: NotebookNode) -> bool:
-    """Whether the notebook has other text than its twin and is the younger of the two by a
-    second or more.
+def content(path: Path) -> bytes | None:
+    """A file's bytes; None where there is no file."""
+    return path.read_bytes() if path.exists() else None
+
+
+def keep(path: Path, root: Path) -> list[str]:
+    """Keep a file that is about to give way beside itself, and return its name."""
+    kept = path.with_name(path.name + ".before")
+    shutil.copyfile(path, kept)
+    return [kept.relative_to(root).as_posix()]
+
+
+def edited_since(pair: Pair, twin: NotebookNode, present: NotebookNode) -> bool:
+    """Whether the notebook has other text or tags than its twin, and either a cell that sync
+    didn't write (its id isn't that of its text) or an age of a second less.
     """
-    if (
-        not pair.notebook.exists()
-        or pair.notebook.stat().st_mtime < pair.twin.stat().st_mtime + 1
-    ):
+    if authored(present) == authored(twin):
         return False
-    return inputs(nbformat.read(pair.notebook, as_version=4)) != inputs(twin)
+    theirs = inputs(twin)
+    cells = zip(present.cells, marks(pair.name, present), strict=True)
+    by_hand = any(
+        cell.id != mark and cell.source.strip() and (cell.cell_type, cell.source) not in theirs
+        for cell, mark in cells
+    )
+    return by_hand or pair.notebook.stat().st_mtime >= pair.twin.stat().st_mtime + 1
 
 
-def from_notebook(pair: Pair, root: Path) -> list[str]:
-    """Write the twin anew from the notebook's text, then bring the two in step."""
+def from_notebook(pair: Pair, root: Path, force: bool = False) -> list[str]:
+    """Write the twin anew from the notebook's text, then bring the two in step; SyncError,
+    with nothing touched, where the twin can't hold it.
+    """
     if not pair.notebook.exists():
         raise SyncError(f"There is no notebooks/{pair.name}.ipynb to take text from.")
-    write(pair.twin, twin_text(nbformat.read(pair.notebook, as_version=4)))
-    written = [f"notebooks/text/{pair.name}.py", *sync(pair, root, force=True)]
-    return list(dict.fromkeys(written))
+    present = read_notebook(pair)
+    before = read_twin(pair.twin) if pair.twin.exists() else None
+    check_shown(pair, present, before, root, force)
+    twin = jupytext.reads(faithful_text(present, pair.name), "py:percent")
+    for cell, text in shown_cells(twin, root):
+        cell.source = text
+    files = {
+        pair.twin: faithful_text(twin, pair.name),
+        pair.notebook: text_of(build(pair, twin, present)),
+    }
+    # cells of the twin that the notebook never had, or has no more
+    own = before and not set(marks(pair.name, before)) <= {cell.id for cell in present.cells}
+    return [*(keep(pair.twin, root) if own else []), *write_all(files, root)]
+
+
+def check_shown(
+    pair: Pair,
+    present: NotebookNode,
+    twin: NotebookNode | None,
+    root: Path,
+    force: bool,
+) -> None:
+    """Refuse to take over a cell that shows a piece of the library where the notebook has
+    other text for it than the library has or had: it would go.
+    """
+    had = [(cell.metadata["src"], cell.source) for cell in shown_in(twin)] if twin else []
+    for cell, text in shown_cells(present, root):
+        if cell.source not in (text, "") and not force:
+            if (cell.metadata["src"], cell.source) not in had:
+                raise SyncError(
+                    f"notebooks/{pair.name}.ipynb, cell {present.cells.index(cell) + 1}, "
+                    f"shows {cell.metadata['src']} and has text of its own. Change the "
+                    "library, or take src out of the cell's metadata (`--force` drops the "
+                    "text); nothing was touched."
+                )
 
 
 def lighten(notebook: NotebookNode) -> NotebookNode:
@@ -407,7 +609,7 @@ def execute(pair: Pair, root: Path) -> float:
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
-    notebook = nbformat.read(pair.notebook, as_version=4)
+    notebook, found = read_notebook(pair), pair.notebook.read_bytes()
     # the kernel of the notebook must find this checkout's library
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(root), os.environ.get("PYTHONPATH")])
@@ -428,8 +630,13 @@ def execute(pair: Pair, root: Path) -> float:
         raise SyncError(
             f"notebooks/{pair.name}.ipynb failed, and is left as it was:\n{error}"
         ) from None
-    write(pair.notebook, text_of(lighten(notebook)))
-    write(pair.notebook, text_of(build(pair, read_twin(pair.twin))))
+    if pair.notebook.read_bytes() != found:
+        raise SyncError(
+            f"notebooks/{pair.name}.ipynb was saved by another program while it ran, and is "
+            "left as that left it. Close it there, then run this again."
+        )
+    made = build(pair, read_twin(pair.twin), lighten(notebook))
+    write_all({pair.notebook: text_of(made)}, root)
     return time.monotonic() - start
 
 
@@ -453,7 +660,9 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         help="take the notebook's text over into its twin",
     )
     parser.add_argument(
-        "--force", action="store_true", help="let the twin overwrite a younger notebook"
+        "--force",
+        action="store_true",
+        help="let one side overwrite what the other alone has; it is kept as NAME.before",
     )
     options = parser.parse_args(arguments)
     try:
@@ -465,7 +674,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
             )
         for pair in pairs(root, options.names):
             written = (
-                from_notebook(pair, root)
+                from_notebook(pair, root, options.force)
                 if options.from_notebook
                 else sync(pair, root, options.force)
             )

@@ -10,7 +10,7 @@ def map_cond(function: Callable, cond, *others):
     D], ...)), to a condition built alike.
 
     others, built like cond, hand each call their tensor of the same place. None, "no
-    condition", stays None, in a place of a tuple too. CourseError where one is built otherwise.
+    condition", stays None, also within a tuple. CourseError where one is built otherwise.
     """
     if cond is None:
         return None

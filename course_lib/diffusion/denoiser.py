@@ -94,8 +94,6 @@ class Denoiser:
         A random time, one jump, one squared error, averaged over the elements of an image.
         draws: where the times and the noise come from, by default PyTorch's global generator.
         """
-        if len(x0) == 0:
-            raise CourseError("A loss is a mean over images: give it one or more.")
         draws = draws or Draws()
         t = self.times(len(x0), self.schedule.T, draws).to(x0.device)
         eps = draws.normal(x0)

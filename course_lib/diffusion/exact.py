@@ -41,7 +41,8 @@ def mixture_denoiser(
     x_t [B, ...].
 
     weights [K] sum to 1 (even by default). labels [K] int, if given, let cond [B] choose the
-    components of one class; a cond of -1 takes all of them. CourseError where a class has none.
+    components of one class; a cond of -1 takes all of them. CourseError for a class that has
+    none.
     """
     K = len(means)
     weights = torch.full((K,), 1 / K) if weights is None else weights

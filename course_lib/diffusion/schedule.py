@@ -12,7 +12,9 @@ from course_lib.errors import CourseError
 
 
 def widened(x: Tensor) -> Tensor:
-    """x in float32, or better where it is: bfloat16 keeps three digits, too few to compute in."""
+    """x in float32, or better where it is so: bfloat16's three digits are too few to compute
+    in.
+    """
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -32,9 +34,9 @@ class Schedule:
 
     def __post_init__(self):
         for name in ("alpha", "sigma"):
-            table = torch.as_tensor(getattr(self, name)).detach()
+            table = torch.as_tensor(getattr(self, name), dtype=torch.float64)
             # a copy: what has been checked stays so
-            object.__setattr__(self, name, table.to("cpu", torch.float64, copy=True))
+            object.__setattr__(self, name, table.detach().to("cpu", copy=True))
         alpha, sigma = self.alpha, self.sigma
         if alpha.ndim != 1 or alpha.shape != sigma.shape or len(alpha) < 2:
             raise CourseError(
@@ -78,7 +80,7 @@ class Schedule:
         Whoever counts times from 0 (diffusers, most published code) has no clean index: their
         t is ours minus one, and betas[0] is the step to our time 1.
         """
-        betas = torch.as_tensor(betas).to("cpu", torch.float64)
+        betas = torch.as_tensor(betas, dtype=torch.float64, device="cpu")
         if betas.ndim != 1 or not len(betas) or not ((betas >= 0) & (betas <= 1)).all():
             raise CourseError(
                 "Betas are the variances of the small steps: a vector of T >= 1 numbers from "

@@ -114,6 +114,27 @@ def _made(maker: Maker, seed: int, cond) -> str:
     )
 
 
+def _crowd(maker: Maker, n: int, seed: int, cond, kept: Path | None) -> tuple[Moments, float]:
+    """The moments of n images' features, and the seconds that making them took."""
+    yardstick, made = YARDSTICKS[maker.yardstick], _made(maker, seed, cond)
+    crowd, seconds = Moments.empty(len(yardstick.reference(n).mean)), 0.0
+    if kept is not None and kept.exists():
+        crowd, seconds = _take_up(kept, made, n)
+    batches, what = maker.checked(n, seed, cond, crowd.n), f"{maker.cost['calls']} calls"
+    with tqdm(
+        total=n, initial=crowd.n, unit="image", desc=what, leave=False, disable=None
+    ) as bar:
+        while crowd.n < n:
+            began = time.perf_counter()
+            images, _ = next(batches)
+            seconds += time.perf_counter() - began
+            crowd += Moments.of(yardstick.features(images))
+            bar.update(len(images))
+            if kept is not None:
+                _put_down(kept, made, crowd, seconds)
+    return crowd, seconds
+
+
 def measure(
     maker: Maker,
     n: int,
@@ -131,25 +152,10 @@ def measure(
     """
     if n < 2:
         raise CourseError(f"A distance takes N of 2 or more images, not {n}.")
-    yardstick, made = YARDSTICKS[maker.yardstick], _made(maker, seed, cond)
+    yardstick = YARDSTICKS[maker.yardstick]
     floor = yardstick.floor(n)  # before the images, since it refuses an n that is too large
-    reference = yardstick.reference(n)
-    crowd, seconds = Moments.empty(len(reference.mean)), 0.0
-    if checkpoint is not None and Path(checkpoint).exists():
-        crowd, seconds = _take_up(Path(checkpoint), made, n)
-    batches = maker.checked(n, seed, cond, crowd.n)
-    what = f"{maker.cost['calls']} calls"
-    with tqdm(
-        total=n, initial=crowd.n, unit="image", desc=what, leave=False, disable=None
-    ) as bar:
-        while crowd.n < n:
-            began = time.perf_counter()
-            images, _ = next(batches)
-            seconds += time.perf_counter() - began
-            crowd += Moments.of(yardstick.features(images))
-            bar.update(len(images))
-            if checkpoint is not None:
-                _put_down(Path(checkpoint), made, crowd, seconds)
+    kept, reference = checkpoint and Path(checkpoint), yardstick.reference(n)
+    crowd, seconds = _crowd(maker, n, seed, cond, kept)
     return {
         "name": maker.name,
         "fd": round(frechet_distance(crowd, reference), 4),

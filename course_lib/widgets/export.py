@@ -6,8 +6,8 @@
 
 Plain `jupyter nbconvert --to html` also shows the scrubber moving, as long as the notebook
 carries no saved widget state: with it, nbconvert prefers the widget view, and fetches a widget
-manager from a public network to draw it (its issue 754). So `forget_widgets` goes over a
-notebook before it is kept; `nbconvert --execute` needs
+manager from a public network to draw it (its issue 754). So `saved.forget_widgets` goes
+over a notebook before it is kept; `nbconvert --execute` needs
 `--ExecutePreprocessor.store_widget_state=False` for the same reason.
 """
 
@@ -27,7 +27,10 @@ from nbformat import NotebookNode
 from traitlets import default
 from traitlets.config import Config
 
-VIEW = "application/vnd.jupyter.widget-view+json"
+from course_lib.errors import CourseError
+from course_lib.widgets.saved import forget_widgets
+
+COURSE = Path(__file__).resolve().parents[2]  # the checkout
 
 # nbconvert's page with what it would fetch left out: RequireJS, MathJax, Mermaid and the
 # widget manager
@@ -37,23 +40,6 @@ _TEMPLATE = """{%- extends "index.html.j2" -%}
 {%- block html_head_js_mathjax -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
 """
-
-
-def forget_widgets(notebook: NotebookNode) -> NotebookNode:
-    """Take out of a notebook, in place, what only its own kernel could bring to life; returns
-    the notebook.
-
-    That is the saved widget state, and the widget view of every output that has an html as
-    well: JupyterLab would draw it, for want of its kernel, as "model not found", where the
-    html moves.
-    """
-    notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if "text/html" in data:
-                data.pop(VIEW, None)
-    return notebook
 
 
 class LessonExporter(HTMLExporter):
@@ -139,18 +125,31 @@ def _mathml(tex: str, display: str) -> str | None:
         return None
 
 
-def to_html(notebook: str | Path, out: str | Path | None = None) -> Path:
-    """Write a notebook as one HTML file that moves by itself; returns the file. ValueError if
-    it isn't a notebook.
+def find_lesson(name: str | Path) -> Path:
+    """A notebook's file: the path as given, or the lesson whose name begins so ("04",
+    "further/04"); the path as given also where there is none.
     """
-    notebook = Path(notebook)
+    given, folder = Path(name), COURSE / "notebooks"
+    lessons = [*sorted(folder.glob("*.ipynb")), *sorted((folder / "further").glob("*.ipynb"))]
+    start = given.as_posix()
+    found = [
+        path
+        for path in lessons
+        if path.name.startswith(start) or path.relative_to(folder).as_posix().startswith(start)
+    ]
+    return found[0] if found and not given.exists() else given
+
+
+def to_html(notebook: str | Path, out: str | Path | None = None) -> Path:
+    """Write a notebook (a path, or a lesson as `find_lesson` knows it) as one HTML file that
+    moves by itself; returns the file. CourseError if it isn't a notebook.
+    """
+    notebook = find_lesson(notebook)
     out = notebook.with_suffix(".html") if out is None else Path(out)
     try:
         lesson = nbformat.read(notebook, as_version=4)
-    except (
-        Exception
-    ) as error:  # JSON that is no notebook fails in nbformat's depths, in many ways
-        raise ValueError(
+    except Exception as error:  # JSON that is no notebook fails in many ways
+        raise CourseError(
             f"{notebook} is no notebook that can be read: {str(error).splitlines()[0]}"
         ) from None
     about = {
@@ -159,7 +158,7 @@ def to_html(notebook: str | Path, out: str | Path | None = None) -> Path:
     try:
         page, _ = LessonExporter().from_notebook_node(lesson, about)
     except InvalidNotebook as error:
-        raise ValueError(f"{notebook} can't be shown whole: {error}.") from None
+        raise CourseError(f"{notebook} can't be shown whole: {error}.") from None
     out.write_text(page, encoding="utf-8")
     return out
 
@@ -169,12 +168,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m course_lib.widgets.export", description=to_html.__doc__
     )
-    parser.add_argument("notebook", help="an .ipynb, with its outputs")
+    parser.add_argument("notebook", help="an .ipynb with its outputs, or a lesson: 04")
     parser.add_argument("out", nargs="?", help="the page; beside the notebook if left out")
     options = parser.parse_args(arguments)
     try:
         print(to_html(options.notebook, options.out))
-    except ValueError as error:
+    except CourseError as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from course_lib.errors import CourseError
 from course_lib.widgets.sheet import EPS_SHOWN, Film, quantise
 
 INK, FAINT, PAPER = "#1a1a1a", "#6b6b6b", "#ffffff"
@@ -66,6 +67,8 @@ def film_strip(runs: list[Run], columns: int = 7) -> Image.Image:
     """x_t, x_0 and noise at `columns` times of each run, from noise to image, over the curves
     of alpha and sigma.
     """
+    if not runs or columns < 1:
+        raise CourseError(f"A strip has a run and a column or more, not {columns} columns.")
     picked = [_columns(run, columns) for run in runs]
     across, down = _block(runs)
     H, W = runs[0].film.x0.shape[-2:]

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
+from course_lib.errors import CourseError
 from course_lib.widgets.filmstrip import INK, PAPER
 from course_lib.widgets.sheet import LOSSLESS
 from course_lib.widgets.standalone import bundle, module, page
@@ -41,7 +42,7 @@ class Flipbook(anywidget.AnyWidget):
     """Pictures under a slider, one for each of `values`; moving it asks no kernel.
 
     frames: PIL images, uint8 arrays [H, W] or [H, W, 3], or matplotlib figures (drawn at their
-    dpi, then closed), all of one size. values: numbers or strings. ValueError, in one
+    dpi, then closed), all of one size. values: numbers or strings. CourseError, in one
     sentence, for what can't be shown.
     """
 
@@ -150,18 +151,18 @@ def _check_options(
     count: int, start: int, notes: Sequence[str] | None, quality: int | str
 ) -> None:
     if count == 0:
-        raise ValueError("There is nothing to show: values is empty.")
+        raise CourseError("There is nothing to show: values is empty.")
     if not -count <= start < count:
-        raise ValueError(
+        raise CourseError(
             f"start is the number of a frame, {-count} to {count - 1} here, not {start}."
         )
     if notes is not None and (isinstance(notes, str) or len(notes) != count):
-        raise ValueError(
+        raise CourseError(
             f"notes is a list with one line for each of the {count} values; note is a line "
             "for all."
         )
     if quality != LOSSLESS and not (isinstance(quality, int) and 1 <= quality <= 100):
-        raise ValueError(f'quality is 1 to 100, or "lossless", not {quality!r}.')
+        raise CourseError(f'quality is 1 to 100, or "lossless", not {quality!r}.')
 
 
 # ---- pictures
@@ -173,14 +174,14 @@ def _pictures(frames: Iterable, count: int) -> tuple[list[Image.Image], int]:
     """
     drawn = [_picture(frame, number) for number, frame in enumerate(frames)]
     if len(drawn) != count:
-        raise ValueError(
+        raise CourseError(
             f"There are {len(drawn)} frames for {count} values: give one for each."
         )
     pictures = [picture for picture, _ in drawn]
     for number, picture in enumerate(pictures):
         if picture.size != pictures[0].size:
             (w, h), (W, H) = picture.size, pictures[0].size
-            raise ValueError(
+            raise CourseError(
                 f"All frames have one size, but frame {number} is {w}x{h} pixels and frame 0 "
                 f"is {W}x{H}."
             )
@@ -199,17 +200,19 @@ def _picture(frame, number: int) -> tuple[Image.Image, int]:
             frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] == 3)
         ):
             kind = f"{frame.dtype} {list(frame.shape)}"
-            raise ValueError(
+            raise CourseError(
                 f"Frame {number} is an array of {kind}, but it must be uint8, [H, W] or [H, "
                 "W, 3]."
             )
         frame = Image.fromarray(frame)
     if not isinstance(frame, Image.Image):
         kind = type(frame).__name__
-        raise ValueError(
+        raise CourseError(
             f"Frame {number} is a {kind}, but it must be a PIL image, a uint8 array or a "
             "figure."
         )
+    if 0 in frame.size:
+        raise CourseError(f"Frame {number} is empty: {frame.width}x{frame.height} pixels.")
     zoom = min(_ENLARGED[0] // frame.width, _ENLARGED[1] // frame.height)
     return _on_white(frame), frame.width * max(1, zoom)
 
@@ -248,7 +251,7 @@ def pack_frames(pictures: list[Image.Image], quality: int | str) -> list[bytes]:
     """
     height = pictures[0].height
     if max(height, pictures[0].width) > _LONGEST_SIDE:
-        raise ValueError(
+        raise CourseError(
             f"A frame is at most {_LONGEST_SIDE} pixels a side: draw at a lower dpi."
         )
     pixels = [np.asarray(picture) for picture in pictures]

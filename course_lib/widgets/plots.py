@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
+from course_lib.errors import CourseError
+from course_lib.widgets.sheet import as_array
+
 # Okabe and Ito 2008: told apart with every common kind of colour vision, and in grey
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
     "#0072B2",
@@ -43,19 +46,46 @@ def use_style():
 
 
 def tile(images: Tensor | np.ndarray, columns: int | None = None, pad: int = 1) -> np.ndarray:
-    """Images [B, 1, H, W] in [-1, 1] side by side as one picture [h, w] in [0, 1], white
-    between them.
+    """Images [B, C, H, W] in [-1, 1] side by side as one picture in [0, 1], white between
+    them: [h, w] of grey ones, [h, w, 3] of colour.
+
+    CourseError for what is no image, and for values that are not finite numbers.
     """
-    images = np.asarray(images, dtype=np.float32)[:, 0]
-    B, H, W = images.shape
+    images = as_array(images)
+    if images.ndim != 4 or not images.size:
+        raise CourseError(
+            f"tile takes images [B, 1, H, W] or [B, 3, H, W], not {list(images.shape)}."
+        )
+    images = np.stack([_picture(image) for image in images])  # [B, H, W] or [B, H, W, 3]
+    B, H, W, *colours = images.shape
     columns = columns or math.ceil(math.sqrt(B))
+    if columns < 1 or pad < 0:
+        raise CourseError(
+            f"tile takes 1 column or more and no pad below 0, not {columns}, {pad}."
+        )
     rows = math.ceil(B / columns)
-    sheet = np.ones((rows * (H + pad) + pad, columns * (W + pad) + pad), dtype=np.float32)
+    size = (rows * (H + pad) + pad, columns * (W + pad) + pad, *colours)
+    sheet = np.ones(size, dtype=np.float32)
     for i, image in enumerate(images):
         y, x = divmod(i, columns)
         y, x = pad + y * (H + pad), pad + x * (W + pad)
         sheet[y : y + H, x : x + W] = np.clip((image + 1) / 2, 0, 1)
     return sheet
+
+
+def _picture(image: np.ndarray) -> np.ndarray:
+    """One image [C, H, W] as matplotlib takes it, [H, W] or [H, W, 3], still in [-1, 1]."""
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise CourseError(
+            f"An image is [1, H, W] or [3, H, W], not {list(image.shape)}: decode latents "
+            "before you show them."
+        )
+    if not np.isfinite(image).all():
+        raise CourseError(
+            "An image holds values that are not finite numbers: what made it has broken down, "
+            "and there is nothing to show."
+        )
+    return image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
 
 
 def show_images(
@@ -64,12 +94,14 @@ def show_images(
     size: float = 2.4,
     title: str = "",
 ):
-    """Draw one grid, or several side by side under their titles: each a tensor [B, 1, H, W] in
-    [-1, 1].
+    """Draw one grid, or several side by side under their titles: each a tensor [B, C, H, W] in
+    [-1, 1], grey or colour.
     """
     import matplotlib.pyplot as plt
 
     groups = groups if isinstance(groups, dict) else {title: groups}
+    if not groups:
+        raise CourseError("There are no images to show: the dict is empty.")
     sheets = {name: tile(images, columns) for name, images in groups.items()}
     widths = [sheet.shape[1] / sheet.shape[0] for sheet in sheets.values()]
     figure, axes = plt.subplots(
@@ -89,11 +121,13 @@ def show_images(
 def show_rows(
     rows: dict[str, Tensor | Sequence[Tensor]], titles: Sequence[str] = (), size: float = 1.1
 ):
-    """Draw labelled rows of images: each value [B, 1, H, W] in [-1, 1] of one B; titles stand
-    above the columns.
+    """Draw labelled rows of images: each value [B, C, H, W] in [-1, 1], grey or colour; titles
+    stand above the columns.
     """
     import matplotlib.pyplot as plt
 
+    if not any(map(len, rows.values())):
+        raise CourseError("There are no images to show: the rows are empty.")
     count = max(len(images) for images in rows.values())
     figure, axes = plt.subplots(
         len(rows),
@@ -107,7 +141,10 @@ def show_rows(
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for axis, image in zip(line, images, strict=False):
-            axis.imshow(image[0], vmin=-1, vmax=1, interpolation="nearest")
+            picture = _picture(as_array(image))
+            if picture.ndim == 3:  # matplotlib takes colours from 0 to 1 whatever vmin says
+                picture = np.clip((picture + 1) / 2, 0, 1)
+            axis.imshow(picture, vmin=-1, vmax=1, interpolation="nearest")
     for axis, title in zip(axes[0], titles, strict=False):
         axis.set_title(title, fontsize=12)
     return figure

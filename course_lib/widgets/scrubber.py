@@ -20,6 +20,7 @@ import numpy as np
 import traitlets
 from PIL import Image
 
+from course_lib.errors import CourseError
 from course_lib.widgets.filmstrip import STRIP_IMAGES, Run, film_strip
 from course_lib.widgets.sheet import LOSSLESS, Film, film, pack_film
 from course_lib.widgets.standalone import bundle, module, page
@@ -34,7 +35,7 @@ class Scrubber(anywidget.AnyWidget):
     steps: what a sampler yields, objects with t (int), x_t, x0 and eps ([B, 1, H, W] or [B, 3,
     H, W], torch or numpy; images in [-1, 1], eps shown from -3 to 3); or a dict of such runs,
     shown one under the other and linked by t. schedule: anything with alpha and sigma [T + 1].
-    ValueError, in one sentence, for runs that can't be shown.
+    CourseError, in one sentence, for runs that can't be shown.
     """
 
     _esm = module("scrubber.js")
@@ -150,15 +151,15 @@ def _check_options(columns: int, images: int, frames: int, quality: int | str) -
         ("frames", frames, 2),
     ):
         if not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} is a whole number, {least} or more, not {value!r}.")
+            raise CourseError(f"{name} is a whole number, {least} or more, not {value!r}.")
     if quality != LOSSLESS and not (isinstance(quality, int) and 1 <= quality <= 100):
-        raise ValueError(f'quality is 1 to 100, or "lossless", not {quality!r}.')
+        raise CourseError(f'quality is 1 to 100, or "lossless", not {quality!r}.')
 
 
 def _table(schedule, name: str):
     values = getattr(schedule, name, None)
     if values is None or len(values) < 2:
-        raise ValueError(
+        raise CourseError(
             f"The schedule has no table {name}: give one with alpha and sigma [T + 1], as "
             "Schedule has."
         )
@@ -167,18 +168,18 @@ def _table(schedule, name: str):
 
 def _check_films(films: dict[str, Film], titles: Sequence[str] | None) -> None:
     if not films:
-        raise ValueError('There is no run to show: give {"a name": steps, ...}.')
+        raise CourseError('There is no run to show: give {"a name": steps, ...}.')
     (first, film), *others = films.items()
     for name, other in others:
         if other.x0.shape[1:] != film.x0.shape[1:]:
             shapes = f"{list(film.x0.shape[1:])} and {list(other.x0.shape[1:])}"
-            raise ValueError(
+            raise CourseError(
                 f"{first} and {name} can't be compared: they hold images {shapes}, which "
                 "must be the same."
             )
     B = film.x0.shape[1]
     if titles is not None and len(titles) < B:
-        raise ValueError(f"titles names {len(titles)} images, but {B} are shown.")
+        raise CourseError(f"titles names {len(titles)} images, but {B} are shown.")
 
 
 def _pack(runs: list[Run], quality: int | str) -> tuple[list[bytes], dict]:

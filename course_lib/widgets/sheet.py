@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from course_lib.errors import CourseError
+
 LOSSLESS = "lossless"
 EPS_SHOWN = 3.0  # eps is N(0, 1): black to white, or colour to colour, is -3 to 3
 _WIDEST = {"x0": 2.0, "eps": 6.0}  # what lies further out is clipped
@@ -68,7 +70,7 @@ def pack(levels: np.ndarray, quality: int | str) -> bytes:
     F, B, C, H, W = levels.shape
     pixels = levels.transpose(0, 3, 1, 4, 2).reshape(F * H, B * W, C)  # [F H, B W, C]
     if max(pixels.shape[:2]) > _LONGEST_SIDE:
-        raise ValueError(
+        raise CourseError(
             f"{F} frames of {B} images of {H}x{W} do not fit in one sheet of {_LONGEST_SIDE} "
             "pixels a side: "
             "show fewer images= or frames=."
@@ -98,7 +100,7 @@ def film(
     and always the last.
 
     Of each the first `images` images. steps may be a generator, and a long run is thinned as
-    it goes by. ValueError, in one sentence, for what can't be shown.
+    it goes by. CourseError, in one sentence, for what can't be shown.
     """
     T = len(schedule.alpha) - 1
     kept, stride, last, times = [], 1, None, []
@@ -113,7 +115,7 @@ def film(
             kept, stride = kept[::2], 2 * stride
         times.append(last[1])
     if last is None:
-        raise ValueError(
+        raise CourseError(
             f"{name} has no steps: a sampler's generator gives them only once, so keep "
             "list(steps)."
         )
@@ -121,7 +123,7 @@ def film(
         sorted(times),
         sorted(times, reverse=True),
     ):  # the slider is an axis of time
-        raise ValueError(
+        raise CourseError(
             f"{name} goes out and comes back in time: show each way as a run of its own."
         )
     if kept[-1] is not last:
@@ -142,25 +144,27 @@ def _look_at(step, name: str, images: int, T: int, shape: tuple | None) -> tuple
             {key: as_array(getattr(step, key))[:images] for key in ("x_t", "x0", "eps")},
         )
     except AttributeError as error:
-        raise ValueError(
+        raise CourseError(
             f"{name} needs steps with t, x_t, x0 and eps, as a sampler gives them: {error}."
         ) from None
     if not 0 <= t <= T:
-        raise ValueError(f"{name} has a step at t = {t}, but the schedule runs from 0 to {T}.")
+        raise CourseError(
+            f"{name} has a step at t = {t}, but the schedule runs from 0 to {T}."
+        )
     shape = parts["x_t"].shape if shape is None else shape
-    if len(shape) != 4 or shape[1] not in (1, 3):
-        raise ValueError(
+    if len(shape) != 4 or shape[1] not in (1, 3) or 0 in shape:
+        raise CourseError(
             f"{name} holds {list(shape)}, not images [B, 1, H, W] or [B, 3, H, W]: decode "
             "latents before you show them."
         )
     for key, part in parts.items():
         if part.shape != shape:
-            raise ValueError(
+            raise CourseError(
                 f"{name} changes its shape: {key} at t = {t} is {list(part.shape)}, not "
                 f"{list(shape)}."
             )
         if not np.isfinite(part).all():
-            raise ValueError(
+            raise CourseError(
                 f"{name} breaks down: {key} at t = {t} is not finite, so there is nothing to "
                 "show."
             )

@@ -117,7 +117,7 @@ show_rows(rows, size=0.75);
 # channels (here one: grey), `H` rows and `W` columns.
 
 # %%
-from course_lib.exercises.start import BYTES_TO_IMAGES
+from course_lib.exercises.lesson_00 import BYTES_TO_IMAGES
 
 
 def images_from_bytes(pixels):
@@ -152,7 +152,7 @@ show_images((copies * factor)[::4] - 1, columns=7, size=1.2);
 # No error, and seven times the same picture, dark on its right: the factors went to the **columns**.
 
 # %%
-from course_lib.exercises.start import SCALE_EACH
+from course_lib.exercises.lesson_00 import SCALE_EACH
 
 
 def scale_each(x, factor):
@@ -178,7 +178,7 @@ show_images(faded, columns=8, size=1.2);
 # differently) the same picture.
 
 # %%
-from course_lib.exercises.start import NOISE_LIKE
+from course_lib.exercises.lesson_00 import NOISE_LIKE
 
 
 def noise_like(x, seed):
@@ -207,7 +207,7 @@ show_images({"noise": starts / 3, "what the net makes of it": last.x_t.cpu()}, c
 # number an image; the loss is the mean of those.
 
 # %%
-from course_lib.exercises.start import ERROR_PER_IMAGE
+from course_lib.exercises.lesson_00 import ERROR_PER_IMAGE
 
 
 def error_per_image(a, b):

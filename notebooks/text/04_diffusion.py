@@ -15,7 +15,7 @@
 #
 # Nothing is trained here: that is lesson 05. Five cells are stubs for you to write; what you write runs on in the cells
 # after it. For a stub that you skip, or that is still wrong, the library's version runs there, so the page always runs. A
-# wrong try gets a hint, and whoever is stuck finds all solutions in `course_lib/exercises/diffusion.py`. Each **Break it** has its answer folded
+# wrong try gets a hint, and whoever is stuck finds all solutions in `course_lib/exercises/lesson_04.py`. Each **Break it** has its answer folded
 # up below it.
 
 # %%
@@ -32,9 +32,11 @@ from tqdm.auto import tqdm
 from course_lib import TARGETS, Denoiser, Schedule, Scrubber, autocast, clipped, final, load_denoiser
 from course_lib import gaussian_denoiser, points_denoiser, sample_ddim, sample_ddpm
 from course_lib.data import CLASSES, fashion_mnist, to_float
-from course_lib.diffusion import Denoise
-from course_lib.diffusion.samplers import Step, _noise, strides  # names that the shown pieces of the library use
-from course_lib.exercises import diffusion as grade
+from course_lib.diffusion import Denoise, posterior
+from course_lib.diffusion.samplers import Step, in_float32, strides  # names that the shown pieces of the library use
+from course_lib.draws import Draws, Noise
+from course_lib.errors import CourseError
+from course_lib.exercises import lesson_04 as grade
 from course_lib.recipes import maker
 from course_lib.widgets.flipbook import Flipbook
 from course_lib.widgets.plots import BLUE, GREEN, GREY, ORANGE, PALETTE, RED, frames_of, show_images, show_rows, tile, use_style
@@ -299,8 +301,8 @@ Flipbook(frames_of(figure, draw, range(len(reaches))), reaches, label="stride", 
 # Better still: if $x_0$ were known, $q(x_s \mid x_t, x_0)$ would be exactly Normal for *any* stride, since it is a
 # product of two Normals. Completing the square gives its mean, $c_t\, x_t + c_0\, x_0$, and its variance:
 
-# %% src="course_lib/diffusion/samplers.py::_posterior"
-def _posterior(schedule: Schedule, t: int, s: int) -> tuple[float, float, float, float]:
+# %% src="course_lib/diffusion/samplers.py::posterior"
+def posterior(schedule: Schedule, t: int, s: int) -> tuple[float, float, float, float]:
     """q(x_s | x_t, x_0) for s < t (Ho et al. 2020, eq. 6 and 7), as Normal(c_t x_t + c_0 x_0,
     small).
 
@@ -309,10 +311,11 @@ def _posterior(schedule: Schedule, t: int, s: int) -> tuple[float, float, float,
     """
     alpha_t, sigma_t = schedule.alpha[t].item(), schedule.sigma[t].item()
     alpha_s, sigma_s = schedule.alpha[s].item(), schedule.sigma[s].item()
-    ratio = alpha_t / alpha_s  # what the step from s to t keeps of the signal: sqrt(1 - beta)
-    large = max(
-        sigma_t**2 - (ratio * sigma_s) ** 2, 0.0
-    )  # the noise that this step added: beta
+    if sigma_t == 0:  # no noise yet at t: x_0 is in x_t, and x_s with it
+        return alpha_s / alpha_t, 0.0, 0.0, 0.0
+    # what the step from s to t keeps of the signal: sqrt(1 - beta); all, where none is left
+    ratio = alpha_t / alpha_s if alpha_s > 0 else 1.0
+    large = max(sigma_t**2 - (ratio * sigma_s) ** 2, 0.0)  # the noise that it adds: beta
     small = large * sigma_s**2 / sigma_t**2
     return ratio * sigma_s**2 / sigma_t**2, alpha_s * large / sigma_t**2, small, large
 
@@ -602,9 +605,11 @@ Flipbook(frames_of(figure, draw, keep), [times[k] for k in keep], label="t", tit
 # each step, dots do cross: see below.)
 #
 # The library's DDIM is your loop, with one dial more. `eta` swaps some of the old noise for fresh noise; at 1 it is DDPM,
-# the sampler of section 2's small Gaussian steps.
+# the sampler of section 2's small Gaussian steps. Fresh noise comes from `draws`: `Draws(0)` hands out the same numbers
+# each time.
 
 # %% src="course_lib/diffusion/samplers.py::sample_ddim"
+@in_float32
 @torch.no_grad()
 def sample_ddim(
     denoise: Denoise,
@@ -614,22 +619,24 @@ def sample_ddim(
     cond=None,
     *,
     eta: float = 0.0,
-    generator: torch.Generator | None = None,
+    draws: Noise | None = None,
 ) -> Iterator[Step]:
     """DDIM (Song et al. 2021, eq. 12): eta 0 adds no noise, eta 1 is DDPM with the small
-    variance.
+    variance. Rising times walk an image into its noise, where no fresh noise belongs: eta 0.
     """
-    for t, s in strides(times):
+    if not eta >= 0:
+        raise CourseError(f"eta says how much of DDPM's fresh noise is added, not {eta}.")
+    draws = draws or Draws()
+    for t, s in strides(schedule, times, falling=eta > 0):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
         alpha, sigma = schedule.at(s, x)
-        fresh = (
-            eta * _posterior(schedule, t, s)[2] ** 0.5 if eta else 0.0
-        )  # std of the noise added anew
+        # std of the noise added anew
+        fresh = eta * posterior(schedule, t, s)[2] ** 0.5 if eta else 0.0
         x = alpha * x0 + (sigma**2 - fresh**2).clamp(min=0).sqrt() * eps
         if fresh > 0:
-            x = x + fresh * _noise(x, generator)
-    yield Step(times[-1], x, x, eps)
+            x = x + fresh * draws.normal(x)
+    yield Step(s, x, x, eps)
 
 # %% [markdown]
 # **One step or many?** Above, every stroke was small. Now give DDIM few: 1, 2, 5, 20. In each panel the same 300 blocks.
@@ -642,7 +649,7 @@ for axis, calls in zip(axes.flat, (1, 2, 5, 20)):
     end = final(sample_ddim(see_points, linear, blocks, linear.times(calls)))
     axis.scatter(*end.T, color=BLUE, s=10, alpha=0.6, linewidths=0)
     axis.set_title(f"DDIM, {calls} stroke" + "s" * (calls > 1))
-for axis, sampler, options in ((axes[1, 1], sample_ddim, {}), (axes[1, 2], sample_ddpm, {"generator": seeded(0)})):
+for axis, sampler, options in ((axes[1, 1], sample_ddim, {}), (axes[1, 2], sample_ddpm, {"draws": Draws(0)})):
     run = torch.stack([step.x_t for step in sampler(see_points, linear, blocks[:4], linear.times(100), **options)])
     axis.plot(*run.permute(2, 0, 1), linewidth=1.2)
     axis.plot(*blocks[:4].T, "o", color="black", markersize=5)
@@ -662,7 +669,7 @@ for axis in axes.flat:
 # %%
 n = 13_000
 for name, sampler, calls in (("DDIM", sample_ddim, 20), ("DDIM", sample_ddim, 500), ("DDPM", sample_ddpm, 500)):
-    options = {"generator": seeded(1)} if name == "DDPM" else {}
+    options = {"draws": Draws(1)} if name == "DDPM" else {}
     runs = sampler(see_points, linear, torch.randn(n, 2, generator=seeded(2)), linear.times(calls), **options)
     *_, last = tqdm(runs, total=calls + 1, desc=name, leave=False)
     counts = torch.cdist(last.x_t, points).argmin(1).bincount(minlength=len(points))
@@ -747,7 +754,7 @@ for T in tqdm(lengths, desc="schedules", leave=False):
     denoise = gaussian_denoiser(short, m, 1.0)
     block = torch.randn(n, 1, generator=dice)
     found["DDIM"].append(final(sample_ddim(denoise, short, block, short.times(T))).mean() / m)
-    found["DDPM"].append(final(sample_ddpm(denoise, short, block, short.times(T), variance="large", generator=dice)).mean() / m)
+    found["DDPM"].append(final(sample_ddpm(denoise, short, block, short.times(T), variance="large", draws=Draws(dice))).mean() / m)
 signal = torch.stack([Schedule.linear(T).alpha[-1] for T in lengths])
 
 # %%
@@ -775,8 +782,8 @@ for T, part in zip(lengths, signal):
 
 # %%
 # NBVAL_CHECK_OUTPUT
-stable = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2  # its 1000 betas
-print(f"alpha_T of Stable Diffusion 1: {(1 - stable).prod().sqrt():.4f}; of our net: {plan.alpha[-1]:.4f}")
+stable = Schedule.scaled_linear()  # the root of beta in a line, from 0.00085 to 0.012
+print(f"alpha_T of Stable Diffusion 1: {stable.alpha[-1]:.4f}; of our net: {plan.alpha[-1]:.4f}")
 
 # %% [markdown]
 # Seven hundredths of the picture are left in the training images at $t = T$, most of it the overall brightness. So the model
@@ -801,7 +808,7 @@ def spread_at_the_end(std, variance_of, calls=10):
     """The sampler's spread over the true one for data Normal(0, std^2), in closed form."""
     times, variance = linear.times(calls), 1.0
     for t, s in zip(times[:-1], times[1:]):
-        c_t, c_0, _, _ = _posterior(linear, t, s)
+        c_t, c_0, _, _ = posterior(linear, t, s)
         alpha, sigma = linear.alpha[t].item(), linear.sigma[t].item()
         gain = alpha * std**2 / (alpha**2 * std**2 + sigma**2)  # x_0 seen = gain * x_t
         variance = (c_t + c_0 * gain) ** 2 * variance + variance_of(t, s)
@@ -810,7 +817,7 @@ def spread_at_the_end(std, variance_of, calls=10):
 
 def dial(r):
     """A fresh-noise variance between `small` (r = 0) and `large` (r = 1)."""
-    return lambda t, s: (1 - r) * _posterior(linear, t, s)[2] + r * _posterior(linear, t, s)[3]
+    return lambda t, s: (1 - r) * posterior(linear, t, s)[2] + r * posterior(linear, t, s)[3]
 
 
 # %%
@@ -857,7 +864,7 @@ Flipbook(frames_of(figure, draw, range(11)), [f"{r:.1f}" for r in turns], label=
 # %%
 def right_variance(schedule, t, s, std):
     """Var[x_s | x_t] for data Normal(0, std^2): a number."""
-    # _posterior(schedule, t, s) gives c_t, c_0, small and large; schedule.alpha[t].item() is a plain number
+    # posterior(schedule, t, s) gives c_t, c_0, small and large; schedule.alpha[t].item() is a plain number
     raise NotImplementedError  # about four lines
 
 
@@ -876,7 +883,7 @@ for std in kinds:
     x, times = torch.randn(n, generator=dice), linear.times(10)
     denoise = gaussian_denoiser(linear, 0.0, std)
     for t, s in zip(times[:-1], times[1:]):
-        c_t, c_0, _, _ = _posterior(linear, t, s)
+        c_t, c_0, _, _ = posterior(linear, t, s)
         x = c_t * x + c_0 * denoise(x, t)[0] + my_variance(linear, t, s, std) ** 0.5 * torch.randn(n, generator=dice)
     rules = (dial(0), dial(1), lambda t, s, std=std: my_variance(linear, t, s, std))
     closed = [spread_at_the_end(std, rule) for rule in rules]

@@ -33,10 +33,11 @@ from course_lib import TARGETS, Denoiser, Ema, Muon, Phase, Schedule, Step, UNet
 from course_lib import autocast, autoguided, clipped, default_device, final, guided, load_denoiser, mixture_denoiser, place, train
 from course_lib import sample_ddim, sample_dpmpp_2m, sample_heun, sample_unipc
 from course_lib.data import CLASSES, fashion_batches, fashion_mnist, to_float
-from course_lib.diffusion import Denoise
-from course_lib.diffusion.denoiser import randn_like, stratified_times  # names that the shown pieces of the library use
-from course_lib.diffusion.samplers import strides
-from course_lib.exercises import noise_predictor as grade
+from course_lib.diffusion import Denoise, posterior, stratified_times
+from course_lib.diffusion.samplers import in_float32, strides  # names that the shown pieces of the library use
+from course_lib.draws import Draws, Noise
+from course_lib.errors import CourseError
+from course_lib.exercises import lesson_05 as grade
 from course_lib.layers import zero_init
 from course_lib.metrics import fashion_features, frechet_distance
 from course_lib.recipes import maker
@@ -253,10 +254,9 @@ print(f"rms difference {(answer - means).square().mean().sqrt():.2f}, on the sca
 
 # %% src="course_lib/models/unet.py::UNet.forward"
 def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+    self.check(x_t)
     emb = self.embed(t, cond)
-    h = self.stem(
-        F.pixel_unshuffle(x_t, self.config.fold)
-    )  # [B, folded, H / fold, W / fold]
+    h = self.stem(F.pixel_unshuffle(x_t, self.config.fold))  # [B, width, H/fold, W/fold]
     skips = [h]
     for layer in self.down:
         h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
@@ -264,11 +264,10 @@ def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
     for layer in self.middle:
         h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
     for layer in self.up:
-        h = (
-            layer(torch.cat([h, skips.pop()], dim=1), emb)
-            if isinstance(layer, ResBlock)
-            else layer(h)
-        )
+        if isinstance(layer, ResBlock):
+            h = layer(torch.cat([h, skips.pop()], dim=1), emb)
+        else:
+            h = layer(h)
     return F.pixel_shuffle(self.head(h), self.config.fold)  # [B, channels, H, W]
 
 
@@ -405,8 +404,8 @@ plt.legend();
 # |---|---|---|
 # | 1 | **repeat** | `for ... in train(...)` |
 # | 2 | $x_0 \sim q(x_0)$ | the next batch of images, `x0` |
-# | 3 | $t \sim \mathrm{Uniform}(\{1, \ldots, T\})$ | `t = stratified_times(...)` |
-# | 4 | $\varepsilon \sim \mathcal N(0, I)$ | `eps = randn_like(x0, ...)` |
+# | 3 | $t \sim \mathrm{Uniform}(\{1, \ldots, T\})$ | `t = self.times(...)`: `stratified_times` |
+# | 4 | $\varepsilon \sim \mathcal N(0, I)$ | `eps = draws.normal(x0)` |
 # | 5 | gradient step on $\lVert \varepsilon - \varepsilon_\theta(\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon,\, t)\rVert^2$ | `add_noise`, `predict`, `square`; `train` does the rest |
 # | 6 | **until** converged | `steps` or `seconds`, whichever is first |
 #
@@ -414,27 +413,21 @@ plt.legend();
 # the cell equal to it, so you read what runs:
 
 # %% src="course_lib/diffusion/denoiser.py::Denoiser.loss"
-def loss(
-    self,
-    x0: Tensor,
-    cond=None,
-    *,
-    generator: torch.Generator | None = None,
-    shard: tuple[int, int] = (0, 1),
-) -> dict[str, Tensor]:
+def loss(self, x0: Tensor, cond=None, *, draws: Draws | None = None) -> dict[str, Tensor]:
     """DDPM's Algorithm 1 for any target: x0 [B, ...] to {"loss": [], "per_image": [B],
     "t": [B]}.
 
     A random time, one jump, one squared error, averaged over the elements of an image.
+    draws: where the times and the noise come from, by default PyTorch's global generator.
     """
-    t = stratified_times(len(x0), self.schedule.T, generator, shard).to(x0.device)
-    eps = randn_like(x0, generator, shard)
+    draws = draws or Draws()
+    t = self.times(len(x0), self.schedule.T, draws).to(x0.device)
+    eps = draws.normal(x0)
     alpha, sigma = self.schedule.at(t, x0)
     a, b = TARGETS[self.target](alpha, sigma)
     prediction = self.predict(self.schedule.add_noise(x0, t, eps), t, cond)
-    per_image = (
-        (prediction - (a * x0 + b * eps)).square().reshape(len(x0), -1).mean(dim=1)
-    )  # [B]
+    error = (prediction - (a * x0 + b * eps)).square()
+    per_image = error.reshape(len(x0), -1).mean(dim=1)  # [B]
     weight = 1.0 if self.weight is None else self.weight(alpha.flatten(), sigma.flatten())
     return {"loss": (weight * per_image).mean(), "per_image": per_image.detach(), "t": t}
 
@@ -764,14 +757,14 @@ own = place(UNet(UNetConfig(widths=(32, 64), emb_dim=128)), device)
 own_denoise = Denoiser(own, plan, "v")
 my_drop = grade.DROP_LABELS.or_library(drop_labels)
 alpha_table, sigma_table = plan.alpha.float().to(device), plan.sigma.float().to(device)
-generator = torch.Generator().manual_seed(0)
+draws = Draws(0)  # all that is random in the run, from one seed
 
 
 def own_loss(batch) -> dict[str, Tensor]:
     x0, labels = batch
-    t = stratified_times(len(x0), T, generator).to(device)
-    eps = randn_like(x0, generator)
-    cond = my_drop(labels, own.config.null_class, torch.rand(len(labels), generator=generator).to(device))
+    t = stratified_times(len(x0), T, draws).to(device)
+    eps = draws.normal(x0)
+    cond = my_drop(labels, own.config.null_class, draws.uniform(len(labels)).to(device))
     per_image = my_loss(lambda x_t, t: own_denoise(x_t, t, cond)[1], alpha_table, sigma_table, x0, t, eps)
     return {"loss": per_image.mean()}
 
@@ -858,7 +851,7 @@ show_rows(rows, CLASSES);
 # the figure stays recognisably the same, though these nets share not one weight with yours. The noise decides which picture
 # it is; the data decides what the noise means; the net only has to find out.
 #
-# **Break it.** Train with `torch.randint(900, 1000, (len(x0),), generator=generator)` for the times, then with `(1, 100, ...)`. What can each of
+# **Break it.** Train with the times `t = (900 + draws.integers(100, len(x0))).to(device)`, then with `1 + draws.integers(99, len(x0))`. What can each of
 # the two nets do, and what do their samples look like?
 #
 # <details><summary>What happens</summary>
@@ -876,15 +869,15 @@ show_rows(rows, CLASSES);
 # |---|---|---|
 # | 1 | $x_T \sim \mathcal N(0, I)$ | the caller's `x` |
 # | 2 | **for** $t = T, \ldots, 1$ **do** | `for t, s in strides(times, falling=True)`: any stride, $s < t$ |
-# | 3 | $z \sim \mathcal N(0, I)$ if $t > 1$, else $z = 0$ | `_noise(x, generator)`, under `if s > 0` |
+# | 3 | $z \sim \mathcal N(0, I)$ if $t > 1$, else $z = 0$ | `draws.normal(x)`, under `if s > 0` |
 # | 4 | $x_{t-1} = \frac{1}{\sqrt{\alpha_t}}\left(x_t - \frac{1-\alpha_t}{\sqrt{1-\bar\alpha_t}}\,\varepsilon_\theta(x_t, t)\right) + \sigma_t z$ | `c_t * x + c_0 * x0`, and `variance ** 0.5 * noise` |
 # | 5 | **end for** | |
 # | 6 | **return** $x_0$ | the last `Step` |
 #
 # Two pieces of the library. The first knows where $x_s$ may have been, given $x_t$ and $x_0$ (lesson 04, section 2):
 
-# %% src="course_lib/diffusion/samplers.py::_posterior"
-def _posterior(schedule: Schedule, t: int, s: int) -> tuple[float, float, float, float]:
+# %% src="course_lib/diffusion/samplers.py::posterior"
+def posterior(schedule: Schedule, t: int, s: int) -> tuple[float, float, float, float]:
     """q(x_s | x_t, x_0) for s < t (Ho et al. 2020, eq. 6 and 7), as Normal(c_t x_t + c_0 x_0,
     small).
 
@@ -893,21 +886,17 @@ def _posterior(schedule: Schedule, t: int, s: int) -> tuple[float, float, float,
     """
     alpha_t, sigma_t = schedule.alpha[t].item(), schedule.sigma[t].item()
     alpha_s, sigma_s = schedule.alpha[s].item(), schedule.sigma[s].item()
-    ratio = alpha_t / alpha_s  # what the step from s to t keeps of the signal: sqrt(1 - beta)
-    large = max(
-        sigma_t**2 - (ratio * sigma_s) ** 2, 0.0
-    )  # the noise that this step added: beta
+    if sigma_t == 0:  # no noise yet at t: x_0 is in x_t, and x_s with it
+        return alpha_s / alpha_t, 0.0, 0.0, 0.0
+    # what the step from s to t keeps of the signal: sqrt(1 - beta); all, where none is left
+    ratio = alpha_t / alpha_s if alpha_s > 0 else 1.0
+    large = max(sigma_t**2 - (ratio * sigma_s) ** 2, 0.0)  # the noise that it adds: beta
     small = large * sigma_s**2 / sigma_t**2
     return ratio * sigma_s**2 / sigma_t**2, alpha_s * large / sigma_t**2, small, large
 
 
-# %% src="course_lib/diffusion/samplers.py::_noise"
-def _noise(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    device = generator.device if generator is not None else x.device
-    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
-
-
 # %% src="course_lib/diffusion/samplers.py::sample_ddpm"
+@in_float32
 @torch.no_grad()
 def sample_ddpm(
     denoise: Denoise,
@@ -917,26 +906,28 @@ def sample_ddpm(
     cond=None,
     *,
     variance: str = "small",
-    generator: torch.Generator | None = None,
+    draws: Noise | None = None,
 ) -> Iterator[Step]:
     """DDPM's Algorithm 2 (Ho et al. 2020), on any decreasing `times`: x [B, ...] is noise at
     times[0].
 
     variance "small" is exact for data at one point, "large" for Normal data of variance 1
-    (their section 3.2) where alpha^2 + sigma^2 = 1.
+    (their section 3.2) where alpha^2 + sigma^2 = 1. draws: where fresh noise comes from, by
+    default PyTorch's global generator.
     """
     if variance not in ("small", "large"):
-        raise ValueError(
+        raise CourseError(
             f"variance is 'small' (beta-tilde) or 'large' (beta), not {variance!r}."
         )
-    for t, s in strides(times, falling=True):
+    draws = draws or Draws()
+    for t, s in strides(schedule, times, falling=True):
         x0, eps = denoise(x, t, cond)
         yield Step(t, x, x0, eps)
-        c_t, c_0, small, large = _posterior(schedule, t, s)
+        c_t, c_0, small, large = posterior(schedule, t, s)
         x = c_t * x + c_0 * x0
         if s > 0:  # no noise on the last step: nothing is left to take it away again
-            x = x + (small if variance == "small" else large) ** 0.5 * _noise(x, generator)
-    yield Step(times[-1], x, x, eps)
+            x = x + (small if variance == "small" else large) ** 0.5 * draws.normal(x)
+    yield Step(s, x, x, eps)
 
 
 # %% [markdown]
@@ -949,7 +940,7 @@ worst = 0.0
 for t in range(2, T + 1):
     a, abar = 1 - beta[t - 1], linear.alpha[t] ** 2
     line4 = (x_t - (1 - a) / (1 - abar).sqrt() * eps) / a.sqrt()
-    c_t, c_0, small, large = _posterior(linear, t, t - 1)
+    c_t, c_0, small, large = posterior(linear, t, t - 1)
     ours = c_t * x_t + c_0 * (x_t - linear.sigma[t] * eps) / linear.alpha[t]
     worst = max(worst, (line4 - ours).abs().max().item())
 print(f"largest difference over all t: below 1e-9 is {worst < 1e-9}")  # NBVAL_CHECK_OUTPUT
@@ -1079,7 +1070,7 @@ for b in beta:
 onward = sum(log_normal(path[t], (1 - beta[t - 1]).sqrt() * path[t - 1], beta[t - 1]) for t in range(1, T + 1))
 back = log_normal(path[T], linear.alpha[T] * grey, linear.sigma[T] ** 2)
 for t in range(2, T + 1):
-    c_t, c_0, small, _ = _posterior(linear, t, t - 1)
+    c_t, c_0, small, _ = posterior(linear, t, t - 1)
     back = back + log_normal(path[t - 1], c_t * path[t] + c_0 * grey, small)
 print(f"forwards {onward:.6f}, backwards {back:.6f}")  # NBVAL_CHECK_OUTPUT
 
@@ -1094,7 +1085,7 @@ keep = linear.alpha[t] / linear.alpha[s]
 bayes = log_normal(x_s, linear.alpha[s] * grey, linear.sigma[s] ** 2) + log_normal(x_t, keep * x_s, 1 - keep**2)
 bayes = (bayes - bayes.max()).exp()
 bayes = bayes / torch.trapezoid(bayes, x_s)
-c_t, c_0, small, large = _posterior(linear, t, s)
+c_t, c_0, small, large = posterior(linear, t, s)
 formula = log_normal(x_s, c_t * x_t + c_0 * grey, small).exp()
 agree = (bayes - formula).abs().max() < 1e-8 * formula.max()
 print(f"Bayes on a grid and the formula agree to eight digits: {agree}")  # NBVAL_CHECK_OUTPUT
@@ -1129,8 +1120,8 @@ print(f"D by quadrature {by_integral:.6f}, by the formula {by_formula:.6f}")  # 
 
 # %%
 snr = (linear.alpha / linear.sigma) ** 2
-posterior = [_posterior(linear, t, t - 1) for t in range(2, T + 1)]
-factor = torch.tensor([c_0**2 / (2 * small) for _, c_0, small, _ in posterior], dtype=torch.float64)
+steps_back = [posterior(linear, t, t - 1) for t in range(2, T + 1)]
+factor = torch.tensor([c_0**2 / (2 * small) for _, c_0, small, _ in steps_back], dtype=torch.float64)
 half_drop = (snr[1:-1] - snr[2:]) / 2
 same = ((factor - half_drop) / half_drop).abs().max() < 1e-8
 print(f"c_0^2 / (2 beta-tilde) is half the drop in SNR, at every t: {same}")  # NBVAL_CHECK_OUTPUT
@@ -1165,7 +1156,7 @@ def bound(schedule: Schedule) -> dict[str, Tensor]:
         x_t = schedule.alpha[t] * greys[:, None] + schedule.sigma[t] * nodes  # [greys, nodes]
         x0 = exact(x_t.reshape(-1, 1, 1, 1), t)[0].reshape(x_t.shape)
         error = (greys[:, None] - x0) ** 2 @ node_weights
-        _, c_0, small, large = _posterior(schedule, t, t - 1)
+        _, c_0, small, large = posterior(schedule, t, t - 1)
         if t == 1:  # the last step has the variance beta
             parts["L_0"] = (0.5 * math.log(2 * math.pi * large) + error / (2 * large)) / ln2
             continue
@@ -1189,7 +1180,7 @@ def model_bits(schedule: Schedule) -> Tensor:
     exact = mixture_denoiser(schedule, centres, spread, shares)
     p = log_normal(fine, 0.0, 1.0).exp()
     for t in range(schedule.T, 0, -1):
-        c_t, c_0, _, large = _posterior(schedule, t, t - 1)
+        c_t, c_0, _, large = posterior(schedule, t, t - 1)
         mean = c_t * fine + c_0 * exact(fine.reshape(-1, 1, 1, 1), t)[0].flatten()
         p = log_normal(fine[:, None], mean[None, :], large).exp() @ p * (fine[1] - fine[0])  # [x_s, x_t] @ [x_t]
     return -torch.tensor(np.interp(greys, fine, p)).log2()
@@ -1490,19 +1481,14 @@ Flipbook(frames, pulls, label="scale", title="  ·  ".join(CLASSES), start=1)
 
 # %% src="course_lib/diffusion/denoiser.py::TARGETS"
 TARGETS: dict[str, Callable] = {
-    "eps": lambda alpha, sigma: (
-        0 * alpha,
-        1 + 0 * sigma,
-    ),  # the noise (Ho et al. 2020, eq. 14)
-    "x0": lambda alpha, sigma: (1 + 0 * alpha, 0 * sigma),  # the image
-    "v": lambda alpha, sigma: (
-        -sigma,
-        alpha,
-    ),  # the velocity along the circle (Salimans & Ho 2022, section 4)
-    "flow": lambda alpha, sigma: (
-        -1 + 0 * alpha,
-        1 + 0 * sigma,
-    ),  # the velocity along the line (Lipman et al. 2023)
+    # the noise (Ho et al. 2020, eq. 14)
+    "eps": lambda alpha, sigma: (0 * alpha, 1 + 0 * sigma),
+    # the image
+    "x0": lambda alpha, sigma: (1 + 0 * alpha, 0 * sigma),
+    # the velocity along the circle (Salimans & Ho 2022, section 4)
+    "v": lambda alpha, sigma: (-sigma, alpha),
+    # the velocity along the line (Lipman et al. 2023)
+    "flow": lambda alpha, sigma: (-1 + 0 * alpha, 1 + 0 * sigma),
 }
 
 # %% [markdown]

@@ -1,7 +1,7 @@
 """A real browser, a real JupyterLab, and the scrubber in both of its moving surfaces."""
 
+import importlib.util
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -13,9 +13,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from surfaces import Surface, open_in_lab, open_saved
+from surfaces import HANGS, Surface, open_in_lab, open_saved
 
 import course
+from tools import ci
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM_FLAGS = [
@@ -40,7 +41,7 @@ scrubber = Scrubber(run(calls=50), SCHEDULE, title="Discs, 50 calls", titles=[f"
 
 def _missing(reason: str):
     """CI must drive the browser; elsewhere a machine without one skips, and says so."""
-    if course.in_ci():
+    if ci.in_ci():
         pytest.fail(reason)
     pytest.skip(reason)
 
@@ -58,9 +59,26 @@ def report(capsys):
     return say
 
 
+class Patient:
+    """A browser whose pages wait long for what is to come: only what hangs may fail."""
+
+    def __init__(self, browser):
+        self.browser = browser
+
+    def new_page(self, **options):
+        """A page, at a projector's size unless said otherwise."""
+        page = self.browser.new_page(**{"viewport": {"width": 1280, "height": 800}, **options})
+        page.set_default_timeout(1000 * HANGS)
+        return page
+
+    def close(self) -> None:
+        """End the browser."""
+        self.browser.close()
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
-    chromium = course.browser_path()
+    chromium = ci.browser_path()
     if chromium is None:
         _missing(
             "The browser tests need Chromium: install Debian's package chromium, or your "
@@ -72,7 +90,7 @@ def browser() -> Iterator:
         _missing("The browser tests need Playwright: pip install -r requirements-test.txt.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        yield browser
+        yield Patient(browser)
         browser.close()
 
 
@@ -86,7 +104,8 @@ def workspace(tmp_path_factory) -> Path:
         nbformat.v4.new_code_cell("print('frame', scrubber.frame)"),
     ]
     cells.append(nbformat.v4.new_code_cell("scrubber.frame, scrubber.picked = 7, 3"))
-    cells.append(nbformat.v4.new_code_cell("import time; time.sleep(4)"))
+    wait = "import pathlib, time\nwhile not pathlib.Path('go').exists():\n    time.sleep(0.05)"
+    cells.append(nbformat.v4.new_code_cell(wait))
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(
         nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}),
@@ -103,9 +122,35 @@ def _free_port() -> int:
 
 def _answers(url: str) -> bool:
     try:
-        return urllib.request.urlopen(url, timeout=2).status == 200
+        return urllib.request.urlopen(url, timeout=HANGS).status == 200
     except (urllib.error.URLError, OSError):
         return False
+
+
+def _launched(root: Path) -> list[str]:
+    """JupyterLab's arguments as the launcher gives them, for another folder of notebooks."""
+    spec = importlib.util.spec_from_file_location("launcher", ROOT / "course.py")
+    launcher = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(launcher)
+    launcher.ROOT = root
+    return launcher.lab_arguments([], root_user=True)
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """What the launcher gives its children, with JupyterLab's own folders elsewhere."""
+    ours = course.child_env()
+    kept = {
+        key: value for key, value in ours.items() if not key.startswith(("JUPYTER", "JPY"))
+    }
+    return kept | {
+        "OMP_NUM_THREADS": "1",
+        "IPYTHONDIR": str(home),
+        "JUPYTER_CONFIG_DIR": str(home),
+        "JUPYTER_DATA_DIR": str(home),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -123,44 +168,19 @@ def lab(workspace) -> Iterator[str]:
     )
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("JUPYTER", "JPY"))
-    }
-    environment |= {
-        "JUPYTER_CONFIG_DIR": str(home),
-        "JUPYTER_DATA_DIR": str(home),
-        "OMP_NUM_THREADS": "1",
-    }
-    environment |= {
-        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-    }
-    environment |= {
-        "IPYTHONDIR": str(home),
-        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-    }
     port = _free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        "--allow-root",
-        "--ip=127.0.0.1",
-        f"--port={port}",
-    ]
-    command += [
-        "--IdentityProvider.token=",
-        f"--ServerApp.root_dir={workspace}",
-        "--LabApp.news_url=",
-    ]
+    command = [sys.executable, *_launched(workspace)]
+    command += ["--no-browser", "--ip=127.0.0.1", f"--port={port}"]
+    command += ["--IdentityProvider.token="]
     log = (workspace / "lab.log").open("w")
     server = subprocess.Popen(
-        command, cwd=workspace, env=environment, stdout=log, stderr=subprocess.STDOUT
+        command,
+        cwd=workspace,
+        env=_environment(home),
+        stdout=log,
+        stderr=subprocess.STDOUT,
     )
-    url, end = f"http://127.0.0.1:{port}", time.monotonic() + 60
+    url, end = f"http://127.0.0.1:{port}", time.monotonic() + HANGS
     while not _answers(f"{url}/api/status"):
         if server.poll() is not None or time.monotonic() > end:
             server.kill()
@@ -171,7 +191,7 @@ def lab(workspace) -> Iterator[str]:
     yield url
     server.terminate()
     try:
-        server.wait(15)
+        server.wait(60)
     except subprocess.TimeoutExpired:
         server.kill()
     log.close()

@@ -1,12 +1,26 @@
 """A scrubber in a browser, wherever it lives, and how to get it there."""
 
 import re
+import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
 from nbformat.sign import NotebookNotary
+
+# of a widget's own time for a move to the yardstick's; see stop_stopwatch
+RATIO = 5
+HANGS = 300  # seconds: what takes longer hangs, on the slowest and busiest machine
+
+
+def until(page, true: Callable[[], bool], what: str) -> None:
+    """Wait until something is true; AssertionError where it never comes to be."""
+    end = time.monotonic() + HANGS
+    while not true():
+        assert time.monotonic() < end, f"{what} never came to be"
+        page.wait_for_timeout(50)
 
 
 @dataclass
@@ -35,6 +49,10 @@ class Surface:
         for key in keys:
             self.page.keyboard.press(key)
 
+    def arrive(self, place: int) -> None:
+        """Wait until the slider is at a place."""
+        self.find(f"[role=slider][aria-valuenow='{place}']").wait_for()
+
     def reset(self) -> None:
         """Back to the first step, all images, at rest."""
         if self.find(".marble-main").inner_text() == "Pause":
@@ -44,11 +62,11 @@ class Surface:
 
 def open_in_lab(browser, lab: str) -> Surface:
     """The notebook, opened in JupyterLab, and its first cell run."""
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page = browser.new_page()
     page.goto(f"{lab}/lab/tree/run.ipynb?reset")
-    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     run_cell(page, 0)
-    page.locator(".marble").wait_for(timeout=60_000)
+    page.locator(".marble").wait_for()
     return Surface("JupyterLab", page, page.main_frame)
 
 
@@ -61,16 +79,30 @@ def start_cell(page, number: int) -> None:
 def run_cell(page, number: int) -> None:
     """Run a cell, and wait until it has run."""
     prompt = page.locator(".jp-CodeCell").nth(number).locator(".jp-InputPrompt")
-    before, end = prompt.inner_text(), time.monotonic() + 90
-    while time.monotonic() < end:
-        if (
-            "*" not in prompt.inner_text()
-        ):  # again, where a kernel that has just started did not hear the first
+    before, asked = prompt.inner_text(), 0.0
+
+    def has_run() -> bool:
+        nonlocal asked
+        now = prompt.inner_text()
+        # again, where a kernel that has just started did not hear the first
+        if now == before and time.monotonic() > asked:
             start_cell(page, number)
-        page.wait_for_timeout(1500)
-        if re.search(r"\d", prompt.inner_text()) and prompt.inner_text() != before:
-            return
-    raise AssertionError(f"Cell {number} did not run.")
+            asked = time.monotonic() + 20
+        return now != before and re.search(r"\d", now) is not None
+
+    until(page, has_run, f"the run of cell {number}")
+
+
+def run_until(page, number: int, text: str) -> None:
+    """Run a cell until it prints this: what a widget tells its kernel takes a while."""
+    output = page.locator(".jp-CodeCell").nth(number).locator(".jp-OutputArea")
+
+    def printed() -> bool:
+        run_cell(page, number)
+        page.wait_for_timeout(100)
+        return output.inner_text().strip() == text
+
+    until(page, printed, text)
 
 
 def keep_lesson(folder: Path, trusted: bool) -> Path:
@@ -80,7 +112,7 @@ def keep_lesson(folder: Path, trusted: bool) -> Path:
     from test_scrubber import SCHEDULE, run
 
     from course_lib.widgets import Scrubber
-    from course_lib.widgets.export import forget_widgets
+    from course_lib.widgets.saved import forget_widgets
 
     bundle, _ = Scrubber(run(8, B=16), SCHEDULE)._repr_mimebundle_()
     output = nbformat.v4.new_output("display_data", bundle)
@@ -98,7 +130,7 @@ def keep_lesson(folder: Path, trusted: bool) -> Path:
 
 def open_saved(browser, file: Path, **options) -> Surface:
     """The saved lesson, from disk, in a browser that may fetch nothing."""
-    page = browser.new_page(viewport={"width": 1280, "height": 800}, **options)
+    page = browser.new_page(**options)
     requests = []
     page.on("request", lambda request: requests.append(request.url))
     page.route(
@@ -108,6 +140,68 @@ def open_saved(browser, file: Path, **options) -> Surface:
         ),
     )
     page.goto(file.as_uri())
-    page.frame_locator("iframe").locator(".marble").wait_for(timeout=20_000)
+    page.frame_locator("iframe").locator(".marble").wait_for()
     frame = next(frame for frame in page.frames if frame != page.main_frame)
     return Surface("saved page", page, frame, requests)
+
+
+# In the page: for each input event, how long the widget's own listeners took until `look`
+# saw another picture. Our listener hears the event first, and looks again as soon as all
+# others have been heard; what had not changed by then is not counted.
+STOPWATCH = """
+() => {
+  const look = LOOK;
+  let before = look();
+  window.marbleTimes = [];
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = ({ data: [timeStamp, heard] }) => {
+    const after = look();
+    if (after === before) return;
+    before = after;
+    const now = performance.now();
+    window.marbleTimes.push([now - timeStamp, now - heard]);
+  };
+  for (const kind of ["pointermove", "keydown"]) {
+    window.addEventListener(kind, (event) => port2.postMessage([event.timeStamp, performance.now()]), true);
+  }
+}
+"""
+# The yardstick, in the same page and minute: to go once over a million bytes.
+PLAIN = """
+() => {
+  const bytes = new Uint8Array(1e6).fill(7);
+  return Array.from({ length: 15 }, () => {
+    const start = performance.now();
+    let sum = 0;
+    for (let i = 0; i < bytes.length; i++) sum = (sum * 31 + bytes[i]) | 0;
+    bytes[0] = sum;
+    return performance.now() - start;
+  });
+}
+"""
+
+
+def start_stopwatch(surface: Surface, look: str) -> None:
+    """Begin to time moves; look is a function, in the page's language, of what is shown."""
+    if not surface.frame.evaluate("() => 'marbleTimes' in window"):
+        surface.frame.evaluate(STOPWATCH.replace("LOOK", look))
+    surface.frame.evaluate("() => { window.marbleTimes.length = 0 }")
+
+
+def stop_stopwatch(surface: Surface, moves: int, what: str, report) -> None:
+    """Every move has changed the picture before anything else was done, in no more than a few
+    times the yardstick: a ratio, for no machine is promised milliseconds.
+    """
+    until(
+        surface.page,
+        lambda: surface.frame.evaluate("() => window.marbleTimes.length") >= moves,
+        f"{moves} moves that change pixels",
+    )
+    times = surface.frame.evaluate("() => window.marbleTimes")
+    plain = statistics.median(surface.frame.evaluate(PLAIN))
+    changed, own = (statistics.median(column) for column in zip(*times, strict=True))
+    report(
+        f"{surface.name}, {what}: {len(times)} moves, median {changed:.1f} ms to changed "
+        f"pixels, {own:.1f} of them in the widget; {plain:.1f} ms the yardstick"
+    )
+    assert own < RATIO * plain
