@@ -43,7 +43,8 @@ class Muon(torch.optim.Optimizer):
     A convolution's weight [out, in, k, k] is seen as the matrix [out, in k k]; those of one
     shape are made orthogonal together. Each orthogonal step is scaled by 0.2 sqrt(max(m, n)),
     about the size of an Adam step, so that one learning rate serves both. weight_decay is
-    AdamW's, on all.
+    AdamW's, on all. matrices: weights [out, in] that are to be made orthogonal too, those
+    inside of a transformer for example.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
+        matrices: Iterable[Tensor] = (),
     ):
         params = list(params.parameters() if isinstance(params, nn.Module) else params)
+        named = {id(p) for p in matrices} | {id(p) for p in params if p.ndim == 4}
         groups = [
-            {"params": [p for p in params if p.ndim == 4], "orthogonal": True},
-            {"params": [p for p in params if p.ndim != 4], "orthogonal": False},
+            {"params": [p for p in params if id(p) in named], "orthogonal": True},
+            {"params": [p for p in params if id(p) not in named], "orthogonal": False},
         ]
         groups = [group for group in groups if group["params"]]
         super().__init__(

@@ -437,6 +437,60 @@ class SamplerContract:
             assert (mine.std(dim=0) / STD - 1).abs().max() < 5 / math.sqrt(2 * n) + 0.05
 
 
+class FlowLayerContract:
+    """For a flow's `layer` in float64 and eval mode, the `shape` of an image that it takes, and
+    its `cond` [B] or None.
+    """
+
+    B = 3
+
+    def images(self, shape) -> torch.Tensor:
+        """B small inputs of about the size that data has."""
+        x = torch.randn(self.B, *shape, dtype=torch.float64)
+        return 0.7 * x
+
+    def test_there_and_back(self, layer, shape, cond):
+        x = self.images(shape)
+        z, _ = layer(x, cond)
+        back, _ = layer.inverse(z, cond)
+        assert z.numel() == x.numel()
+        torch.testing.assert_close(back, x, rtol=0, atol=1e-9)
+
+    def test_back_and_there(self, layer, shape, cond):
+        z, _ = layer(self.images(shape), cond)
+        z = 0.7 * torch.randn_like(z)
+        x, _ = layer.inverse(z, cond)
+        torch.testing.assert_close(layer(x, cond)[0], z, rtol=0, atol=1e-9)
+
+    def test_logdet_is_that_of_autograds_jacobian(self, layer, shape, cond):
+        x = self.images(shape)
+        _, logdet = layer(x, cond)
+        assert logdet.shape == (self.B,)
+        for i in range(self.B):
+            one = None if cond is None else cond[i : i + 1]
+            jacobian = torch.autograd.functional.jacobian(
+                lambda flat, one=one: layer(flat.view(1, *shape), one)[0].flatten(),
+                x[i].flatten(),
+            )
+            expected = torch.linalg.slogdet(jacobian)[1]
+            torch.testing.assert_close(logdet[i], expected, rtol=0, atol=1e-9)
+
+    def test_the_inverses_logdet_is_minus_forwards(self, layer, shape, cond):
+        x = self.images(shape)
+        z, logdet = layer(x, cond)
+        _, back = layer.inverse(z, cond)
+        torch.testing.assert_close(back, -logdet, rtol=0, atol=1e-9)
+
+    def test_images_of_a_batch_dont_see_each_other(self, layer, shape, cond):
+        x = self.images(shape)
+        z, logdet = layer(x, cond)
+        for i in range(self.B):
+            one = None if cond is None else cond[i : i + 1]
+            alone, its = layer(x[i : i + 1], one)
+            torch.testing.assert_close(alone[0], z[i], rtol=0, atol=1e-12)
+            torch.testing.assert_close(its[0], logdet[i], rtol=0, atol=1e-12)
+
+
 class MakerContract:
     """What makes images must keep, to be sampled, measured and shown: a subclass gives
     `maker()`, a Maker of any family, and two conditions that its images can be of.

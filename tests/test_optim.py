@@ -245,3 +245,16 @@ def test_it_trains():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 1000
+
+
+def test_muon_takes_named_matrices_too():
+    """A named matrix moves as a 1x1 convolution with the same numbers; others as by Adam."""
+    start, grad = torch.randn(6, 4), torch.randn(6, 4)
+    named, plain = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    conv = torch.nn.Parameter(start[:, :, None, None].clone())
+    optimizer = Muon([named, plain, conv], lr=1e-2, matrices=[named])
+    named.grad, plain.grad, conv.grad = grad, grad.clone(), grad[:, :, None, None].clone()
+    optimizer.step()
+    torch.testing.assert_close(named, conv[:, :, 0, 0])
+    assert not torch.allclose(named, plain)
+    torch.testing.assert_close(plain, start - 1e-2 * grad.sign(), rtol=0, atol=1e-5)

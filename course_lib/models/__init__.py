@@ -2,7 +2,9 @@
 
 from course_lib.models.classifier import ClassifierConfig, FashionClassifier
 from course_lib.models.conv_vae import ConvVAE, VAEConfig
+from course_lib.models.gan import Discriminator, GanConfig, Generator, truncate
 from course_lib.models.pixelcnn import PixelCNN, PixelCNNConfig, mixture_log_prob
+from course_lib.models.tarflow import TarFlow, TarFlowConfig
 from course_lib.models.unet import UNet, UNetConfig
 from course_lib.models.vae import VAE
 
@@ -13,6 +15,8 @@ MODELS = {
     "FashionClassifier": (FashionClassifier, ClassifierConfig),
     "PixelCNN": (PixelCNN, PixelCNNConfig),
     "ConvVAE": (ConvVAE, VAEConfig),
+    "Generator": (Generator, GanConfig),
+    "TarFlow": (TarFlow, TarFlowConfig),
 }
 
 __all__ = [
@@ -20,11 +24,17 @@ __all__ = [
     "VAE",
     "ClassifierConfig",
     "ConvVAE",
+    "Discriminator",
     "FashionClassifier",
+    "GanConfig",
+    "Generator",
     "PixelCNN",
     "PixelCNNConfig",
+    "TarFlow",
+    "TarFlowConfig",
     "UNet",
     "UNetConfig",
     "VAEConfig",
     "mixture_log_prob",
+    "truncate",
 ]

@@ -11,6 +11,8 @@ RECIPES = {
     "pixelcnn-fashion": "course_lib.recipes.pixelcnn_fashion",
     "vae-fashion": "course_lib.recipes.vae_fashion",
     "vae-fashion-binary": "course_lib.recipes.vae_fashion_binary",
+    "flow-fashion": "course_lib.recipes.flow_fashion",
+    "gan-fashion": "course_lib.recipes.gan_fashion",
 }
 
 

@@ -1,0 +1,179 @@
+"""TarFlow on Fashion-MNIST: exact log-likelihoods, class-conditional."""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.data import Batches, fashion_mnist, to_float
+from course_lib.data.fashion import CLASSES, RAW_SHA256
+from course_lib.device import default_device, place
+from course_lib.draws import Draws
+from course_lib.errors import CourseError
+from course_lib.metrics.measure import Maker
+from course_lib.models import TarFlow, TarFlowConfig
+from course_lib.optim import Muon
+from course_lib.recipes.conditions import LABEL_FLAG, labels_of
+from course_lib.recipes.diffusion import drop_labels
+from course_lib.runs import Flag, Leg, Recipe, Run, Setting, parameters_of
+from course_lib.training import Ema, Phase, warmup_flat_decay
+from course_lib.weights import read_card
+
+# shoes all point to the left; what is left over may as well hang the other way round
+SIDED = ("sandal", "sneaker", "ankle boot")
+FEW = 500  # test images that the card's figures are measured on where there is no GPU
+TEMPERATURE_FLAG = Flag(
+    "--temperature",
+    {"type": float, "default": 1.0, "help": "of the noise: below 1, likelier images (1)"},
+)
+
+
+def mirror(x: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+    """Mirror half of the images whose class has no side: x [B, C, H, W], labels [B]."""
+    sided = torch.tensor([name in SIDED for name in CLASSES], device=x.device)[labels]
+    flip = (draws.uniform(len(x)) < 0.5).to(x.device) & ~sided
+    return torch.where(flip[:, None, None, None], x.flip(3), x)
+
+
+class BitsPerDim(nn.Module):
+    """The loss as one module's forward, so that gradients can be shared among processes."""
+
+    def __init__(self, flow: TarFlow):
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, x: Tensor, cond: Tensor, draws: Draws) -> Tensor:
+        nats = -self.flow.log_prob(x, cond, draws)
+        return nats / (x[0].numel() * math.log(2))  # [B]
+
+
+@torch.no_grad()
+def likelihood(flow: TarFlow, split: str = "test", most: int | None = None) -> dict:
+    """Bits a dimension of a split, given each image's own class, and the greatest error of
+    inverse after forward: in float32, with one draw of the dequantisation's noise.
+    """
+    images, labels = (torch.from_numpy(part[:most].copy()) for part in fashion_mnist(split))
+    bits, device, draws, worst = (
+        BitsPerDim(flow),
+        next(flow.parameters()).device,
+        Draws(0),
+        0.0,
+    )
+    parts = []
+    for x, cond in zip(to_float(images).split(500), labels.long().split(500), strict=True):
+        x, cond = x.to(device), cond.to(device)
+        state = draws.generator.get_state()
+        parts.append(bits(x, cond, draws).double().cpu())
+        draws.generator.set_state(state)  # the same noise again, for the way back
+        y, _ = flow.dequantise(x, draws)
+        back, _ = flow.inverse(flow(y, cond)[0], cond)
+        worst = max(worst, (back - y).abs().max().item())
+    each = torch.cat(parts)
+    noise = f"{flow.config.dequantise} dequantisation with one draw"
+    return {
+        "bits_per_dim": round(each.mean().item(), 4),
+        "bits_per_dim_standard_error": round((each.std() / len(each) ** 0.5).item(), 4),
+        "protocol": f"{len(each):,} {split} images, 28x28, 256 levels, {noise} (an upper "
+        "bound), class given, float32",
+        "round_trip_error": worst,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowRecipe(Recipe):
+    """Maximum likelihood of images mirrored by class, with Muon inside the transformers."""
+
+    betas: tuple[float, float] = (0.9, 0.95)  # of Adam, on the rest
+    weight_decay: float = 0.01
+    warmup: int = 300  # steps
+    drop: float = 0.1  # of the labels, so that the flow is a model without classes too
+
+    def about(self) -> dict:
+        return {
+            "what": "Class-conditional TarFlow of Fashion-MNIST: causal transformers over "
+            "patches with splines; the EMA's weights.",
+            "data": "Fashion-MNIST, the 55,000 training images, all but shoes mirrored too",
+            "data_sha256": RAW_SHA256,
+        }
+
+    def build(self, setting: Setting) -> Run:
+        flow, draws = TarFlow(self.config), setting.draws
+        if setting.start is not None:
+            flow.load_state_dict(setting.start.state_dict())
+        flow = place(flow, setting.device)
+        for layer in flow.transformer_layers:  # all alike: compiled once, in seconds
+            place(layer, setting.device, compiled=True)
+        bits = setting.prepare(BitsPerDim(flow))
+
+        def loss(batch) -> dict[str, Tensor]:
+            x, labels = batch
+            cond = drop_labels(labels, self.config.null_class, draws, self.drop)
+            per_image = bits(mirror(x, labels, draws), cond, draws)
+            return {"loss": per_image.mean(), "per_image": per_image}
+
+        optimizer = Muon(
+            flow,
+            lr=self.lr,
+            betas=self.betas,
+            weight_decay=self.weight_decay,
+            matrices=flow.matrices,
+        )
+        scale = warmup_flat_decay(self.warmup, flat=setting.leg.flat)
+        phase = Phase(self.name, flow, loss, optimizer, Ema(flow), scale)
+        shard = draws.rank, draws.world
+        data = fashion_mnist("train")
+        batches = Batches(*data, self.batch_size, setting.seed, shard=shard)
+        return Run([phase], batches, phase.ema.module)
+
+    def figures(self, module: TarFlow) -> dict:
+        device = default_device()
+        flow = copy.deepcopy(module).to(device).eval()
+        # all of them would take a CPU half an hour; the protocol says how many there were
+        most = FEW if device.type == "cpu" else None
+        return likelihood(flow, most=most)
+
+    def flags(self) -> tuple[Flag, ...]:
+        return (TEMPERATURE_FLAG, LABEL_FLAG)
+
+    def conditions(self, n: int, *, label: int | None = None):
+        return None if label is None else [label] * n
+
+    def maker(
+        self, module: TarFlow, name: str, *, temperature: float = 1.0, batch_size: int = 256
+    ) -> Maker:
+        """temperature: a factor on the noise."""
+        if not (math.isfinite(temperature) and temperature >= 0):
+            raise CourseError(f"A temperature is 0 or more, not {temperature}.")
+        device = next(module.parameters()).device
+
+        @torch.no_grad()
+        def batches(n: int, seed: int, cond=None, start: int = 0):
+            labels = labels_of(n, module.config.classes, cond)
+            generator = torch.Generator().manual_seed(seed)
+            z = torch.randn(n, *module.latent_shape, generator=generator)
+            for i in range(start, n, batch_size):
+                told = labels[i : i + batch_size]
+                noise = z[i : i + batch_size].to(device)
+                yield module.sample(noise, told.to(device), temperature).cpu(), told
+
+        side = module.config.size
+        return Maker(
+            name=name,
+            shape=(module.config.channels, side, side),
+            yardstick="fashion-mnist",
+            cost={"calls": module.calls, "temperature": temperature},
+            batches=batches,
+            weights=(read_card(name)["sha256"],),
+            parameters=parameters_of(module),
+        )
+
+
+RECIPE = FlowRecipe(
+    name="flow-fashion",
+    config=TarFlowConfig(),  # chosen in benchmarks/choose_flow.md
+    batch_size=128,
+    lr=3e-3,
+    legs=(Leg(12_000, flat=0.3),),
+)
