@@ -129,10 +129,10 @@ def _sample(args, flags: tuple = ()):
         _check_picture(args.out)
     asked = {flag.key: getattr(args, flag.key) for flag in flags if flag.cond}
     cond = recipe_of(args.name).conditions(args.n, **asked)
-    maker = _maker(args, flags)
-    images, shown = maker.make(args.n, args.seed, cond)
+    maker, n = _maker(args, flags), args.n if cond is None else len(cond)
+    images, shown = maker.make(n, args.seed, cond)
     _write(args.out, images, shown)
-    print(f"{args.out}: {args.n} images in {maker.cost['calls']} calls")
+    print(f"{args.out}: {n} images in {maker.cost['calls']} calls")
 
 
 def _write(out: Path, images, shown):

@@ -77,8 +77,8 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             moving = [p for p in group["params"] if p.grad is not None]
-            for p in moving:
-                p.mul_(1 - group["lr"] * group["weight_decay"])
+            if group["weight_decay"] and moving:
+                torch._foreach_mul_(moving, 1 - group["lr"] * group["weight_decay"])
             (self._orthogonal_step if group["orthogonal"] else self._adam_step)(moving, group)
         return loss
 
@@ -99,12 +99,22 @@ class Muon(torch.optim.Optimizer):
 
     def _adam_step(self, params: list[Tensor], group: dict):
         beta1, beta2 = group["betas"]
+        by_age = defaultdict(list)  # all of one age, but for a parameter that began late
         for p in params:
             state = self.state[p]
             if not state:
                 state.update(step=0, mean=torch.zeros_like(p), square=torch.zeros_like(p))
             state["step"] += 1
-            state["mean"].lerp_(p.grad, 1 - beta1)
-            state["square"].lerp_(p.grad.square(), 1 - beta2)
-            root = (state["square"] / (1 - beta2 ** state["step"])).sqrt_().add_(1e-8)
-            p.addcdiv_(state["mean"], root, value=-group["lr"] / (1 - beta1 ** state["step"]))
+            by_age[state["step"]].append(p)
+        for step, moving in by_age.items():
+            # many together: on a GPU the start of a kernel costs more than its work
+            grads = [p.grad for p in moving]
+            means = [self.state[p]["mean"] for p in moving]
+            squares = [self.state[p]["square"] for p in moving]
+            torch._foreach_lerp_(means, grads, 1 - beta1)
+            torch._foreach_lerp_(squares, torch._foreach_mul(grads, grads), 1 - beta2)
+            roots = torch._foreach_div(squares, 1 - beta2**step)
+            torch._foreach_sqrt_(roots)
+            torch._foreach_add_(roots, 1e-8)
+            value = -group["lr"] / (1 - beta1**step)
+            torch._foreach_addcdiv_(moving, means, roots, value=value)

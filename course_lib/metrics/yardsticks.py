@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from course_lib.data import to_float
+from course_lib.data.emoji import emoji
 from course_lib.data.fashion import fashion_mnist
 from course_lib.errors import CourseError
 from course_lib.metrics.frechet import Moments, frechet_distance
@@ -109,7 +110,22 @@ def _fashion_embed(images: Tensor) -> Tensor:
 FASHION = Yardstick(
     "fashion-mnist", "fashion-classifier", (1, 28, 28), _fashion_images, _fashion_embed
 )
-YARDSTICKS = {FASHION.name: FASHION}
+
+
+# ---- captioned emoji
+
+
+def _emoji_images(split: str) -> np.ndarray:
+    data = emoji()
+    return data.images[data.rows(split)]
+
+
+def _emoji_embed(images: Tensor) -> Tensor:
+    return _feature_net("emoji-judge", images.device).image(images)
+
+
+EMOJI = Yardstick("emoji", "emoji-judge", (3, 64, 64), _emoji_images, _emoji_embed)
+YARDSTICKS = {FASHION.name: FASHION, EMOJI.name: EMOJI}
 
 
 def fashion_features(images: Tensor) -> Tensor:

@@ -1,10 +1,14 @@
 """The networks, one readable file each."""
 
+from course_lib.models.autoencoder import Autoencoder, AutoencoderConfig
 from course_lib.models.classifier import ClassifierConfig, FashionClassifier
+from course_lib.models.clip import CLIP, CLIPConfig, ImageConfig, TextConfig, TextTower
 from course_lib.models.conv_vae import ConvVAE, VAEConfig
 from course_lib.models.gan import Discriminator, GanConfig, Generator, truncate
+from course_lib.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from course_lib.models.pixelcnn import PixelCNN, PixelCNNConfig, mixture_log_prob
 from course_lib.models.tarflow import TarFlow, TarFlowConfig
+from course_lib.models.text_unet import TextUNet, TextUNetConfig
 from course_lib.models.unet import UNet, UNetConfig
 from course_lib.models.vae import VAE
 
@@ -20,18 +24,29 @@ MODELS = {
 }
 
 __all__ = [
+    "CLIP",
     "MODELS",
     "VAE",
+    "Autoencoder",
+    "AutoencoderConfig",
+    "CLIPConfig",
     "ClassifierConfig",
     "ConvVAE",
     "Discriminator",
     "FashionClassifier",
     "GanConfig",
     "Generator",
+    "ImageClassifier",
+    "ImageClassifierConfig",
+    "ImageConfig",
     "PixelCNN",
     "PixelCNNConfig",
     "TarFlow",
     "TarFlowConfig",
+    "TextConfig",
+    "TextTower",
+    "TextUNet",
+    "TextUNetConfig",
     "UNet",
     "UNetConfig",
     "VAEConfig",

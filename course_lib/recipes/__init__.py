@@ -13,6 +13,12 @@ RECIPES = {
     "vae-fashion-binary": "course_lib.recipes.vae_fashion_binary",
     "flow-fashion": "course_lib.recipes.flow_fashion",
     "gan-fashion": "course_lib.recipes.gan_fashion",
+    # text to image, in the order in which they are trained
+    "emoji-autoencoder": "course_lib.recipes.emoji_autoencoder",
+    "emoji-clip": "course_lib.recipes.emoji_clip",
+    "emoji-judge": "course_lib.recipes.emoji_judge",
+    "emoji-style": "course_lib.recipes.emoji_style",
+    "sd-emoji": "course_lib.recipes.sd_emoji",
 }
 
 

@@ -1,0 +1,112 @@
+"""How well a picture fits its text, by a judge that neither conditioned nor chose it: CLIP
+score (Hessel et al. 2021), the concept found among all, and the style named.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from course_lib.data.emoji import LANGUAGES, Concept, emoji, prompt, prompts_of
+from course_lib.models import CLIP, ImageClassifier
+from course_lib.text import tokenizer
+
+BATCH = 512  # images or texts at a time
+
+
+def _device(net: torch.nn.Module) -> torch.device:
+    return next(net.parameters()).device
+
+
+@torch.no_grad()
+def image_vectors(clip: CLIP, images: Tensor) -> Tensor:
+    """Images [N, 3, H, W] in [-1, 1] to unit vectors [N, dim], on the judge's device.
+
+    They are clamped and rounded to 256 levels first, as a saved picture would be.
+    """
+    rounded = ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+    parts = rounded.float().split(BATCH)
+    return torch.cat([clip.embed_images(part.to(_device(clip))) for part in parts])
+
+
+@torch.no_grad()
+def text_vectors(clip: CLIP, texts: Sequence[str]) -> Tensor:
+    """Texts to unit vectors [N, dim], on the judge's device."""
+    parts = tokenizer().encode_all(texts).split(BATCH)
+    return torch.cat([clip.embed_texts(part.to(_device(clip))) for part in parts])
+
+
+def concept_vectors(clip: CLIP, concepts: Sequence[Concept], languages=LANGUAGES) -> Tensor:
+    """What the judge expects of each concept in no style: the mean over the languages, a unit
+    vector [len(concepts), dim] each.
+    """
+    vectors = sum(
+        text_vectors(clip, [prompt(concept, None, language) for concept in concepts])
+        for language in languages
+    )
+    return F.normalize(vectors, dim=1)
+
+
+def clip_score(clip: CLIP, images: Tensor, texts: Sequence[str]) -> Tensor:
+    """The cosine of each picture with its own text: images [N, 3, H, W], N texts to [N]. The
+    paper's 2.5 max(cos, 0) is a scale of this.
+    """
+    return (image_vectors(clip, images) * text_vectors(clip, texts)).sum(dim=1)
+
+
+def concept_ranks(vectors: Tensor, concept: Tensor, expected: Tensor) -> Tensor:
+    """At which place the right concept is, 0 for the first: unit vectors [N, dim] of images,
+    concept [N], expected [concepts, dim] to int64 [N]. Of equals the right one comes last.
+    """
+    cosines = vectors @ expected.T  # [N, concepts]
+    own = cosines.gather(1, concept.to(cosines.device)[:, None])
+    return (cosines >= own).sum(dim=1) - 1
+
+
+def recall_at(ranks: Tensor, k: int = 5) -> float:
+    """How often the right one is within the first k."""
+    return (ranks < k).double().mean().item()
+
+
+@torch.no_grad()
+def style_accuracy(judge: ImageClassifier, images: Tensor, style: Tensor) -> float:
+    """How often the judge names the asked style: images [N, 3, H, W], style [N]."""
+    rounded = ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+    parts = rounded.float().split(BATCH)
+    guesses = torch.cat([judge(part.to(_device(judge))).argmax(dim=1).cpu() for part in parts])
+    return (guesses == style.cpu()).double().mean().item()
+
+
+def picture_figures(
+    clip: CLIP, style_judge: ImageClassifier, images: Tensor, rows: np.ndarray
+) -> dict:
+    """All three figures of pictures made for the prompts of the images `rows` of the data set,
+    one each in that order: images [N, 3, 64, 64] in [-1, 1].
+    """
+    data = emoji()
+    concept, style = (torch.from_numpy(a[rows]) for a in (data.concept, data.style))
+    texts = prompts_of(data, rows)
+    ranks = concept_ranks(
+        image_vectors(clip, images), concept, concept_vectors(clip, data.concepts)
+    )
+    return {
+        "clip_score": clip_score(clip, images, texts).mean().item(),
+        "style_accuracy": style_accuracy(style_judge, images, style),
+        "concept_recall_at_5": recall_at(ranks, 5),
+        "concept_recall_at_1": recall_at(ranks, 1),
+    }
+
+
+def beside_real(
+    clip: CLIP, style_judge: ImageClassifier, images: Tensor, rows: np.ndarray
+) -> dict:
+    """`picture_figures` of pictures, and with `_real` at the end of each name those of the
+    images `rows` themselves.
+    """
+    real = torch.from_numpy(emoji().images[rows]).float() / 127.5 - 1
+    made = picture_figures(clip, style_judge, images, rows)
+    known = picture_figures(clip, style_judge, real, rows)
+    both = {**made, **{f"{key}_real": value for key, value in known.items()}}
+    return {key: round(value, 4) for key, value in both.items()}

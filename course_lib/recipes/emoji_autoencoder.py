@@ -1,0 +1,116 @@
+"""The autoencoder whose latents `sd-emoji` diffuses: 64 x 64 x 3 numbers to 16 x 16 x 4."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from course_lib.data.emoji import RAW_SHA256, emoji
+from course_lib.device import default_device, place
+from course_lib.draws import Draws
+from course_lib.models import Autoencoder, AutoencoderConfig
+from course_lib.optim import Muon
+from course_lib.recipes.emoji_data import RowBatches, mirrors, moved, on_device, to_images
+from course_lib.runs import Leg, Recipe, Run, Setting
+from course_lib.training import Ema, Phase, warmup_flat_decay
+
+
+def kl_divergence(mean: Tensor, std: Tensor) -> Tensor:
+    """Of Normal(mean, std) from Normal(0, 1), in nats a latent number (Kingma & Welling 2014,
+    appendix B): [].
+    """
+    return ((mean.square() + std.square() - 1) / 2 - std.log()).mean()
+
+
+def mixed_channels(x: Tensor, draws: Draws, share: float = 0.3) -> Tensor:
+    """A share of the images with their colours in another order: x [B, 3, H, W] to the
+    same.
+    """
+    B = len(x)
+    order = draws.uniform(B, 3).argsort(dim=1)  # [B, 3]
+    order = torch.where(draws.uniform(B, 1) < share, order, torch.arange(3)).to(x.device)
+    return x[torch.arange(B, device=x.device)[:, None], order]
+
+
+@torch.no_grad()
+def psnr(net: Autoencoder, images: Tensor, batch_size: int = 256) -> Tensor:
+    """Peak signal-to-noise ratio of each reconstruction, rounded to 256 levels, in dB: images
+    uint8 [N, 3, H, W] to [N].
+    """
+    found = []
+    for part in images.split(batch_size):
+        x = to_images(part)
+        back = net.decode(net.encode(x)).float().clamp(-1, 1)
+        back = ((back + 1) * 127.5).round()
+        error = (back - part.float()).square().mean(dim=(1, 2, 3))
+        found.append(10 * torch.log10(255**2 / error.clamp(min=1e-3)))
+    return torch.cat(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderRecipe(Recipe):
+    """Squared and absolute error of the picture that comes back, and a small KL term."""
+
+    absolute: float = 0.25  # weight of the absolute error: it keeps edges crisp
+    kl: float = 1e-4  # weight: noise of about a hundredth of the latents' spread
+
+    def about(self) -> dict:
+        return {
+            "what": "KL-regularised autoencoder of captioned emoji, 64x64x3 to 16x16x4, of "
+            "Stable Diffusion's architecture; the EMA's weights.",
+            "data": "Captioned emoji, the 9,326 training pairs",
+            "data_sha256": RAW_SHA256,
+        }
+
+    def loss_of(self, back: Tensor, x: Tensor, mean: Tensor, std: Tensor) -> dict:
+        """The terms of a batch: {"loss", "mse", "kl"}, numbers []."""
+        error = (back.float() - x).flatten(1)
+        mse, kl = error.square().mean(), kl_divergence(mean.float(), std.float())
+        loss = mse + self.absolute * error.abs().mean() + self.kl * kl
+        return {"loss": loss, "mse": mse.detach(), "kl": kl.detach()}
+
+    def build(self, setting: Setting) -> Run:
+        net, draws, device = Autoencoder(self.config), setting.draws, setting.device
+        if setting.start is not None:
+            net.load_state_dict(setting.start.state_dict())
+        net = place(net, device)
+        forward = setting.prepare(net)
+        data, pixels = on_device(device)
+        flips = torch.from_numpy(mirrors(data)).to(device)
+
+        def loss(rows: Tensor) -> dict[str, Tensor]:
+            x = moved(to_images(pixels[rows]), draws, flip=flips[rows], zoom=0.1, turn=3.0)
+            x = mixed_channels(x, draws)
+            side = x.shape[-1] // self.config.folds
+            noise = draws.normal(x.new_empty(len(x), self.config.latent, side, side))
+            back, mean, std = forward(x, noise)
+            net.note_latents(mean)
+            return self.loss_of(back, x, mean, std)
+
+        scale = warmup_flat_decay(flat=setting.leg.flat)
+        phase = Phase(self.name, net, loss, Muon(net, lr=self.lr), Ema(net), scale)
+        batches = RowBatches(data.rows("train"), self.batch_size, setting)
+        return Run([phase], batches, phase.ema.module)
+
+    def figures(self, module: Autoencoder) -> dict:
+        device, data = default_device(), emoji()
+        net = place(module, device)
+        found = {}
+        for split in ("test", "train"):
+            rows = data.rows(split)[:1055]
+            pixels = torch.from_numpy(data.images[rows]).to(device)
+            found[f"psnr_{split}"] = round(psnr(net, pixels).mean().item(), 3)
+        return {
+            **found,
+            "latent_mean": [round(value, 4) for value in net.latent_mean.tolist()],
+            "latent_std": [round(value, 4) for value in net.latent_std.tolist()],
+        }
+
+
+RECIPE = AutoencoderRecipe(
+    name="emoji-autoencoder",
+    config=AutoencoderConfig(widths=(32, 64, 128), blocks=1, groups=8),
+    batch_size=128,
+    lr=2e-3,
+    legs=(Leg(3_000, flat=0.3),),
+)
