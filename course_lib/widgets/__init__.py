@@ -7,6 +7,7 @@ import importlib
 _HOME_OF = {
     "Scrubber": "course_lib.widgets.scrubber",
     "Flipbook": "course_lib.widgets.flipbook",
+    "Plane": "course_lib.widgets.plane",
 }
 __all__ = sorted(_HOME_OF)
 

@@ -47,8 +47,21 @@ const COMMON_STYLE = `
   user-select: none; -webkit-user-select: none; }
 .marble-axis svg { display: block; width: 100%; overflow: visible; }
 .marble-axis text { font: 15px var(--jp-ui-font-family, system-ui, sans-serif); fill: var(--faint); }
+.marble-mark { position: absolute; border: 2.5px solid var(--focus); border-radius: 2px; pointer-events: none;
+  box-shadow: 0 0 0 1.5px var(--paper); }
 .marble-hint { margin: 8px 0 0; color: var(--faint); font-size: 15px; }
 .marble-spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.marble-head { display: flex; flex-wrap: wrap; gap: 2px 20px; align-items: baseline; margin: 0 0 8px; }
+.marble-head h3 { margin: 0; font-size: 18px; font-weight: 650; color: var(--ink); }
+.marble-value { margin-left: auto; font-size: 26px; line-height: 1.2; font-weight: 650; color: var(--signal);
+  font-variant-numeric: tabular-nums; }
+.marble-value span { color: var(--faint); font-weight: 400; }
+.marble-card { width: fit-content; max-width: 100%; margin: 0 auto 8px; padding: 6px; background: #fff; border-radius: 6px; }
+.marble-card canvas { display: block; max-width: 100%; }
+.marble-note { display: grid; margin: 0 0 10px; font-size: 18px; }
+.marble-note span { grid-area: 1 / 1; }
+.marble-note [aria-hidden] { visibility: hidden; }
+.marble-note + .marble-note { margin-top: -6px; }
 @media print { .marble-bar, .marble-hint { display: none; } }
 `;
 
@@ -92,6 +105,12 @@ function sheetBytes(sheet) {
   return new Uint8Array(sheet.buffer, sheet.byteOffset, sheet.byteLength);
 }
 
+/** The picture that a sheet holds, its bytes as they were packed. */
+function sheetBitmap(sheet) {
+  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+  return createImageBitmap(new Blob([sheetBytes(sheet)]), options);
+}
+
 /**
  * Share a value with the other views and with the kernel. At once, though the kernel may lag behind: the model keeps one
  * message under way and the newest value ready, and only so does it know an echo of an old value for old.
@@ -102,7 +121,8 @@ function tell(model, name, value) {
 }
 
 /**
- * The keys of a widget: actionOf(key) is what one asks for, if anything. Space and Enter on a button are the button's own.
+ * The keys of a widget: actionOf(key, event) is what one asks for, if anything. Space and Enter on a button are the
+ * button's own.
  *
  * JupyterLab hears of a key after us, and only of what is meant for the notebook: Shift+Enter, and all with Ctrl, Alt or
  * Cmd. A plain "b" would make it a cell.
@@ -113,7 +133,7 @@ function listenToKeys(root, actionOf) {
     event.stopPropagation();
     const { tagName } = event.target;
     if (tagName === "SELECT" || (tagName === "BUTTON" && (event.key === " " || event.key === "Enter"))) return;
-    const act = actionOf(event.key);
+    const act = actionOf(event.key, event);
     if (!act) return;
     event.preventDefault();
     act();
@@ -140,21 +160,78 @@ function sliderNode(className, label, last, ...children) {
  * `left` and `right` pixels inside the sides of `scale`.
  */
 function dragAlong(node, scale, { left, right }, follow) {
-  let held = false;
-  const tellWhere = (event) => {
+  dragOver(node, (event) => {
     const box = scale.getBoundingClientRect();
     follow((event.clientX - box.left - left) / (box.width - left - right));
-  };
+  });
+}
+
+/** Let the pointer press and drag on a node, a finger's too; follow hears each event, the first press among them. */
+function dragOver(node, follow) {
+  let held = false;
   node.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     event.preventDefault(); // else the page selects text
     node.focus({ preventScroll: true });
     node.setPointerCapture(event.pointerId);
     held = true;
-    tellWhere(event);
+    follow(event);
   });
-  node.addEventListener("pointermove", (event) => held && tellWhere(event));
+  node.addEventListener("pointermove", (event) => held && follow(event));
   for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => (held = false));
+}
+
+/** Which of 0 to last get a word: as many as there is room for, evenly spread, with the first and the last. */
+function stops(last, room) {
+  const gaps = last < Math.min(room, 12) ? last
+    : [8, 7, 6, 5, 4, 9, 3].find((n) => n < room && last % n === 0) ?? Math.min(6, room - 1);
+  return gaps > 0 ? Array.from({ length: gaps + 1 }, (_, i) => Math.round((i * last) / gaps)) : [0];
+}
+
+// ---------------------------------------------------------------- what stands around the picture
+
+/** The heading, and at its right end what is shown just now, in large type: `reading`, nodes or words. */
+function headline(title, ...reading) {
+  const head = make("div", { class: "marble-head" });
+  if (title) head.append(make("h3", {}, title));
+  head.append(make("div", { class: "marble-value", "aria-hidden": "true" }, ...reading));
+  return head;
+}
+
+/** A picture on white, shown so many pixels wide: whoever asks paints on its context. */
+function pictureCard({ width, height, shown }) {
+  const canvas = make("canvas", { width, height, role: "img" });
+  canvas.style.width = `${shown}px`;
+  canvas.style.aspectRatio = `${width} / ${height}`;
+  if (shown >= 2 * width) canvas.style.imageRendering = "pixelated";
+  const context = canvas.getContext("2d", { alpha: false });
+  return { canvas, context, node: make("div", { class: "marble-card" }, canvas) };
+}
+
+/** A line that is read out where it changes by hand; it has the room of the longest line, so that nothing jumps. */
+function changingLine(lines) {
+  const longest = lines.reduce((long, line) => (line.length > long.length ? line : long));
+  const line = make("span", { "aria-live": "polite" });
+  return { line, node: make("p", { class: "marble-note" }, make("span", { "aria-hidden": "true" }, longest), line) };
+}
+
+/**
+ * Put a view into el, follow theme, width and model, and return how to clean up.
+ * @param {object} hears what to do when a value of the model changes: {name: (value) => void}
+ */
+function mount({ model, el }, view, hears) {
+  el.append(view.root);
+  const forget = followTheme(el, (dark) => (view.root.dataset.dark = String(dark)));
+  const heard = Object.entries(hears).map(([name, hear]) => [`change:${name}`, () => hear(model.get(name))]);
+  heard.forEach(([name, hear]) => model.on(name, hear));
+  const resized = new ResizeObserver(() => view.arrange());
+  resized.observe(view.root);
+  view.arrange();
+  return () => {
+    resized.disconnect();
+    forget();
+    heard.forEach(([name, hear]) => model.off(name, hear));
+  };
 }
 
 // ---------------------------------------------------------------- playing

@@ -11,19 +11,8 @@ const PLAYING_TIME = 5;
 const TRACK = { height: 58, side: 14, middle: 16, words: 50 };
 
 const STYLE = `
-.marble-head { display: flex; flex-wrap: wrap; gap: 2px 20px; align-items: baseline; margin: 0 0 8px; }
-.marble-head h3 { margin: 0; font-size: 18px; font-weight: 650; color: var(--ink); }
-.marble-value { margin-left: auto; font-size: 26px; line-height: 1.2; font-weight: 650; color: var(--signal);
-  font-variant-numeric: tabular-nums; }
-.marble-value span { color: var(--faint); font-weight: 400; }
-.marble-card { width: fit-content; max-width: 100%; margin: 0 auto 8px; padding: 6px; background: #fff; border-radius: 6px; }
-.marble-card canvas { display: block; max-width: 100%; }
 .marble-axis.marble-track { margin-top: 0; }
 .marble-track text { font-size: 16px; }
-.marble-note { display: grid; margin: 0 0 10px; font-size: 18px; }
-.marble-note span { grid-area: 1 / 1; }
-.marble-note [aria-hidden] { visibility: hidden; }
-.marble-note + .marble-note { margin-top: -6px; }
 `;
 
 // ---------------------------------------------------------------- frames
@@ -31,7 +20,7 @@ const STYLE = `
 /** Cut the sheets into one bitmap a frame. */
 async function cut(sheets, { width, height }) {
   const ofSheet = async (sheet) => {
-    const whole = await createImageBitmap(new Blob([sheetBytes(sheet)]), { colorSpaceConversion: "none" });
+    const whole = await sheetBitmap(sheet);
     const rows = Array.from({ length: whole.height / height }, (_, i) => i);
     const frames = await Promise.all(rows.map((i) => createImageBitmap(whole, 0, i * height, width, height)));
     whole.close();
@@ -79,9 +68,7 @@ class Track {
   #words() {
     const widest = Math.max(...this.values.map((value) => value.length)) * 9 + 16;
     const room = Math.max(1, Math.floor(this.width / widest));
-    const gaps = this.last < Math.min(room, 12) ? this.last
-      : [8, 7, 6, 5, 4].find((n) => n < room && this.last % n === 0) ?? Math.min(6, room - 1);
-    const frames = gaps ? Array.from({ length: gaps + 1 }, (_, i) => Math.round((i * this.last) / gaps)) : [0];
+    const frames = stops(this.last, room);
     const anchor = (i) => (this.last === 0 ? "middle" : i === 0 ? "start" : i === this.last ? "end" : "middle");
     const x = (i) => (anchor(i) === "start" ? 2 : anchor(i) === "end" ? this.width - 2 : this.x(i));
     return frames.map((i) => make("text", { x: x(i), y: TRACK.words, "text-anchor": anchor(i) }, this.values[i]));
@@ -119,34 +106,21 @@ class View {
 
   #buildHead() {
     this.value = make("b");
-    const head = make("div", { class: "marble-head" });
-    if (this.spec.title) head.append(make("h3", {}, this.spec.title));
-    const reading = make("div", { class: "marble-value", "aria-hidden": "true" });
-    reading.append(make("span", {}, `${this.spec.label} = `), this.value);
-    head.append(reading);
-    return head;
+    return headline(this.spec.title, make("span", {}, `${this.spec.label} = `), this.value);
   }
 
   #buildCard() {
-    const { width, height, shown } = this.spec;
-    this.canvas = make("canvas", { width, height, role: "img" });
-    this.canvas.style.width = `${shown}px`;
-    this.canvas.style.aspectRatio = `${width} / ${height}`;
-    if (shown >= 2 * width) this.canvas.style.imageRendering = "pixelated";
-    this.context = this.canvas.getContext("2d", { alpha: false });
-    return make("div", { class: "marble-card" }, this.canvas);
+    const { canvas, context, node } = pictureCard(this.spec);
+    Object.assign(this, { canvas, context });
+    return node;
   }
 
-  /** One line for each frame, read out where it changes by hand, and one for all. */
+  /** One line for each frame, and one for all. */
   #buildNotes() {
     const { note, notes } = this.spec;
-    const lines = [];
-    if (notes.length) {
-      const longest = notes.reduce((long, line) => (line.length > long.length ? line : long));
-      this.line = make("span", { "aria-live": "polite" });
-      const room = make("span", { "aria-hidden": "true" }, longest); // unseen: holds the place, so that nothing jumps
-      lines.push(make("p", { class: "marble-note" }, room, this.line));
-    }
+    const changing = notes.length ? changingLine(notes) : null;
+    this.line = changing?.line;
+    const lines = changing ? [changing.node] : [];
     if (note) lines.push(make("p", { class: "marble-note" }, note));
     return lines;
   }
@@ -221,18 +195,10 @@ async function render({ model, el }) {
   el.append(make("style", {}, COMMON_STYLE + STYLE));
   const frames = await cut(model.get("_sheets"), model.get("_spec"));
   const view = new View(model, frames);
-  el.append(view.root);
-  const forget = followTheme(el, (dark) => (view.root.dataset.dark = String(dark)));
-  const onFrame = () => view.seek(model.get("frame"));
-  model.on("change:frame", onFrame);
-  const resized = new ResizeObserver(() => view.arrange());
-  resized.observe(view.root);
-  view.arrange();
+  const leave = mount({ model, el }, view, { frame: (frame) => view.seek(frame) });
   return () => {
     view.player.stop();
-    resized.disconnect();
-    forget();
-    model.off("change:frame", onFrame);
+    leave();
     frames.forEach((frame) => frame.close());
   };
 }

@@ -45,8 +45,6 @@ const STYLE = `
 .marble-sheet canvas { display: block; width: 100%; }
 .marble-picked .marble-sheet { cursor: zoom-out; max-width: 340px; }
 .marble-several.marble-picked .marble-sheet { max-width: 224px; }
-.marble-mark { position: absolute; border: 2.5px solid var(--focus); border-radius: 2px; pointer-events: none;
-  box-shadow: 0 0 0 1.5px var(--paper); }
 .marble-mark[hidden] { display: none; }
 .marble-reel { position: relative; margin: 0 10px 10px; }
 .marble-reel[hidden] { display: none; }
@@ -80,8 +78,7 @@ function nearest(values, wanted) {
 
 /** Unpack one sheet to bytes in the order [frame][image][row][column][channel]. */
 async function unpack(sheet, frames, { images, channels, height, width }) {
-  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-  const bitmap = await createImageBitmap(new Blob([sheetBytes(sheet)]), options);
+  const bitmap = await sheetBitmap(sheet);
   const canvas = make("canvas", { width: bitmap.width, height: bitmap.height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
