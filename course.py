@@ -823,7 +823,8 @@ def before_set_up(venv):
             "make {:g} GB free, or set MARBLE_VENV".format(NEED_GB),
         )
     )
-    begun = "begun and not finished" if venv.is_dir() else "not made yet"
+    own = venv.is_dir() and is_own(venv)
+    begun = "begun and not finished" if own else "not made yet"
     lines.append((False, "environment", begun, "python3 course.py lab"))
     return lines
 

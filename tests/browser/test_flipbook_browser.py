@@ -13,6 +13,7 @@ from surfaces import (
     run_until,
     start_stopwatch,
     stop_stopwatch,
+    timed_move,
     until,
 )
 
@@ -92,8 +93,7 @@ def timed(surface, move, what: str, report) -> None:
     """Make MOVES moves, and say how long the canvas took to follow."""
     start_stopwatch(surface, LOOK)
     for i in range(1, MOVES + 1):
-        move(i)
-        surface.page.wait_for_timeout(20)
+        timed_move(surface, lambda i=i: move(i))
     surface.arrive(MOVES)
     stop_stopwatch(surface, MOVES - 1, what, report)
 

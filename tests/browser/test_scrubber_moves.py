@@ -11,6 +11,7 @@ from surfaces import (
     start_cell,
     start_stopwatch,
     stop_stopwatch,
+    timed_move,
     until,
 )
 
@@ -53,8 +54,7 @@ def test_dragging_draws_at_once(surface, report):
     surface.page.mouse.down()
     start_stopwatch(surface, LOOK)
     for i in range(1, MOVES + 2):
-        surface.page.mouse.move(x[i], y)
-        surface.page.wait_for_timeout(20)
+        timed_move(surface, lambda i=i: surface.page.mouse.move(x[i], y))
     surface.arrive(MOVES + 1)
     surface.page.mouse.up()
     stop_stopwatch(surface, MOVES, "dragging", report)
@@ -68,8 +68,7 @@ def test_keys_draw_at_once(surface, report):
     surface.reset()
     start_stopwatch(surface, LOOK)
     for _ in range(MOVES):
-        surface.page.keyboard.press("ArrowRight")
-        surface.page.wait_for_timeout(20)
+        timed_move(surface, lambda: surface.page.keyboard.press("ArrowRight"))
     assert surface.now() == MOVES
     stop_stopwatch(surface, MOVES, "arrow keys", report)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT
 from surfaces import run_cell, until
 
 pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parents[2]
 
 MAKE = f"""
 import sys
@@ -74,16 +75,21 @@ def drag(page, number: int) -> None:
     """Drag the slider of a page within the page to its end: the picture follows."""
     frame = page.frame_locator(".jp-OutputArea iframe").nth(number)
     slider, canvas = frame.locator("[role=slider]"), frame.locator("canvas").first
-    slider.scroll_into_view_if_needed()
-    before, box = canvas.evaluate(LOOK), slider.bounding_box()
-    y = box["y"] + min(16, box["height"] / 2)
-    page.mouse.move(box["x"] + 16, y)
-    page.mouse.down()
-    for part in (0.3, 0.6, 0.9, 1):
-        page.mouse.move(box["x"] + 14 + (box["width"] - 28) * part, y)
-    page.mouse.up()
-    last = slider.get_attribute("aria-valuemax")
-    until(page, lambda: slider.get_attribute("aria-valuenow") == last, "the last frame")
+    before, last = canvas.evaluate(LOOK), slider.get_attribute("aria-valuemax")
+
+    def dragged() -> bool:
+        # again, where the page was still finding its height when the pointer came down
+        slider.scroll_into_view_if_needed()
+        box = slider.bounding_box()
+        y = box["y"] + min(16, box["height"] / 2)
+        page.mouse.move(box["x"] + 16, y)
+        page.mouse.down()
+        for part in (0.3, 0.6, 0.9, 1):
+            page.mouse.move(box["x"] + 14 + (box["width"] - 28) * part, y)
+        page.mouse.up()
+        return slider.get_attribute("aria-valuenow") == last
+
+    until(page, dragged, "the last frame")
     assert canvas.evaluate(LOOK) != before
     still = page.locator(".jp-OutputArea img").nth(number)
     assert not still.is_visible(), "the still gives way to what moves"
