@@ -30,6 +30,23 @@ def gaussian_denoiser(
     return denoise
 
 
+def _log_prior(weights: Tensor, labels: Tensor | None, cond, B: int) -> Tensor:
+    """Log of each component's weight: [K], or [B, K] with -inf in all other classes."""
+    log_weight = weights.log()
+    if cond is None or labels is None:
+        return log_weight
+    cond = torch.as_tensor(cond, device=weights.device).expand(B)[:, None]
+    other = (labels.to(weights.device)[None, :] != cond) & (cond >= 0)  # [B, K]
+    log_weight = torch.where(other, -torch.inf, log_weight)
+    empty = log_weight.amax(dim=1) == -torch.inf
+    if empty.any():
+        raise CourseError(
+            f"The mixture has no component of class {cond[empty][0].item()}; its classes are "
+            f"{sorted(set(labels.tolist()))}, and -1 takes all."
+        )
+    return log_weight
+
+
 def mixture_denoiser(
     schedule: Schedule,
     means: Tensor,
@@ -47,49 +64,26 @@ def mixture_denoiser(
     K = len(means)
     weights = torch.full((K,), 1 / K) if weights is None else weights
 
-    def log_prior(x: Tensor, cond) -> Tensor:
-        """Log of each component's weight, -inf in other classes: [K] or [B, K]."""
-        log_weight = weights.to(x).log()
-        if cond is None or labels is None:
-            return log_weight
-        cond = torch.as_tensor(cond, device=x.device).expand(len(x))[:, None]
-        other = (labels.to(x.device)[None, :] != cond) & (cond >= 0)  # [B, K]
-        log_weight = torch.where(other, -torch.inf, log_weight)
-        empty = log_weight.amax(dim=1) == -torch.inf
-        if empty.any():
-            raise CourseError(
-                f"The mixture has no component of class {cond[empty][0].item()}; its classes "
-                f"are {sorted(set(labels.tolist()))}, and -1 takes all."
-            )
-        return log_weight
-
-    def exact(x_t: Tensor, t: int | Tensor, cond) -> tuple[Tensor, Tensor]:
-        x = widened(x_t)
-        log_weight = log_prior(x, cond)
-        # [B or 1, 1] each
-        alpha, sigma = (q.reshape(-1, 1) for q in schedule.at(t, x))
-        variance = alpha**2 * std**2 + sigma**2
-        flat, centres = x.reshape(len(x), -1), means.to(x).reshape(K, -1)  # [B, D], [K, D]
-        # [B, K], squared, of x_t from each alpha * mean
-        distance = flat.square().sum(1, keepdim=True) - 2 * alpha * flat @ centres.T
-        distance = distance + alpha**2 * centres.square().sum(1)
-        # only differences count; from the nearest, so that the smallest variance divides no
-        # large number. At variance 0 (a point, at t = 0) the nearest takes all
-        distance = distance.masked_fill(log_weight == -torch.inf, torch.inf)
-        distance = distance - distance.amin(dim=1, keepdim=True)
-        tiny = torch.finfo(x.dtype).tiny
-        log_weight = log_weight - distance / (2 * variance).clamp(min=tiny)
-        mean = log_weight.softmax(dim=1) @ centres  # [B, D], the expected component
-        residual = flat - alpha * mean
-        variance = variance.where(variance > 0, 1)
-        x0 = mean + alpha * std**2 / variance * residual
-        eps = sigma / variance * residual
-        return x0.reshape(x_t.shape).to(x_t.dtype), eps.reshape(x_t.shape).to(x_t.dtype)
-
     def denoise(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
-        # in bfloat16 its matrix products are not exact
-        with torch.autocast(x_t.device.type, enabled=False):
-            return exact(x_t, t, cond)
+        with torch.autocast(x_t.device.type, enabled=False):  # bfloat16 products aren't exact
+            x = widened(x_t)
+            alpha, sigma = (q.reshape(-1, 1) for q in schedule.at(t, x))  # [B or 1, 1] each
+            variance = alpha**2 * std**2 + sigma**2
+            flat, centres = x.reshape(len(x), -1), means.to(x).reshape(K, -1)  # [B, D], [K, D]
+            log_weight = _log_prior(weights.to(x), labels, cond, len(x))
+            # [B, K], squared, of x_t from each alpha * mean
+            distance = flat.square().sum(1, keepdim=True) - 2 * alpha * flat @ centres.T
+            distance = distance + alpha**2 * centres.square().sum(1)
+            # from the nearest, so that a small variance divides no large number; at variance 0
+            # (a point, at t = 0) the nearest takes all
+            distance = distance.masked_fill(log_weight == -torch.inf, torch.inf)
+            distance = distance - distance.amin(dim=1, keepdim=True)
+            tiny = torch.finfo(x.dtype).tiny
+            log_weight = log_weight - distance / (2 * variance).clamp(min=tiny)
+            mean = log_weight.softmax(dim=1) @ centres  # [B, D], the expected component
+            residual = (flat - alpha * mean) / variance.where(variance > 0, 1)
+            x0, eps = mean + alpha * std**2 * residual, sigma * residual
+            return x0.reshape(x_t.shape).to(x_t.dtype), eps.reshape(x_t.shape).to(x_t.dtype)
 
     return denoise
 

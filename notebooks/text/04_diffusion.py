@@ -606,7 +606,7 @@ Flipbook(frames_of(figure, draw, keep), [times[k] for k in keep], label="t", tit
 #
 # The library's DDIM is your loop, with one dial more. `eta` swaps some of the old noise for fresh noise; at 1 it is DDPM,
 # the sampler of section 2's small Gaussian steps. Fresh noise comes from `draws`: `Draws(0)` hands out the same numbers
-# each time.
+# each time. (`in_float32` keeps the arithmetic in float32 where images are kept in fewer digits.)
 
 # %% src="course_lib/diffusion/samplers.py::sample_ddim"
 @in_float32
