@@ -65,8 +65,12 @@ def chosen(given: str | None) -> list[str]:
 
 
 def run(arguments: list[str]) -> int:
-    """Run this Python at the top of the checkout, and return its exit code."""
-    return subprocess.call([sys.executable, *arguments], cwd=ROOT)
+    """Run this Python at the top of the checkout, whose library it imports, and return its
+    exit code.
+    """
+    paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.call([sys.executable, *arguments], cwd=ROOT, env=env)
 
 
 def main(arguments: list[str] | None = None) -> int:

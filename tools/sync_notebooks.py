@@ -640,8 +640,8 @@ def execute(pair: Pair, root: Path) -> float:
     return time.monotonic() - start
 
 
-def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
-    """Run the command line; 1 if something is out of step or could not be brought in step."""
+def command_line() -> argparse.ArgumentParser:
+    """The tool's own options."""
     parser = argparse.ArgumentParser(prog=MEND, description=__doc__.partition("\n")[0])
     parser.add_argument(
         "names", nargs="*", help="notebooks, by the start of their names (all, without one)"
@@ -664,7 +664,12 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         action="store_true",
         help="let one side overwrite what the other alone has; it is kept as NAME.before",
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """Run the command line; 1 if something is out of step or could not be brought in step."""
+    options = command_line().parse_args(arguments)
     try:
         if options.check:
             return check(root, options.names)
