@@ -1,43 +1,50 @@
 """A monotone curve whose shape a net chooses, with its inverse in closed form."""
 
-import math
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-LEAST = 1e-3  # width and height of a bin as a fraction of all, and slope at a knot
-# softplus(SLOPE_ONE) + LEAST = 1: parameters of zero make the straight line
-SLOPE_ONE = math.log(math.expm1(1 - LEAST))
+LEAST_WIDTH = 1e-3  # of a bin, as a fraction of all
+# Of a bin's height: no piece of the curve is so flat that its inverse makes rounding show.
+LEAST_HEIGHT = 1e-2
 
 
 def spline_parameters(bins: int) -> int:
-    """How many numbers describe one curve: widths, heights, and the inner knots' slopes."""
-    return 3 * bins - 1
+    """How many numbers describe one curve: widths, heights, and a slope at each knot."""
+    return 3 * bins + 1
 
 
-def _knots(raw: Tensor, bound: float) -> Tensor:
+def _knots(raw: Tensor, least: float, bound: float) -> Tensor:
     """Free numbers [..., K] to K + 1 rising places from -bound to bound."""
-    parts = LEAST + (1 - LEAST * raw.shape[-1]) * raw.softmax(dim=-1)
+    parts = least + (1 - least * raw.shape[-1]) * raw.softmax(dim=-1)
     inner = 2 * bound * parts.cumsum(dim=-1)[..., :-1] - bound
     ends = torch.full_like(raw[..., :1], bound)
     return torch.cat([-ends, inner, ends], dim=-1)
+
+
+def _slopes(xs: Tensor, ys: Tensor, raw: Tensor) -> Tensor:
+    """The slope at each of K + 1 knots: the harmonic mean of the bins on both sides, times 1 /
+    e to e. So it is near the lesser of the two, and no curve between knots is much flatter
+    than its bin.
+    """
+    s = ys.diff(dim=-1) / xs.diff(dim=-1)  # [..., K]
+    left = torch.cat([s[..., :1], s], dim=-1)
+    right = torch.cat([s, s[..., -1:]], dim=-1)
+    return 2 * left * right / (left + right) * raw.tanh().exp()
 
 
 def rational_quadratic(
     x: Tensor, parameters: Tensor, bound: float = 4.0, inverse: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Each number through its own rational-quadratic spline (Durkan et al. 2019, eqs. 4 to 8):
-    x [...] and parameters [..., 3 K - 1] to y [...] and the log of each slope [...].
+    x [...] and parameters [..., 3 K + 1] to y [...] and the log of each slope [...].
 
-    Outside of [-bound, bound] the curve is the line y = x. inverse: from y back to x, and the
-    slopes are the inverse curve's.
+    Outside of [-bound, bound] the curve goes on as a line with its last slope. Parameters of
+    zero make y = x. inverse: from y back to x, and the slopes are the inverse curve's.
     """
-    K = (parameters.shape[-1] + 1) // 3
-    xs = _knots(parameters[..., :K], bound)
-    ys = _knots(parameters[..., K : 2 * K], bound)
-    slopes = F.softplus(parameters[..., 2 * K :] + SLOPE_ONE) + LEAST
-    slopes = F.pad(slopes, (1, 1), value=1.0)  # [..., K + 1]: the lines outside go on
+    K = (parameters.shape[-1] - 1) // 3
+    xs = _knots(parameters[..., :K], LEAST_WIDTH, bound)
+    ys = _knots(parameters[..., K : 2 * K], LEAST_HEIGHT, bound)
+    slopes = _slopes(xs, ys, parameters[..., 2 * K :])
 
     inside = x.clamp(-bound, bound)
     own = ys if inverse else xs
@@ -62,7 +69,7 @@ def rational_quadratic(
     below = s + bend * mixed
     out = x0 + xi * width if inverse else y0 + height * (s * xi.square() + d0 * mixed) / below
     above = s.square() * (d1 * xi.square() + 2 * s * mixed + d0 * (1 - xi).square())
-    log_slope = above.log() - 2 * below.log()  # eq. 5
-    log_slope = -log_slope if inverse else log_slope
-    outside = x.abs() >= bound
-    return torch.where(outside, x, out), torch.where(outside, 0.0, log_slope)
+    log_slope = above.log() - 2 * below.log()  # eq. 5; at the ends, that of the lines beyond
+    beyond, end = x - inside, log_slope.exp()
+    out = out + (beyond / end if inverse else beyond * end)
+    return out, -log_slope if inverse else log_slope
