@@ -34,7 +34,7 @@ def main():
     for way in (Sampling(**json.loads(text)) for text in args.ways):
         for calls in args.calls:
             began = time.time()
-            made = maker(NAME, net, calls=calls, **vars(way))
+            made = maker(NAME, net, calls=calls, sampling=way)
             images, _ = made.make(args.n, args.seed)
             row = {"weights": sha[:8], **made.cost}
             row |= {"n": args.n, "seed": args.seed, "seconds": round(time.time() - began)}

@@ -8,143 +8,39 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
 
 from course_lib.checkpoint import load_state, read_state, save_state
-from course_lib.data import Batches, cache_folder
+from course_lib.data import cache_folder
 from course_lib.device import default_device, pinned_precision, precision, precision_name
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
+from course_lib.recipe import Flag, Leg, Recipe, Run, Setting, fingerprint, parameters_of
 from course_lib.run_log import RunLog
 from course_lib.training import (
-    Phase,
     launched_accelerator,
     launched_processes,
     train,
 )
 from course_lib.weights import WEIGHTS, list_shipped, load_weights, save_weights
 
-if TYPE_CHECKING:
-    from course_lib.metrics.measure import Maker
+__all__ = [
+    "Flag",
+    "Leg",
+    "Recipe",
+    "Run",
+    "Setting",
+    "begin",
+    "fingerprint",
+    "parameters_of",
+    "run",
+]
 
 SAVE_EVERY = 180  # seconds between checkpoints
 ENDLESS = 10**9  # steps of a leg that ends by the clock
-
-
-@dataclass(frozen=True)
-class Leg:
-    """A part of the run: it starts from the averaged weights of the part before, and at the
-    full learning rate again.
-
-    So a finished run can be carried on from its weights file alone, without the optimizer's
-    state.
-    """
-
-    steps: int
-    # fraction of its steps at the full learning rate; over the rest it comes down in a line
-    flat: float = 0.4
-
-
-@dataclass(frozen=True)
-class Flag:
-    """One flag of the command line, as data: what argparse is told of it."""
-
-    name: str  # "--guide-scale"
-    keywords: dict  # type, help, metavar, choices ... of argparse's add_argument
-    cond: bool = False  # says what the images are of, and not how they are made
-
-    @property
-    def key(self) -> str:
-        """The option that it sets: "guide_scale"."""
-        return self.name.removeprefix("--").replace("-", "_")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Where, and as which process, leg `number` of a run is trained."""
-
-    leg: Leg
-    number: int  # from 1
-    seed: int  # of this leg: it has its own noise and its own order of the images
-    device: torch.device
-    draws: Draws  # this process's share of every random number; saved with the run
-    prepare: Callable[[nn.Module], nn.Module]  # Accelerate's, or the identity
-    start: nn.Module | None = None  # the weights that a later leg goes on from
-
-
-@dataclass
-class Run:
-    """What a recipe builds for one leg, at its beginning."""
-
-    phases: list[Phase]  # one normally, two for a GAN
-    batches: Batches  # or anything endless that has state_dict and load_state_dict
-    result: nn.Module  # what is shipped, usually the first phase's ema.module
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A run as a value: `asdict` of it is the fingerprint that its remains are held against.
-
-    A family's recipe is a frozen subclass of it, with fields of its own (schedule, target ...)
-    and the methods below.
-    """
-
-    name: str  # of the weights, and on the command line
-    config: Any  # the net's frozen config
-    batch_size: int
-    lr: float
-    legs: tuple[Leg, ...]
-    seed: int = 0
-
-    stored: ClassVar[torch.dtype | None] = torch.float16  # floats at rest; None: as trained
-    shared: ClassVar[bool] = True  # whether several processes may train it together
-
-    def build(self, setting: Setting) -> Run:
-        """The nets, phases and data of one leg."""
-        raise NotImplementedError
-
-    def about(self) -> dict:
-        """For the card: "what", "data", "data_sha256", and "reading", how the net is read."""
-        raise NotImplementedError
-
-    def snapshots(self) -> dict[str, int]:
-        """Weights kept on the way: name -> step of the first leg."""
-        return {}
-
-    def figures(self, module: nn.Module) -> dict:
-        """What is measured once, at the end of training, and kept on the card."""
-        return {}
-
-    def maker(self, module: nn.Module, name: str, **options) -> "Maker":
-        """The maker of a module of this recipe, whose weights bear `name`; options as of
-        `flags`.
-        """
-        raise CourseError(f"{name} makes no images.")
-
-    def flags(self) -> tuple[Flag, ...]:
-        """What the command line offers for making images: an option of `maker` each."""
-        return ()
-
-    def conditions(self, n: int, **asked):
-        """What the n images are to be of, from the flags with `cond`; None where none was
-        asked.
-        """
-        return None
-
-
-def fingerprint(recipe: Recipe, number: int, start: str | None, dtype: str) -> str:
-    """All that decides what leg `number` makes, but for its length: a run may be made longer.
-
-    start: the SHA-256 of the weights that it goes on from. dtype: what networks compute in.
-    """
-    settings = asdict(recipe)
-    leg = asdict(recipe.legs[number - 1])
-    del settings["legs"], leg["steps"]
-    kind = {"leg": number, **leg, "start": start and start[:12], **settings}
-    return json.dumps({**kind, "precision": dtype}, default=str)
 
 
 def _recorded_precision(kind: str | None) -> str | None:
@@ -209,11 +105,6 @@ class _Job:
             f"{torch.__version__}",
             **more,
         }
-
-
-def parameters_of(module: nn.Module) -> int:
-    """How many numbers a module has learned."""
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _read_card(path: Path) -> dict:
@@ -296,6 +187,7 @@ def _run_leg(job: _Job, number: int, before: Path | None, kind: str, dtype: str)
             card = job.card(name, step * recipe.batch_size, log.seconds, dtype)
             save_weights(run.result, job.out / name, card, dtype=recipe.stored)
         if time.time() - saved > SAVE_EVERY:
+            log.write(done)  # how long it took so far, for who goes on from here
             saved = save()
     if job.leads:
         if step > start:
@@ -351,6 +243,19 @@ def _check(recipe: Recipe, steps: int | None, seconds: float | None):
         )
 
 
+def _joined_accelerator():
+    """Accelerate's Accelerator where several processes were launched; CourseError where they
+    don't know of each other, and would each train alone and write over the others.
+    """
+    accelerator = launched_accelerator()
+    if accelerator is not None and accelerator.num_processes != launched_processes():
+        raise CourseError(
+            f"{launched_processes()} processes were launched and do not find each other: on "
+            "processors alone, set ACCELERATE_USE_CPU=true."
+        )
+    return accelerator
+
+
 def run(
     recipe: Recipe,
     *,
@@ -375,8 +280,8 @@ def run(
         recipe = replace(recipe, legs=(type(recipe.legs[-1])(**last),))
         command += f" --steps {steps}" if steps else f" --seconds {seconds:g}"
     folder = Path(folder or (cache_folder() or Path(".")) / "runs" / recipe.name)
+    accelerator = _joined_accelerator()
     folder.mkdir(parents=True, exist_ok=True)
-    accelerator = launched_accelerator()
     job = _Job(recipe, folder, Path(out or WEIGHTS), seconds, command, accelerator, log)
     before = None
     for number in range(1, len(recipe.legs) + 1):

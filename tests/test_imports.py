@@ -100,7 +100,7 @@ def test_the_reader_of_imports_sees_them():
     assert "torch" in imports("course_lib.layers")
     assert "course_lib.layers" in imports("course_lib.models.unet")
     assert "course_lib.weights" in imports("course_lib.metrics.yardsticks")  # in a function
-    assert "course_lib.metrics.measure" not in imports("course_lib.runs")  # for types alone
+    assert "course_lib.metrics.measure" not in imports("course_lib.recipe")  # for types alone
     assert "course_lib.data.fashion" in reached("course_lib.recipes.ddpm_fashion")
     assert len(CORE) >= 11
 
@@ -119,7 +119,7 @@ FLOORS = (
     ("weights", "interop"),
     ("data",),
     ("metrics",),
-    ("run_log", "runs"),
+    ("recipe", "run_log", "runs"),
     ("recipes",),
     ("exercises", "doctor"),
     ("widgets",),
@@ -248,7 +248,7 @@ def test_import_loads_nothing_heavy():
 # ---- the public names
 
 CONTRACT = """Schedule TARGETS Denoiser guided sample_ddpm sample_ddim sample_heun sample_dpmpp_2m Step Codec PixelCodec
-LatentCodec Phase Ema train save_weights load_weights frechet_distance default_device precision""".split()
+LatentCodec Phase Ema train save_weights load_weights load_denoiser measure frechet_distance default_device precision""".split()
 
 
 def test_the_contract_is_there():

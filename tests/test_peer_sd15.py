@@ -179,3 +179,80 @@ def test_what_does_not_fit_is_a_sentence():
     other["final_layer_norm.bias"] = torch.zeros(3)
     with pytest.raises(CourseError, match=r"is \[3\].*another model"):
         sd15.translate(ours, other)
+
+
+def test_attention_as_it_was_published():
+    config = AUTOENCODERS["two levels"]
+    state = their_autoencoder(config).state_dict()
+    now = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    old = {}
+    for key, value in state.items():
+        for new, before in now.items():
+            key = key.replace(f".attentions.0.{new}.", f".attentions.0.{before}.")
+        old[key] = value
+    assert old.keys() != state.keys()
+    ours = Autoencoder(config)
+    found = sd15.translate(ours, old)
+    assert all(torch.equal(found[k], v) for k, v in sd15.translate(ours, state).items())
+
+
+# ---- the folder
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """A pipeline's folder with small nets, as their own packages write it."""
+    configs = {
+        "unet": (UNETS["sd's pattern"], their_unet),
+        "vae": (AUTOENCODERS["sd's pattern"], their_autoencoder),
+        "text_encoder": (TEXTS["small"], their_text),
+    }
+    parts = {}
+    for part, (config, theirs) in configs.items():
+        cls, _, stem, name = sd15.PARTS[part]
+        monkeypatch.setitem(sd15.PARTS, part, (cls, config, stem, name))
+        parts[part] = theirs(config).eval()
+        parts[part].save_pretrained(tmp_path / part)
+    return tmp_path, parts
+
+
+def test_each_part_of_a_folder_is_loaded(small):
+    folder, theirs = small
+    for part, module in theirs.items():
+        ours = sd15.load_part(folder, part)
+        for key, name in sd15.keys(ours).items():
+            assert torch.equal(ours.state_dict()[key], module.state_dict()[name])
+        assert not any(p.is_meta for p in ours.parameters()) and not ours.training
+    assert (
+        sd15.load_part(folder, "unet", dtype=torch.float16).stem.weight.dtype == torch.float16
+    )
+    autoencoder = sd15.load_part(folder, "vae")
+    assert autoencoder.latent_std.tolist() == pytest.approx([1 / 0.18215] * 4)
+
+
+def test_what_is_wrong_with_a_folder_is_a_sentence(small):
+    folder, _ = small
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CourseError, match="no whole safetensors"):
+        sd15.load_part(folder, "unet")
+    weights.unlink()
+    with pytest.raises(CourseError, match="is missing: get the whole folder"):
+        sd15.load_part(folder, "unet")
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(CourseError, match="pickled"):
+        sd15.load_part(folder, "unet")
+    other = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(other.read_bytes())
+    with pytest.raises(CourseError, match="lacks|more than"):
+        sd15.load_part(folder, "unet")
+    config = folder / "vae" / "config.json"
+    config.write_text(config.read_text(encoding="utf-8").replace("AutoencoderKL", "VQModel"))
+    with pytest.raises(CourseError, match="VQModel"):
+        sd15.load_part(folder, "vae")
+    config.write_text("{")
+    with pytest.raises(CourseError, match="damaged"):
+        sd15.load_part(folder, "vae")
+    with pytest.raises(CourseError, match="cannot be read"):
+        sd15.load_part(folder / "nowhere", "text_encoder")

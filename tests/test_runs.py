@@ -109,7 +109,7 @@ def test_what_was_spent_counts(data, tmp_path):
     assert 0.5 <= first.progress < 0.6
 
 
-def test_the_fingerprint_is_the_recipe():
+def test_the_fingerprint_is_the_recipe(monkeypatch):
     """Every field counts, whatever a family adds; the length and the legs to come do not."""
     base = fingerprint(TINY, 1, None, "float32")
     longer = dataclasses.replace(TINY, legs=(Leg(9, flat=0.2), Leg(5)))
@@ -126,6 +126,10 @@ def test_the_fingerprint_is_the_recipe():
         assert fingerprint(dataclasses.replace(TINY, **change), 1, None, "float32") != base
     assert fingerprint(TINY, 1, None, "bfloat16") != base
     assert fingerprint(TINY, 1, "ab" * 32, "float32") != base
+    with monkeypatch.context() as patch:
+        parts = {"parts": {"an-autoencoder": "0" * 64}}
+        patch.setattr(type(TINY), "about", lambda self: parts)
+        assert fingerprint(TINY, 1, None, "float32") != base
     plain = json.loads(base)
     assert (plain["smoothing"], plain["config"]["widths"]) == (0.1, [4, 4])
 

@@ -4,8 +4,11 @@ One table of names a model, made from its config: our key on the left, the key o
 or `transformers` on the right. Everything else here reads a folder with it.
 """
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 
+import torch
 from torch import nn
 
 from course_lib.errors import CourseError
@@ -34,6 +37,8 @@ BLOCK = {
     "feed.inner": "ff.net.0.proj",
     "feed.outer": "ff.net.2",
 }
+# of the autoencoder's attention, in the files published in 2022
+FORMERLY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 TEXT_LAYER = {
     "norm1": "layer_norm1",
     "norm2": "layer_norm2",
@@ -152,26 +157,43 @@ def keys(module: nn.Module) -> dict[str, str]:
     return {f"{layer}.{end}": f"{table[layer]}.{end}" for layer, _, end in split}
 
 
-def translate(module: nn.Module, theirs: dict, source: str = "the weights") -> dict:
-    """Their state under our keys, every shape checked against the module (which may be on the
-    `meta` device). CourseError says what is missing, too much, or of another shape.
+def matched(module: nn.Module, shapes: dict, source: str = "the weights") -> dict[str, str]:
+    """Our keys to those that their state has, from its key -> shape alone, every shape checked
+    against the module (which may be on the `meta` device). CourseError says what is missing,
+    too much, or of another shape.
     """
-    prefix = "text_model."  # of published text encoders
-    theirs = {key.removeprefix(prefix): value for key, value in theirs.items()}
-    theirs.pop("embeddings.position_ids", None)  # 0, 1, 2 ... in older files
+    found = {_today(key): key for key in shapes}
+    found.pop("embeddings.position_ids", None)  # 0, 1, 2 ... in older files
     ours, table = module.state_dict(), keys(module)
-    _refuse(set(table.values()) - theirs.keys(), "lacks", module, source)
-    _refuse(theirs.keys() - set(table.values()), "has more than is known:", module, source)
+    _refuse(set(table.values()) - found.keys(), "lacks", module, source)
+    _refuse(found.keys() - set(table.values()), "has more than is known:", module, source)
     for key, name in table.items():
-        if theirs[name].shape != ours[key].shape:
+        if list(shapes[found[name]]) != list(ours[key].shape):
             raise CourseError(
-                f"{source}: {name} is {list(theirs[name].shape)}, a {type(module).__name__} "
+                f"{source}: {name} is {list(shapes[found[name]])}, a {type(module).__name__} "
                 f"of this config has {list(ours[key].shape)}: these are another model's "
                 "weights."
             )
-    state = {key: theirs[name] for key, name in table.items()}
+    return {key: found[name] for key, name in table.items()}
+
+
+def translate(module: nn.Module, theirs: dict, source: str = "the weights") -> dict:
+    """Their state dict under our keys; errors as of `matched`."""
+    names = matched(module, {key: value.shape for key, value in theirs.items()}, source)
+    ours = module.state_dict()
     # an autoencoder's scale stands in no weights file of theirs, but in their config
-    return {**{key: ours[key] for key in ours.keys() - table.keys()}, **state}
+    rest = {key: ours[key] for key in ours.keys() - names.keys()}
+    return {**rest, **{key: theirs[name] for key, name in names.items()}}
+
+
+def _today(key: str) -> str:
+    """A key as present versions write it: published files are older than they."""
+    key = key.removeprefix("text_model.")
+    for before, now in FORMERLY.items():
+        key = key.replace(
+            f".mid_block.attentions.0.{before}.", f".mid_block.attentions.0.{now}."
+        )
+    return key
 
 
 def _refuse(names: Iterable[str], fault: str, module: nn.Module, source: str):
@@ -182,3 +204,72 @@ def _refuse(names: Iterable[str], fault: str, module: nn.Module, source: str):
             f"{source} {fault} {names[0]}{more}: not the weights of a "
             f"{type(module).__name__} of this config."
         )
+
+
+# ---- the published folder
+
+# where a part lies, our class for it, and what its config.json must say, if it says anything
+PARTS = {
+    "unet": (TextUNet, UNET, "diffusion_pytorch_model", "UNet2DConditionModel"),
+    "vae": (Autoencoder, AUTOENCODER, "diffusion_pytorch_model", "AutoencoderKL"),
+    "text_encoder": (TextTower, TEXT, "model", "CLIPTextModel"),
+}
+
+
+def _described(folder: Path, part: str, name: str) -> dict:
+    """A part's config.json, once it says that it is the right kind of model."""
+    path = folder / part / "config.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        kind = found.get("_class_name") or found.get("architectures", [name])[0]
+    except OSError as error:
+        raise CourseError(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, AttributeError, IndexError, TypeError):
+        raise CourseError(f"{path} is damaged: get the folder again.") from None
+    if kind != name:
+        raise CourseError(f"{path} describes a {kind}, not a {name}: another model.")
+    return found
+
+
+def _weights_file(folder: Path, part: str, stem: str) -> Path:
+    """A part's safetensors, of whichever precision; a pickled file is refused unread."""
+    found = [folder / part / f"{stem}{ending}.safetensors" for ending in ("", ".fp16")]
+    for path in found:
+        if path.is_file():
+            return path
+    if any((folder / part / f"{stem}{ending}.bin").exists() for ending in ("", ".fp16")):
+        raise CourseError(
+            f"{folder / part} holds pickled weights only (.bin), which may carry code: get "
+            f"{found[0].name} of the same model."
+        )
+    raise CourseError(f"{found[0]} is missing: get the whole folder.")
+
+
+def load_part(
+    folder: Path, part: str, device: torch.device | str = "cpu", dtype=torch.float32
+) -> nn.Module:
+    """One of the three nets, in eval mode: all shapes are checked before any weight is
+    read, and no parameter exists twice. CourseError for what is missing or does not fit.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from course_lib.weights import without_memory
+
+    cls, config, stem, name = PARTS[part]
+    described, path = _described(folder, part, name), _weights_file(folder, part, stem)
+    with without_memory():
+        module = cls(config)
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}
+            names = matched(module, shapes, str(path))
+            state = {
+                key: file.get_tensor(their).to(device=device, dtype=dtype, copy=True)
+                for key, their in names.items()
+            }
+    except SafetensorError as error:
+        raise CourseError(f"{path} is no whole safetensors file ({error}).") from None
+    module.load_state_dict(state, strict=False, assign=True)
+    if isinstance(module, Autoencoder):
+        module.latent_std.fill_(1 / described.get("scaling_factor", 0.18215))
+    return module.to(device).eval().requires_grad_(False)

@@ -47,5 +47,7 @@ def maker(weights: str, module=None, **options):
     from course_lib.weights import load_weights
 
     kind = recipe_of(weights)
+    if not kind.makes_images:
+        raise CourseError(f"{weights} makes no images.")
     module = load_weights(weights) if module is None else module
     return kind.maker(module, weights, **options)

@@ -71,11 +71,15 @@ class DiffusionRecipe(Recipe):
         *,
         calls: int = 20,
         batch_size: int = 256,
+        sampling: Sampling | None = None,
         **options,
     ) -> Maker:
-        """options: those of `Sampling`; where all are None or left out, the best way."""
+        """options: those of `Sampling`, in place of one whole; where all are None or left out,
+        the best way.
+        """
         device, config = next(module.parameters()).device, module.config
-        sampling, weaker = Sampling.asked(self.best(name, calls), **options), None
+        sampling = sampling or Sampling.asked(self.best(name, calls), **options)
+        weaker = None
         if sampling.guide is not None:
             weaker = load_denoiser(sampling.guide, device=device)
         denoise = denoiser_from(module, self.reading())
