@@ -21,7 +21,7 @@ from course_lib.recipes.sampling import Sampling, diffusion_batches, guided_by
 from course_lib.runs import Flag, Leg, Recipe, Run, Setting, parameters_of
 from course_lib.text import tokenizer
 from course_lib.training import Ema, Phase, warmup_flat_decay
-from course_lib.weights import load_weights, read_card
+from course_lib.weights import load_weights, read_card, shipped
 
 AUTOENCODER, CLIP_NAME, JUDGE, STYLE_JUDGE = (
     "emoji-autoencoder",
@@ -223,7 +223,9 @@ class TextToImageRecipe(Recipe):
         )
 
     def figures(self, module: TextUNet) -> dict:
-        """By the judges, on every held-out pair."""
+        """By the judges, on every held-out pair; none where a judge is not there yet."""
+        if not {JUDGE, STYLE_JUDGE} <= set(shipped()):
+            return {}
         device, rows = default_device(), emoji().rows("test")
         judges = [load_weights(name, device=device) for name in (JUDGE, STYLE_JUDGE)]
         batches, cost = self.painter(place(module, device), BEST, CALLS, 256)
