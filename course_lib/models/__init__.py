@@ -21,6 +21,10 @@ MODELS = {
     "ConvVAE": (ConvVAE, VAEConfig),
     "Generator": (Generator, GanConfig),
     "TarFlow": (TarFlow, TarFlowConfig),
+    "Autoencoder": (Autoencoder, AutoencoderConfig),
+    "CLIP": (CLIP, CLIPConfig),
+    "ImageClassifier": (ImageClassifier, ImageClassifierConfig),
+    "TextUNet": (TextUNet, TextUNetConfig),
 }
 
 __all__ = [
