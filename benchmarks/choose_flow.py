@@ -3,8 +3,8 @@
     python benchmarks/choose_flow.py --seconds 240 --set bins=0 --set dequantise=uniform
 
 Minutes of one core are too few for whole images, so variants run on the square of 8x8
-pixels near the middle of the left edge, which has background, outline and cloth. One JSON line
-a variant goes to choose_flow.jsonl: the variant, images seen, and bits a dimension of the first
+pixels near the middle of the left edge, which has background, outline and cloth. One line a
+variant goes to choose_flow.jsonl: the variant, images seen, and bits a dimension of the first
 2,048 validation images (one draw of the dequantisation's noise).
 """
 

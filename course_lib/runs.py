@@ -134,7 +134,7 @@ def _precision(job: _Job, number: int, before: Path | None) -> str:
 
 
 def _is_made(end: Path, kind: str) -> bool:
-    """Whether a leg is done; CourseError where what is there was made in another job."""
+    """Whether a leg is done; CourseError where what is there was made in another way."""
     if not (end.exists() and end.with_suffix(".json").exists()):  # the card is written last
         return False
     if _read_card(end).get("run") != kind:
@@ -224,7 +224,8 @@ def _ship(job: _Job, end: Path):
     card |= {"figures": figures} if figures else {}
     path = save_weights(module, job.out / job.recipe.name, card, dtype=job.recipe.stored)
     if job.out == WEIGHTS:  # a shipped file made again: the list is to say so
-        list_shipped(job.recipe.name, *job.recipe.snapshots())
+        names = (job.recipe.name, *job.recipe.snapshots())
+        list_shipped(*(n for n in names if (WEIGHTS / f"{n}.safetensors").exists()))
     job.tell(f"wrote {path}" + (f": {figures}" if figures else ""))
 
 
@@ -281,8 +282,10 @@ def run(
         command += f" --steps {steps}" if steps else f" --seconds {seconds:g}"
     folder = Path(folder or (cache_folder() or Path(".")) / "runs" / recipe.name)
     accelerator = _joined_accelerator()
-    folder.mkdir(parents=True, exist_ok=True)
-    job = _Job(recipe, folder, Path(out or WEIGHTS), seconds, command, accelerator, log)
+    out = Path(out or WEIGHTS)
+    for each in (folder, out):  # before the hours that go into what is written there
+        each.mkdir(parents=True, exist_ok=True)
+    job = _Job(recipe, folder, out, seconds, command, accelerator, log)
     before = None
     for number in range(1, len(recipe.legs) + 1):
         end, dtype = job.end(number), _precision(job, number, before)

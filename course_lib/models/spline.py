@@ -5,7 +5,7 @@ from torch import Tensor
 
 LEAST_WIDTH = 1e-3  # of a bin, as a fraction of all
 # Of a bin's height: no piece of the curve is so flat that its inverse makes rounding show.
-LEAST_HEIGHT = 1e-2
+LEAST_HEIGHT = 2e-2
 
 
 def spline_parameters(bins: int) -> int:
