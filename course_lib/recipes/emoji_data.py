@@ -19,7 +19,7 @@ from course_lib.text import tokenizer
 # whose mirror image shows the same; hands, arrows and letters don't
 MIRRORED = ("smileys-emotion", "animals-nature", "food-drink")
 SIDED = re.compile(r"\b(left|right|leftwards|rightwards|facing)\b")
-ANY_DRAWS, CAPTIONS = 9, 8  # numbers of streams of their own, beside a run's
+CAPTIONS = 8  # number of a stream of its own, beside a run's
 
 
 def to_images(pixels: Tensor) -> Tensor:
@@ -132,8 +132,3 @@ def on_device(device: torch.device) -> tuple[Emoji, Tensor]:
     """The data set, and its images as bytes on a device, [N, 3, 64, 64]."""
     data = emoji()
     return data, torch.from_numpy(np.array(data.images)).to(device)
-
-
-def own_draws(seed: int) -> Draws:
-    """Draws for what is done once, beside the run's own."""
-    return Draws(mixed_seed(seed, ANY_DRAWS))
