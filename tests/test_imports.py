@@ -116,7 +116,8 @@ FLOORS = (
     ("errors", "files", "draws"),
     ("device", "text", "layers", "optim", "configs"),
     ("models", "diffusion", "checkpoint", "training", "adversarial"),
-    ("weights", "interop"),
+    ("weights",),
+    ("interop",),
     ("data",),
     ("metrics",),
     ("recipe", "run_log", "runs"),
@@ -152,7 +153,6 @@ def test_neighbours_that_know_nothing_of_each_other():
         ("models", "checkpoint"),
         ("diffusion", "models"),
         ("diffusion", "training"),
-        ("interop", "weights"),
         ("exercises", "doctor"),
     ):
         for name in SOURCES:
