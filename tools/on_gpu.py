@@ -36,14 +36,14 @@ class Part:
 
 
 PARTS = {
-    "emoji-autoencoder": Part(0.30),
+    "emoji-autoencoder": Part(0.28),
     "emoji-clip": Part(0.24),
     "emoji-judge": Part(0.24),
     "emoji-style": Part(0.10),
     "sd-emoji": Part(0.60, after=("emoji-autoencoder", "emoji-clip")),
     "pixelcnn-fashion": Part(0.85),
     "vae-fashion": Part(0.25),
-    "vae-fashion-binary": Part(0.55),
+    "vae-fashion-binary": Part(0.40),
     "flow-fashion": Part(0.85),
     "gan-fashion": Part(0.80),
 }
