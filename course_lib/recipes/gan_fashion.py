@@ -119,8 +119,8 @@ class GanRecipe(Recipe):
 
 RECIPE = GanRecipe(
     name="gan-fashion",
-    config=GanConfig(),
-    batch_size=128,
-    lr=1e-3,
-    legs=(Leg(6_000, flat=0.5),),
+    config=GanConfig(widths=(256, 192, 96)),
+    batch_size=256,
+    lr=5e-4,
+    legs=(Leg(12_000, flat=0.5),),
 )
