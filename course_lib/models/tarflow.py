@@ -154,15 +154,19 @@ class CausalBlock(nn.Module):
         half precision, which is coarser than a grey level near -1.
         """
         with torch.autocast(x.device.type, enabled=False):
-            return self.stem(x) + self.place[t] + emb[:, None]
+            return self.stem(x.to(self.place)) + self.place[t] + emb[:, None]
 
     def _chosen(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """h [B, t, width] to a and b [B, t, D], S [B, t, D, D] and curves [B, t, D, 3 K - 1].
+        """h [B, t, width] to a and b [B, t, D], S [B, t, D, D] and curves [B, t, D, 3 K + 1].
 
-        Never in half precision: a patch is told apart by less than a grey level.
+        Never in half precision: a patch is told apart by less than a grey level. Once trained,
+        in float64 where the device has it, so that the maps are undone to float32's digits.
         """
         with torch.autocast(h.device.type, enabled=False):
-            a, b, s, curve = self.head(self.norm(h.to(self.place))).split(self.split, dim=-1)
+            told = self.head(self.norm(h.to(self.place)))
+        if not self.training and h.device.type != "mps":
+            told = told.double()
+        a, b, s, curve = told.split(self.split, dim=-1)
         S = b.new_zeros(*b.shape, self.D)
         S[..., self.lower[0], self.lower[1]] = s
         return a, b, S, curve.unflatten(-1, (self.D, -1)) if self.split[-1] else None
@@ -175,8 +179,8 @@ class CausalBlock(nn.Module):
         for layer in self.layers:
             h = layer(h)
         a, b, S, curve = self._chosen(h)
-        r = x - b
-        z = (-a).exp() * (r - (S @ r[..., None])[..., 0])
+        r = x - b  # S and r of one dtype: b's, or x's where it is wider
+        z = (-a).exp() * (r - (S.to(r) @ r[..., None])[..., 0])
         logdet = -a
         if curve is not None:
             z, log_slope = rational_quadratic(z, curve)
@@ -190,7 +194,8 @@ class CausalBlock(nn.Module):
         if curve is not None:
             z, log_slope = rational_quadratic(z, curve, inverse=True)
             logdet = logdet + log_slope
-        u, r = z * a.exp(), torch.zeros_like(z)
+        u = z * a.exp()
+        r = torch.zeros_like(u)
         for i in range(self.D):  # row i of S looks at what is known already
             known = (S[..., i, :] * r).sum(dim=-1)
             r = torch.cat([r[..., :i], (u[..., i] + known)[..., None], r[..., i + 1 :]], -1)
@@ -254,11 +259,13 @@ class TarFlow(nn.Module):
         return null if cond is None else cond
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.flow(x, self._classes(x, cond))
+        z, logdet = self.flow(x, self._classes(x, cond))
+        return z.to(x), logdet.to(x)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Latents [B, tokens, D] to dequantised images; log|det| [B] of this map."""
-        return self.flow.inverse(z, self._classes(z, cond))
+        x, logdet = self.flow.inverse(z, self._classes(z, cond))
+        return x.to(z), logdet.to(z)
 
     def log_prob(
         self, x: Tensor, cond: Tensor | None = None, draws: Draws | None = None
