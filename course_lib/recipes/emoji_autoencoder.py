@@ -112,5 +112,5 @@ RECIPE = AutoencoderRecipe(
     config=AutoencoderConfig(widths=(32, 64, 128), blocks=1, groups=8),
     batch_size=128,
     lr=2e-3,
-    legs=(Leg(3_000, flat=0.3),),
+    legs=(Leg(1_182, flat=0.3),),
 )

@@ -126,5 +126,5 @@ RECIPE = ClipRecipe(
     ),
     batch_size=1024,
     lr=1e-3,
-    legs=(Leg(2_400, flat=0.3),),
+    legs=(Leg(1_329, flat=0.3),),
 )

@@ -13,7 +13,7 @@ RECIPE = ClipRecipe(
     ),
     batch_size=1024,
     lr=1e-3,
-    legs=(Leg(2_400, flat=0.3),),
+    legs=(Leg(727, flat=0.3),),
     seed=1,
     role="a judge, which never steers and never chooses",
 )

@@ -69,5 +69,5 @@ RECIPE = StyleRecipe(
     config=ImageClassifierConfig(ImageConfig(widths=(24, 48, 96, 128))),
     batch_size=256,
     lr=2e-3,
-    legs=(Leg(1_200, flat=0.3),),
+    legs=(Leg(1_027, flat=0.3),),
 )

@@ -175,5 +175,5 @@ RECIPE = FlowRecipe(
     config=TarFlowConfig(),  # chosen in benchmarks/choose_flow.md
     batch_size=128,
     lr=3e-3,
-    legs=(Leg(12_000, flat=0.3),),
+    legs=(Leg(6_079, flat=0.3),),
 )

@@ -240,5 +240,5 @@ RECIPE = TextToImageRecipe(
     ),
     batch_size=512,
     lr=1.2e-3,
-    legs=(Leg(4_000),),
+    legs=(Leg(1_360),),
 )

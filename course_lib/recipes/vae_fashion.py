@@ -61,6 +61,6 @@ RECIPE = GreyRecipe(
     config=VAEConfig(latent_dim=16),  # chosen in benchmarks/choose_vae.md
     batch_size=256,
     lr=3e-3,
-    legs=(VaeLeg(12_000, flat=0.4),),
+    legs=(VaeLeg(1_687, flat=0.4),),
     weight_decay=0.0,  # it would pull the learnt deviation away from its best
 )

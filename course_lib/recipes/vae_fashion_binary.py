@@ -80,6 +80,6 @@ RECIPE = BinaryRecipe(
     ),
     batch_size=256,
     lr=3e-3,
-    legs=(VaeLeg(12_000, flat=0.4, warmup=2_000),),
+    legs=(VaeLeg(3_094, flat=0.4, warmup=2_000),),
     k=8,
 )
