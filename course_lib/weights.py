@@ -119,7 +119,8 @@ def listed() -> dict[str, str]:
 def list_shipped(*names: str):
     """Take the present weights of these names into the list of what the course ships."""
     rows = {**listed(), **{name: sha256(WEIGHTS / f"{name}.safetensors") for name in names}}
-    lines = [f"{digest}  {name}.safetensors\n" for name, digest in sorted(rows.items())]
+    files = sorted((f"{name}.safetensors", digest) for name, digest in rows.items())
+    lines = [f"{digest}  {file}\n" for file, digest in files]
     with written_whole(WEIGHTS / LIST) as part:
         part.write_text("".join(lines), encoding="utf-8")
 
