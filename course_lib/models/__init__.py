@@ -7,6 +7,7 @@ from course_lib.models.conv_vae import ConvVAE, VAEConfig
 from course_lib.models.gan import Discriminator, GanConfig, Generator, truncate
 from course_lib.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from course_lib.models.pixelcnn import PixelCNN, PixelCNNConfig, mixture_log_prob
+from course_lib.models.superres import SuperRes, SuperResConfig
 from course_lib.models.tarflow import TarFlow, TarFlowConfig
 from course_lib.models.text_unet import TextUNet, TextUNetConfig
 from course_lib.models.unet import UNet, UNetConfig
@@ -25,6 +26,7 @@ MODELS = {
     "CLIP": (CLIP, CLIPConfig),
     "ImageClassifier": (ImageClassifier, ImageClassifierConfig),
     "TextUNet": (TextUNet, TextUNetConfig),
+    "SuperRes": (SuperRes, SuperResConfig),
 }
 
 __all__ = [
@@ -45,6 +47,8 @@ __all__ = [
     "ImageConfig",
     "PixelCNN",
     "PixelCNNConfig",
+    "SuperRes",
+    "SuperResConfig",
     "TarFlow",
     "TarFlowConfig",
     "TextConfig",
