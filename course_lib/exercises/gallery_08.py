@@ -1,0 +1,137 @@
+"""Lesson 08's gallery: one autoencoder, one line wrong in how it is used, and the figures that
+give the line away.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from course_lib.exercises.grader import Verdict
+from course_lib.metrics.psnr import psnr
+from course_lib.models import Autoencoder
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A line that was written wrong, and what it does to the picture that comes back."""
+
+    line: str  # what the code says
+    sign: str  # the figure that gives it away
+
+
+BUGS = {
+    1: Bug("nothing is wrong", "has the highest PSNR of all, and its latents have spread 1"),
+    2: Bug(
+        "the scale is applied after decoding: decode(z) * std + mean",
+        "hands the decoder latents of spread 1, and then stretches the colours",
+    ),
+    3: Bug(
+        "latents clipped to [-1, 1], as pictures are",
+        "leaves no latent beyond 1, so their spread is below 1 and colours are pale",
+    ),
+    4: Bug(
+        "the encoder's std taken for a variance: mean + sqrt(std) * noise",
+        "costs a decibel or two and is seen by no eye: the posterior is narrow",
+    ),
+    5: Bug(
+        "bytes divided by 255: pictures in [0, 1] instead of [-1, 1]",
+        "makes the picture that comes back much too bright: nothing is darker than grey",
+    ),
+    6: Bug(
+        "latents divided by std twice, multiplied once",
+        "halves the spread of the latents",
+    ),
+    7: Bug(
+        "the latent's rows and columns swapped",
+        "keeps every colour and turns the picture over its diagonal",
+    ),
+    8: Bug(
+        "the mean of the latents is not added back",
+        "tints the whole picture and leaves the latents' spread at 1",
+    ),
+}
+
+
+@torch.no_grad()
+def broken_round(
+    net: Autoencoder, x: Tensor, bug: int, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Encode, normalise, undo it and decode, with one of the BUGS: x [B, 3, H, W] in [-1, 1]
+    to what comes back and the normalised latents [B, latent, h, w].
+    """
+    mean, std = (each[:, None, None] for each in (net.latent_mean, net.latent_std))
+    center, own = net.posterior((x + 1) / 2 if bug == 5 else x)
+    if bug == 4:
+        generator = torch.Generator().manual_seed(seed)
+        center = center + own.sqrt() * torch.randn(own.shape, generator=generator)
+    z = (center - mean) / std
+    if bug == 6:
+        z = z / std
+    if bug == 3:
+        z = z.clamp(-1, 1)
+    if bug == 7:
+        z = z.transpose(-1, -2)
+    if bug == 2:  # a number, since the decoder's answer has other channels
+        return net.decode(z) * std.mean() + mean.mean(), z
+    return net.decode(z * std + (0 if bug == 8 else mean)), z
+
+
+def moments(x: Tensor, back: Tensor, z: Tensor) -> dict[str, float]:
+    """What the gallery's labels say: x and back [B, 3, H, W], z normalised latents."""
+    return {
+        "PSNR": psnr(back, x).mean().item(),
+        "brightness": (back.clamp(-1, 1).mean() - x.mean()).item(),
+        "contrast": (back.clamp(-1, 1).std() / x.std()).item(),
+        "latent spread": z.std().item(),
+        "largest": z.abs().max().item(),  # of the latents
+    }
+
+
+_HUNG = {"A": 4, "B": 7, "C": 2, "D": 8, "E": 1, "F": 6, "G": 3, "H": 5}  # who hangs where
+
+
+def gallery(net: Autoencoder, x: Tensor) -> dict[str, tuple[Tensor, dict[str, float]]]:
+    """Under each letter, what comes back of x [B, 3, H, W], and its `moments`."""
+    found = {}
+    for letter, bug in _HUNG.items():
+        back, z = broken_round(net, x, bug)
+        found[letter] = back, moments(x, back, z)
+    return found
+
+
+@dataclass(frozen=True)
+class Matching:
+    """A grader for "which is which": it says what speaks against the first wrong answer."""
+
+    name: str
+    key: Mapping[str, int]
+
+    def __call__(self, answers: Mapping[str, int]) -> Verdict:
+        """Grade {letter: number}."""
+        given = {letter: answers.get(letter) for letter in self.key}
+        if any(number is None or number is Ellipsis for number in given.values()):
+            return Verdict(
+                "awaits",
+                f"{self.name} awaits its reader: give each letter the number of its line.",
+            )
+        wrong = [letter for letter, number in given.items() if number != self.key[letter]]
+        if not wrong:
+            return Verdict("right", f"All {len(self.key)} right.")
+        letter = wrong[0]
+        right = f"{len(self.key) - len(wrong)} of {len(self.key)} right."
+        if given[letter] not in BUGS:
+            return Verdict(
+                "wrong",
+                f"{right} {letter}: there is no line {given[letter]!r}; they run from 1 to "
+                f"{len(BUGS)}.",
+            )
+        return Verdict(
+            "wrong",
+            f"{right} {letter} isn't line {given[letter]}: that one "
+            f"{BUGS[given[letter]].sign}. Look at {letter} again.",
+        )
+
+
+GALLERY = Matching("The gallery", _HUNG)
