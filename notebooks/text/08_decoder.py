@@ -33,8 +33,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
-from course_lib import Batches, Ema, Muon, Phase, autocast, final, load_denoiser, load_weights, place
-from course_lib import sample_dpmpp_2m, train
+from course_lib import Batches, Ema, Muon, Phase, autocast, final, load_denoiser, load_weights
+from course_lib import place, sample_dpmpp_2m, train
 from course_lib.data.emoji import emoji
 from course_lib.errors import CourseError
 from course_lib.exercises import lesson_08 as grade
@@ -160,13 +160,10 @@ noise = 0.6 * torch.randn(rocket.shape, generator=seeded(1))
 before = torch.cat([noise, 0.6 * x_0[:1], enlarge(target), rocket])
 fitted = project_mine(before, target.expand(4, -1, -1, -1))
 
-show_rows(
-    {"fits": fitted, "its thumbnail": repeat(shrink(fitted))},
-    ["noise", "another emoji", "bicubic", "the picture"],
-    size=1.7,
-)
-off = (shrink(torch.stack([before, fitted], 1).flatten(0, 1)) - target).abs().flatten(1).amax(1).view(4, 2)
-for name, (was, now) in zip(("noise", "another emoji", "bicubic", "the picture"), off.tolist()):
+names = ("noise", "another emoji", "bicubic", "the picture")
+show_rows({"fits": fitted, "its thumbnail": repeat(shrink(fitted))}, names, size=1.7)
+for name, was, now in zip(names, before, fitted):
+    was, now = ((shrink(each[None]) - target).abs().max().item() for each in (was, now))
     print(f"{name:14}  thumbnail off by {was:.3f} before, {now:.0e} after")
 
 # %% [markdown]
@@ -192,7 +189,8 @@ for name, images in (
     ("bicubic, projected and in range", fit(enlarge(small), small)),
 ):
     found = psnr(images, everything)
-    print(f"{name:32} {found.mean():.2f} dB, give or take {found.std() / len(found) ** 0.5:.2f}")
+    error = found.std() / len(found) ** 0.5
+    print(f"{name:32} {found.mean():.2f} dB, give or take {error:.2f}")
 
 # %% [markdown]
 # ## 2. The mean and the draw
@@ -221,8 +219,8 @@ for name, images in (
 
 # %%
 def mean_and_draw(cov, A):
-    """For x ~ N(0, cov [D, D]) of which y = A x is known, A [d, D]: the expected squared error, summed over
-    the D pixels, of the posterior's mean and of a draw from it, stacked: [2].
+    """For x ~ N(0, cov [D, D]) of which y = A x is known, A [d, D]: the expected squared
+    error, summed over the D pixels, of the posterior's mean and of a draw, stacked: [2].
     """
     raise NotImplementedError  # about three lines; torch.linalg.inv, .trace() and torch.stack
 
@@ -244,14 +242,15 @@ law = errors_mine(C.double(), A.double())
 n, dice = 20_000, seeded(2)
 truth = torch.randn(n, 2, generator=dice) @ torch.linalg.cholesky(C).T
 mean = (truth @ A.T).expand(n, 2)  # by symmetry, for these two pixels
-across = torch.randn(n, 1, generator=dice) * (law[0] / 2) ** 0.5  # S has one direction, (1, -1)
-drawn = mean + across.float() * torch.tensor([1.0, -1.0])
+# S has one direction, (1, -1)
+across = torch.randn(n, 1, generator=dice) * (law[0] / 2).float() ** 0.5
+drawn = mean + across * torch.tensor([1.0, -1.0])
 found = [(each - truth).square().sum(1) for each in (mean, drawn)]
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), width_ratios=[1, 1.5])
 left.scatter(*truth[:1500].T, s=4, color=GREY, alpha=0.4, linewidths=0, label="prior")
-line = 0.8 + across[:60].float() * torch.tensor([1.0, -1.0])
+line = 0.8 + across[:60] * torch.tensor([1.0, -1.0])
 left.scatter(*line.T, s=16, color=ORANGE, label="draws, given the mean 0.8")
 left.plot(0.8, 0.8, "o", color=BLUE, markersize=10, label="the posterior's mean")
 left.set(xlabel="pixel 1", ylabel="pixel 2", xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
@@ -260,8 +259,10 @@ for name, error, expected, colour in zip(("mean", "draw"), found, law, (BLUE, OR
     counts = torch.arange(1, n + 1)
     right.semilogx(counts, error.cumsum(0) / counts, color=colour, label=name)
     right.axhline(expected, color=colour, linestyle=":")
-    print(f"{name}: {error.mean():.3f}, give or take {error.std() / n**0.5:.3f}; the formula says {expected:.3f}")
-right.set(xlabel="answers", ylabel="mean squared error", ylim=(0, 3 * law[1] / 2), title="dotted: yours")
+    give = error.std() / n**0.5
+    print(f"{name}: {error.mean():.3f}, give or take {give:.3f}; formula {expected:.3f}")
+right.set(xlabel="answers", ylabel="mean squared error", title="dotted: yours")
+right.set(ylim=(0, 1.5 * law[1]))
 right.legend();
 
 
@@ -307,7 +308,8 @@ def picture(self, residual: Tensor, thumb: Tensor) -> Tensor:
 
 
 # %%
-draws = torch.stack([draw(thumb, seed) for seed in tqdm(range(4), desc="draws", leave=False)])  # [4, 8, 3, 64, 64]
+seeds = tqdm(range(4), desc="draws", leave=False)
+draws = torch.stack([draw(thumb, seed) for seed in seeds])  # [4, 8, 3, 64, 64]
 rows = {"thumbnail": repeat(thumb), "squared error": answer(thumb)}
 rows |= {f"draw {k + 1}": draws[k] for k in range(3)}
 rows["where they\ndiffer"] = 1 - 6 * draws.std(0).mean(1, keepdim=True)  # dark: open
@@ -332,8 +334,10 @@ own = (mean - x_0).square().mean()
 for tau in taus:
     x = mean + tau * (one - mean)
     frames.append(np.uint8(255 * tile(x, 4)).repeat(2, 0).repeat(2, 1))
-    notes.append(f"error {(x - x_0).square().mean() / own:.2f} times the mean's; the law says {1 + tau**2:.2f}")
-Flipbook(frames, taus, label="tau", format="{:.1f}", title="From the mean to a draw", notes=notes)
+    times = (x - x_0).square().mean() / own
+    notes.append(f"error {times:.2f} times the mean's; the law says {1 + tau**2:.2f}")
+title = "From the mean to a draw"
+Flipbook(frames, taus, label="tau", format="{:.1f}", title=title, notes=notes)
 
 # %% [markdown]
 # **Does the law of section 2 hold for networks?** It holds for perfect ones. Below, 32 held-out pictures, eight draws of
@@ -343,7 +347,8 @@ Flipbook(frames, taus, label="tau", format="{:.1f}", title="From the mean to a d
 # %%
 some = held[torch.arange(32) * 32]
 x, y = pictures(some), shrink(pictures(some))
-eight = torch.stack([draw(y, 100 + k, calls=10) for k in tqdm(range(8), desc="eight draws of each", leave=False)])
+seeds = tqdm(range(100, 108), desc="eight draws of each", leave=False)
+eight = torch.stack([draw(y, seed, calls=10) for seed in seeds])  # [8, 32, 3, 64, 64]
 base = (answer(y) - x).square().mean()
 ks = torch.arange(1, 9)
 error = (eight.cumsum(0) / ks.view(-1, 1, 1, 1, 1) - x).square().flatten(2).mean(2)  # [8, 32]
@@ -355,7 +360,7 @@ axis.plot(ks, ratio, "o", color=ORANGE, label="measured, n = 32")
 axis.axhline(1, color=BLUE, linestyle=":", label="the direct network")
 axis.set(xlabel="draws averaged, k", ylabel="squared error", ylim=(0.8, 2.4))
 axis.legend()
-print(f"one draw: {ratio[0]:.2f} times the direct network's error, {10 * ratio[0].log10():.2f} dB")
+print(f"one draw: {ratio[0]:.2f} times the direct error, {10 * ratio[0].log10():.2f} dB")
 
 # %% [markdown]
 # Now the scores. The Fréchet distance is lesson 07's: how far the crowd of made pictures is from the crowd of real ones, in
@@ -363,16 +368,12 @@ print(f"one draw: {ratio[0]:.2f} times the direct network's error, {10 * ratio[0
 # These figures stand on the cards of the weights, measured on all 1,055 held-out pictures.
 
 # %%
-cards = {name: read_card(name)["figures"] for name in ("emoji-superres-direct", "emoji-superres")}
-table = {
-    "bicubic": cards["emoji-superres"]["bicubic"],
-    "squared error": cards["emoji-superres-direct"],
-    "one that draws": cards["emoji-superres"],
-}
+own, other = (read_card(n)["figures"] for n in ("emoji-superres", "emoji-superres-direct"))
+table = {"bicubic": own["bicubic"], "squared error": other, "one that draws": own}
 print(f"{'':16}{'PSNR':>8}{'Fréchet distance':>20}")
 for name, row in table.items():
     print(f"{name:16}{row['psnr']:8.2f}{row['fd']:20.3f}")
-print(f"{'real pictures':16}{'':8}{cards['emoji-superres']['fd_floor']:20.3f}   (the floor)")
+print(f"{'real pictures':16}{'':8}{own['fd_floor']:20.3f}   (the floor)")
 
 # %% [markdown]
 # The order turns round. By PSNR the mean wins, as it must. By the Fréchet distance the draws win: a crowd of means is not
@@ -409,7 +410,7 @@ print(f"{'real pictures':16}{'':8}{cards['emoji-superres']['fd_floor']:20.3f}   
 # %%
 def come_back(x, k):
     """Patches x [N, D] through their k principal components and back: [N, D]."""
-    raise NotImplementedError  # about four lines; torch.linalg.eigh(matrix) gives (eigenvalues, V), rising
+    raise NotImplementedError  # about four lines; torch.linalg.eigh gives (values, V), rising
 
 
 grade.PCA(come_back)
@@ -417,7 +418,7 @@ grade.PCA(come_back)
 # %% [markdown]
 # At $k = 4$ a picture is 16 x 16 x 4 = 1,024 numbers, a twelfth. **Left:** the error for each $k$; the line is the sum of
 # dropped eigenvalues, the dots are your function, decoded and compared. **Right:** the first twelve directions as
-# patches. Look at the first three: which of the thumbnail's numbers are they?
+# patches. A thumbnail keeps three flat ones, red, green and blue. What does PCA keep?
 
 # %%
 come_back_mine = grade.PCA.or_library(come_back)
@@ -442,7 +443,9 @@ values, vectors = values.flip(0), vectors.flip(1)
 # %%
 kept = [1, 2, 3, 4, 6, 9, 12, 18, 24, 36]
 dropped = torch.stack([values[k:].sum() for k in range(49)])
-measured = [(come_back_mine(seen, k) - seen).square().sum(1).mean() for k in tqdm(kept, desc="k", leave=False)]
+measured = []
+for k in tqdm(kept, desc="there and back", leave=False):
+    measured.append((come_back_mine(seen, k) - seen).square().sum(1).mean())
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), width_ratios=[1.3, 1])
 left.semilogy(range(49), dropped, color="black", label="sum of dropped eigenvalues")
@@ -456,15 +459,16 @@ gap = max(abs(m - dropped[k]) / dropped[k] for k, m in zip(kept, measured))
 print(f"largest difference between dots and line: {gap:.0e} of the error")
 
 # %% [markdown]
-# The first three directions are flat or nearly so: brightness and two colours, the patch's mean, which is the thumbnail!
-# The fourth is a gradient. So PCA with 3 of 48 numbers is part one's thumbnail over again, and each further number buys a
-# little more shape. On the held-out pictures, at $k = 4$:
+# The first two directions are flat: brightness and one colour. Then come two gradients, an edge across and an edge down, and only
+# the fifth is flat again. So to PCA an edge is worth more than the third colour. On the held-out pictures:
 
 # %%
-V = vectors[:, :4].float()
 centre = mu.float()
-linear = unpatch(centre + (patches(everything) - centre) @ V @ V.T)
-print(f"PCA, 1,024 numbers: {psnr(linear, everything).mean():.2f} dB")
+for k in (3, 4):
+    V = vectors[:, :k].float()
+    linear = unpatch(centre + (patches(everything) - centre) @ V @ V.T)
+    print(f"PCA, {256 * k:5,} numbers: {psnr(linear, everything).mean():.2f} dB")
+print(f"thumbnail, {256 * 3} numbers: {psnr(repeat(small), everything).mean():.2f} dB")
 
 # %% [markdown]
 # ## 5. A pair of networks, trained here
@@ -475,7 +479,9 @@ print(f"PCA, 1,024 numbers: {psnr(linear, everything).mean():.2f} dB")
 
 # %%
 class Pair(nn.Module):
-    """PCA's encoder and decoder, and what a network adds to each: [B, 3, 64, 64] to [B, 4, 16, 16] and back."""
+    """PCA's encoder and decoder, and what a network adds to each: [B, 3, 64, 64] to
+    [B, 4, 16, 16] and back.
+    """
 
     def __init__(self, V, mu, spread, width=64):
         super().__init__()
@@ -526,8 +532,8 @@ def pair_loss(batch):
     return {"loss": mse + 1e-4 * kl, "mse": mse.detach()}
 
 
-ema = Ema(pair)
-phase = Phase("pair", pair, pair_loss, Muon(pair, lr=3e-3), ema, warmup_flat_decay(warmup=30, flat=0.5))
+ema, scale = Ema(pair), warmup_flat_decay(warmup=30, flat=0.5)
+phase = Phase("pair", pair, pair_loss, Muon(pair, lr=3e-3), ema, scale)
 shown = data.images[data.rows("train")]
 batches = Batches(shown, np.zeros(len(shown), dtype=np.int64), 32, seed=0)
 curve, began = [], time.perf_counter()
@@ -542,11 +548,13 @@ pair = ema.module
 shipped = load_weights("emoji-autoencoder", device="cpu")
 with torch.no_grad(), autocast("cpu"):
     mine = pair.decode(pair.posterior(sample)[0]).float()
-    theirs = torch.cat([shipped.decode(shipped.encode(part)).float() for part in tqdm(sample.split(22), leave=False)])
+    parts = tqdm(sample.split(22), desc="shipped", leave=False)
+    theirs = torch.cat([shipped.decode(shipped.encode(part)).float() for part in parts])
 scores = {"PCA": linear[::8], "yours": mine, "shipped": theirs}
 for name, images in scores.items():
     print(f"{name:8} {psnr(images, sample).mean():.2f} dB on {len(sample)} held-out pictures")
-print(f"trained on {32 * len(curve):,} pictures" + ("" if len(curve) == 400 else ": time ran out, the curve would go on"))
+late = "" if len(curve) == 400 else ": time ran out, the curve would go on"
+print(f"trained on {32 * len(curve):,} pictures{late}")
 
 figure, axis = plt.subplots(figsize=(8, 3))
 smooth = np.convolve(curve, np.ones(9) / 9, "valid")
@@ -563,7 +571,7 @@ rows = {name: images[look] for name, images in {"picture": sample, **scores}.ite
 show_rows(rows, size=1.2);
 
 # %% [markdown]
-# Same 1,024 numbers in all three rows. The line at the bottom is the autoencoder that the course ships: Stable
+# Same 1,024 numbers in all three rows. Look at the banknote: PCA has no number left for green. The row at the bottom is the autoencoder that the course ships: Stable
 # Diffusion's architecture (a convolutional encoder and decoder with attention in the middle), 2.7 million numbers, trained on
 # twelve times as many pictures as a full run of yours. It stands some 12 dB above PCA, a sixteenth of the error, and none of
 # that comes from more numbers in the latent: it comes from a pair that knows emoji.
@@ -578,15 +586,16 @@ with torch.no_grad():
     z, std = shipped.posterior(x_0)  # [8, 4, 16, 16] each
     back = shipped.decode(z)
 scaled = (z - shipped.latent_mean[:, None, None]) / shipped.latent_std[:, None, None]
-rows = {"picture": x_0} | {f"channel {c + 1}": (scaled[:, c : c + 1] / 3).clamp(-1, 1) for c in range(4)}
+maps = (scaled / 3).clamp(-1, 1).split(1, dim=1)
+rows = {"picture": x_0} | {f"channel {c + 1}": each for c, each in enumerate(maps)}
 show_rows(rows | {"comes back": back}, size=1.1)
 figures = read_card("emoji-autoencoder")["figures"]
 print(f"on all 1,055 held-out pictures: {figures['psnr_test']:.1f} dB")
 
 # %% [markdown]
 # A latent is still a map: its places are places of the picture, sixteen by sixteen. **Drag one number and see its patch
-# change.** Below, the two axes add to channels 1 and 3 of the latent at *one* place, marked by the arrows of the
-# printed line, in units of their spread. In the middle stands the picture as it comes back.
+# change.** Below, the two axes add to channels 1 and 3 of the latent at *one* place of 16 x 16, row 8 and column 10, in units of
+# their spread. In the middle stands the picture as it comes back.
 
 # %%
 place_y, place_x = 8, 10
@@ -596,8 +605,8 @@ grid = torch.cartesian_prod(offsets, offsets)  # rows: channel 3; columns: chann
 changed[:, 0, place_y, place_x] += grid[:, 1] * shipped.latent_std[0]
 changed[:, 2, place_y, place_x] += grid[:, 0] * shipped.latent_std[2]
 with torch.no_grad(), autocast("cpu"):
-    parts = [shipped.decode(part).float() for part in tqdm(changed.split(13), desc="169 latents", leave=False)]
-decoded = torch.cat(parts).clamp(-1, 1)
+    parts = tqdm(changed.split(13), desc="169 latents", leave=False)
+    decoded = torch.cat([shipped.decode(part).float() for part in parts]).clamp(-1, 1)
 Plane(
     decoded.unflatten(0, (13, 13)),
     offsets.tolist(),
@@ -614,11 +623,11 @@ total, y, x = moved.sum(), 4 * place_y, 4 * place_x
 for side in (4, 12, 20, 28):
     rim = (side - 4) // 2
     inside = moved[max(y - rim, 0) : y + 4 + rim, max(x - rim, 0) : x + 4 + rim].sum() / total
-    print(f"{inside:.0%} of the squared change falls within {side} x {side} pixels around rows {y}-{y + 3}, columns {x}-{x + 3}")
+    print(f"{inside:4.0%} of the squared change falls within {side} x {side} pixels")
 
 # %% [markdown]
-# The number acts on its own patch first, then on its neighbours: the decoder makes edges that go on. A thumbnail's pixel
-# would have changed one flat square.
+# The number acts on its own patch and on its neighbours, and hardly beyond: the decoder makes edges that go on. A
+# thumbnail's pixel would have changed one flat square.
 #
 # ### Why the KL term is small, and why it is there
 #
@@ -640,10 +649,10 @@ noise = torch.randn(z.shape, generator=seeded(3)) * shipped.latent_std[:, None, 
 with torch.no_grad():
     noisy = [shipped.decode(z + c * noise) for c in shares]
 own = (std.mean((0, 2, 3)) / shipped.latent_std).tolist()
-print("what the encoder itself gives, s over the spread:", ", ".join(f"{each:.3f}" for each in own))
-print("  ".join(f"c = {c:g}: {psnr(back, x_0).mean():.1f} dB" for c, back in zip(shares, noisy)))
-rows = {f"picture {k + 1}": torch.stack([back[i] for back in noisy]) for k, i in enumerate((0, 3, 6))}
-show_rows(rows, [f"c = {c:g}" for c in shares], size=1.4);
+print("the encoder's own s over the spread:", ", ".join(f"{each:.3f}" for each in own))
+rows = {f"picture {i}": torch.stack([back[i] for back in noisy]) for i in (0, 3, 6)}
+scores = [psnr(back, x_0).mean() for back in noisy]
+show_rows(rows, [f"c = {c:g}\n{s:.1f} dB" for c, s in zip(shares, scores)], size=1.4);
 
 # %% [markdown]
 # ## 7. The scale
@@ -656,7 +665,9 @@ show_rows(rows, [f"c = {c:g}" for c in shares], size=1.4);
 
 # %%
 def log_snr(alpha, sigma, spread):
-    """Log of signal power over noise power of alpha z + sigma eps, in nats; z has standard deviation `spread`."""
+    """Log of signal power over noise power of alpha z + sigma eps, in nats; `spread` is the
+    standard deviation of z.
+    """
     raise NotImplementedError  # one line; torch.log
 
 
@@ -671,15 +682,17 @@ grade.SCALE(log_snr)
 # %%
 log_snr_mine = grade.SCALE.or_library(log_snr)
 with torch.no_grad(), autocast("cpu"):
-    many = torch.cat([shipped.encode(part).float() for part in pictures(train_rows[::150]).split(21)])
+    parts = pictures(train_rows[::150]).split(21)
+    many = torch.cat([shipped.encode(part).float() for part in parts])  # [63, 4, 16, 16]
 spread = shipped.latent_std
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6))
 for c, colour in enumerate((BLUE, RED, GREEN, ORANGE)):
-    values_c = many[:, c].flatten()
-    left.hist(values_c, 120, (-9, 9), density=True, histtype="step", color=colour, label=f"channel {c + 1}: {values_c.std():.1f}")
-normal = (many - shipped.latent_mean[:, None, None]) / spread[:, None, None]
-left.hist(normal.flatten(), 120, (-9, 9), density=True, color=GREY, alpha=0.35, label="all, normalised")
+    one = many[:, c].flatten()
+    label = f"channel {c + 1}: {one.std():.1f}"
+    left.hist(one, 120, (-9, 9), density=True, histtype="step", color=colour, label=label)
+normal = ((many - shipped.latent_mean[:, None, None]) / spread[:, None, None]).flatten()
+left.hist(normal, 120, (-9, 9), density=True, color=GREY, alpha=0.35, label="normalised")
 left.set(xlabel="latent", yticks=[], title="spread, channel by channel")
 left.legend(fontsize=9)
 t = torch.arange(1, 1000)
@@ -722,7 +735,8 @@ config, told = recipe("sd-emoji").config, torch.zeros(1, 32, 192)
 
 def measured(call):
     """(operations in billions, the least of three times in seconds)."""
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:  # attention written out
         call()
     seconds = []
     for _ in range(3):
@@ -734,7 +748,8 @@ def measured(call):
 
 
 rows = {}
-for name, channels, side in tqdm((("latents", 4, 16), ("pixels", 3, 64)), desc="two spaces", leave=False):
+spaces = (("latents", 4, 16), ("pixels", 3, 64))
+for name, channels, side in tqdm(spaces, desc="two spaces", leave=False):
     unet = TextUNet(replace(config, channels=channels)).eval()
     x_t = torch.randn(1, channels, side, side)
     rows[name] = measured(partial(unet, x_t, torch.tensor([500]), told))
@@ -743,13 +758,14 @@ for name, (work, _) in rows.items():
     print(f"{name:8} {work:7.1f} billion operations a call")
 
 # %%
-per_picture = {
-    "in pixels": [40 * rows["pixels"][k] for k in range(2)],
-    "in latents, and decoded once": [40 * rows["latents"][k] + rows["decoder"][k] for k in range(2)],
-}
-(whole, slow), (small_work, quick) = per_picture.values()
-print(f"a picture in 40 calls: {whole / small_work:.0f} times the operations, {slow / quick:.0f} times the seconds")
-print(f"of the work in latents, the decoder is {rows['decoder'][0] / small_work:.1%}")
+ratios = []
+for k in range(2):  # operations, seconds
+    in_latents = 40 * rows["latents"][k] + rows["decoder"][k]
+    ratios.append(40 * rows["pixels"][k] / in_latents)
+print("a picture in 40 calls, in pixels over in latents with the decoder:")
+print(f"{ratios[0]:.0f} times the operations, {ratios[1]:.0f} times the seconds")
+share = rows["decoder"][0] / (40 * rows["latents"][0] + rows["decoder"][0])
+print(f"of the work in latents, the decoder is {share:.1%}")
 
 # %% [markdown]
 # A map of a quarter of the side has a sixteenth of the places, so convolutions cost a sixteenth. Attention, where every place
@@ -778,23 +794,26 @@ damage = {
     "bicubic from 16 x 16": enlarge(small),
     "PCA, 1,024 numbers": linear,
 }
-cost = {name: (images - everything).square().flatten(1).mean(1) for name, images in damage.items()}
+cost = {
+    name: (images - everything).square().flatten(1).mean(1) for name, images in damage.items()
+}
 judge = load_weights("emoji-judge", device="cpu")
 with torch.no_grad(), autocast("cpu"):
     right_ones = judge.image(sample)
-    looks = {name: judge.image(images[::8].clamp(-1, 1)) for name, images in tqdm(damage.items(), leave=False)}
+    looks = {name: judge.image(x[::8].clamp(-1, 1)) for name, x in damage.items()}
 
 # %%
-for name in damage:
+one, gone = cost["moved by one pixel"], cost["right half blank"]
+print(f"{'':21}{'median error':>14}{'worse than blank':>18}{'judge':>8}")
+for name, error in cost.items():
     cosine = F.cosine_similarity(looks[name].float(), right_ones.float()).median()
-    more = (cost[name] > cost["right half blank"]).float().mean()
-    print(f"{name:21} median error {cost[name].median():.3f}, more than a blank half on {more:5.1%}; judge {cosine:.2f}")
+    worse = (error > gone).float().mean()
+    print(f"{name:21}{error.median():14.3f}{worse:18.1%}{cosine:8.2f}")
 
-order = (cost["moved by one pixel"] / cost["right half blank"].clamp(min=1e-6)).argsort(descending=True)[:7]
-rows = {name: images[order] for name, images in {"picture": everything, **damage}.items() if "PCA" not in name}
-rows.pop("bicubic from 16 x 16")
-titles = [f"{cost['moved by one pixel'][i]:.3f} : {cost['right half blank'][i]:.3f}" for i in order]
-show_rows(rows, titles, size=1.3);
+order = (one / gone.clamp(min=1e-6)).argsort(descending=True)[:7]
+rows = {"picture": everything, "moved by one": shifted, "blank": half}
+titles = [f"{one[i]:.3f} : {gone[i]:.3f}" for i in order]
+show_rows({name: images[order] for name, images in rows.items()}, titles, size=1.3);
 
 # %% [markdown]
 # Two things to see. A shift that no eye notices costs, in the median, about as much as enlarging a thumbnail:
@@ -816,12 +835,14 @@ show_rows(rows, titles, size=1.3);
 
 # %%
 hung = grade.gallery(shipped, x_0)
-figure, axes = plt.subplots(2, 4, figsize=(12, 7.2))
+figure, axes = plt.subplots(2, 4, figsize=(12, 8.6))
 for axis, (letter, (back, found)) in zip(axes.flat, hung.items()):
     axis.imshow(tile(back[[0, 2, 3, 7]], 2))
     axis.set(xticks=[], yticks=[], title=letter)
-    text = f"PSNR {found['PSNR']:.1f}, brighter by {found['brightness']:.2f}\ncontrast {found['contrast']:.2f}\n"
-    axis.set_xlabel(text + f"latents: spread {found['latent spread']:.2f}, largest {found['largest']:.1f}", fontsize=11)
+    p, bright, contrast, spread, largest = found.values()
+    text = f"PSNR {p:.1f}, brighter by {bright:.2f}\ncontrast {contrast:.2f}\n"
+    text += f"latents: spread {spread:.2f}, largest {largest:.1f}"
+    axis.set_xlabel(text, fontsize=11)
 
 # %%
 for number, bug in grade.BUGS.items():
