@@ -41,6 +41,8 @@ PARTS = {
     "emoji-judge": Part(0.24),
     "emoji-style": Part(0.10),
     "sd-emoji": Part(0.60, after=("emoji-autoencoder", "emoji-clip")),
+    "emoji-superres-direct": Part(0.20),
+    "emoji-superres": Part(0.40, after=("emoji-superres-direct",)),
     "pixelcnn-fashion": Part(0.85),
     "vae-fashion": Part(0.25),
     "vae-fashion-binary": Part(0.40),

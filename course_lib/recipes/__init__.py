@@ -19,9 +19,9 @@ RECIPES = {
     "emoji-judge": "course_lib.recipes.emoji_judge",
     "emoji-style": "course_lib.recipes.emoji_style",
     "sd-emoji": "course_lib.recipes.sd_emoji",
-    # the decoder of a thumbnail
-    "emoji-superres": "course_lib.recipes.emoji_superres",
+    # the decoder of a thumbnail; the second begins as the first
     "emoji-superres-direct": "course_lib.recipes.emoji_superres_direct",
+    "emoji-superres": "course_lib.recipes.emoji_superres",
 }
 
 

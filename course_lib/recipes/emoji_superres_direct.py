@@ -18,7 +18,7 @@ from course_lib.runs import Flag
 class DirectRecipe(SuperResRecipe):
     """The net of `emoji-superres` at its last time, where it sees the thumbnail alone."""
 
-    target: str = "x0"
+    begins_as: str | None = None
 
     def about(self) -> dict:
         return {
