@@ -141,9 +141,14 @@ def few(monkeypatch, tmp_path):
     return small
 
 
+def shrunk(name: str, **options):
+    """A recipe of a tiny net that begins from nothing."""
+    return replace(recipe(name), config=TINY, begins_as=None, **options)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_tiny_one_trains_is_shipped_and_makes_pictures(few, name, tmp_path):
-    tiny, folder = replace(recipe(name), config=TINY, batch_size=8), tmp_path / "weights"
+    tiny, folder = shrunk(name, batch_size=8), tmp_path / "weights"
     run(tiny, steps=2, folder=tmp_path / name, out=folder, log=lambda row: None)
     figures = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["figures"]
     assert figures["n"] == few.held_out.sum()
@@ -170,7 +175,7 @@ def test_a_tiny_one_trains_is_shipped_and_makes_pictures(few, name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_held_out_pair_is_drawn(few, name):
-    _, made = begin(replace(recipe(name), config=TINY, batch_size=16))
+    _, made = begin(shrunk(name, batch_size=16))
     seen = torch.cat([next(made.batches) for _ in range(3 * len(few.concept) // 16)])
     assert not few.held_out[seen.numpy()].any()
 
@@ -207,3 +212,29 @@ def test_the_weights_are_small():
     for name in NAMES:
         _, made = begin(recipe(name))
         assert 2 * sum(p.numel() for p in made.result.parameters()) <= 3e6
+
+
+def test_the_drawing_net_begins_as_the_direct_one():
+    """So its first answer at the last time is that net's."""
+    kind = recipe("emoji-superres")
+    _, made = begin(kind)
+    direct = load_weights("emoji-superres-direct", device="cpu")
+    thumb = torch.rand(1, 3, 8, 8) - 0.5
+    found = made.result.cpu().float().mean(thumb)
+    torch.testing.assert_close(found, direct.mean(thumb))
+    assert kind.about()["parts"] == {
+        "emoji-superres-direct": weights.read_card("emoji-superres-direct")["sha256"]
+    }
+    assert "parts" not in recipe("emoji-superres-direct").about()
+
+
+def test_an_error_in_x0_is_weighted_as_one_in_v():
+    angle = torch.tensor([0.3, 0.8, 1.5])
+    alpha, sigma = angle.cos(), angle.sin()
+    x0, v, off = 0.4, -0.7, 0.01
+    x_t = alpha * x0 + sigma * (v + sigma * x0) / alpha  # v = alpha eps - sigma x0
+    wrong = alpha * x_t - sigma * (v + off)
+    error = (wrong - (alpha * x_t - sigma * v)).square()
+    expected = torch.full((3,), off**2)
+    torch.testing.assert_close(emoji_superres.as_v(alpha, sigma) * error, expected)
+    assert emoji_superres.as_v(alpha, torch.tensor([1e-3])) == 25

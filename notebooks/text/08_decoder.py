@@ -364,8 +364,9 @@ print(f"one draw: {ratio[0]:.2f} times the direct error, {10 * ratio[0].log10():
 
 # %% [markdown]
 # Now the scores. The Fréchet distance is lesson 07's: how far the crowd of made pictures is from the crowd of real ones, in
-# the features of a judge that no network of this lesson was trained with. Its floor is what real training pictures score.
-# These figures stand on the cards of the weights, measured on all 1,055 held-out pictures.
+# the features of a judge that no network of this lesson was trained with. These figures stand on the cards of the weights,
+# measured on all 1,055 held-out pictures. The last line is what as many *other* real pictures score; a decoder may come nearer,
+# for it was told the thumbnails of the very pictures that it is compared with.
 
 # %%
 own, other = (read_card(n)["figures"] for n in ("emoji-superres", "emoji-superres-direct"))
@@ -373,7 +374,7 @@ table = {"bicubic": own["bicubic"], "squared error": other, "one that draws": ow
 print(f"{'':16}{'PSNR':>8}{'Fréchet distance':>20}")
 for name, row in table.items():
     print(f"{name:16}{row['psnr']:8.2f}{row['fd']:20.3f}")
-print(f"{'real pictures':16}{'':8}{own['fd_floor']:20.3f}   (the floor)")
+print(f"{'other real ones':16}{'':8}{own['fd_floor']:20.3f}")
 
 # %% [markdown]
 # The order turns round. By PSNR the mean wins, as it must. By the Fréchet distance the draws win: a crowd of means is not
