@@ -341,8 +341,7 @@ Flipbook(frames, taus, label="tau", format="{:.1f}", title=title, notes=notes)
 
 # %% [markdown]
 # **Does the law of section 2 hold for networks?** It holds for perfect ones. Below, 32 held-out pictures, eight draws of
-# each; the error of the mean of $k$ draws over that of the direct network, against $1 + 1/k$. Where a dot stands above the
-# line, what the network draws is not quite the posterior.
+# each; the error of the mean of $k$ draws over that of the direct network, against $1 + 1/k$.
 
 # %%
 some = held[torch.arange(32) * 32]
@@ -363,6 +362,9 @@ axis.legend()
 print(f"one draw: {ratio[0]:.2f} times the direct error, {10 * ratio[0].log10():.2f} dB")
 
 # %% [markdown]
+# The first dot compares a draw with the mean: near 2, as the law says. Where the later dots level off above 1, the
+# *mean* of what the network draws is worse than the direct network's answer: it shares as many weights among a thousand noise levels.
+#
 # Now the scores. The Fréchet distance is lesson 07's: how far the crowd of made pictures is from the crowd of real ones, in
 # the features of a judge that no network of this lesson was trained with. These figures stand on the cards of the weights,
 # measured on all 1,055 held-out pictures. The last line is what as many *other* real pictures score; a decoder may come nearer,
@@ -596,7 +598,7 @@ print(f"on all 1,055 held-out pictures: {figures['psnr_test']:.1f} dB")
 # %% [markdown]
 # A latent is still a map: its places are places of the picture, sixteen by sixteen. **Drag one number and see its patch
 # change.** Below, the two axes add to channels 1 and 3 of the latent at *one* place of 16 x 16, row 8 and column 10, in units of
-# their spread. In the middle stands the picture as it comes back.
+# their spread. Shown are the 24 x 24 pixels around it, a corner of the first emoji's mouth; in the middle as it comes back.
 
 # %%
 place_y, place_x = 8, 10
@@ -608,8 +610,9 @@ changed[:, 2, place_y, place_x] += grid[:, 0] * shipped.latent_std[2]
 with torch.no_grad(), autocast("cpu"):
     parts = tqdm(changed.split(13), desc="169 latents", leave=False)
     decoded = torch.cat([shipped.decode(part).float() for part in parts]).clamp(-1, 1)
+close = decoded[:, :, 22:46, 30:54]  # around the place's own pixels, 32 to 35 and 40 to 43
 Plane(
-    decoded.unflatten(0, (13, 13)),
+    close.unflatten(0, (13, 13)),
     offsets.tolist(),
     offsets.tolist(),
     xlabel="channel 1",
@@ -691,9 +694,10 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6))
 for c, colour in enumerate((BLUE, RED, GREEN, ORANGE)):
     one = many[:, c].flatten()
     label = f"channel {c + 1}: {one.std():.1f}"
-    left.hist(one, 120, (-9, 9), density=True, histtype="step", color=colour, label=label)
+    look = {"range": (-9, 9), "density": True, "label": label}
+    left.hist(one, 120, histtype="step", color=colour, **look)
 normal = ((many - shipped.latent_mean[:, None, None]) / spread[:, None, None]).flatten()
-left.hist(normal, 120, (-9, 9), density=True, color=GREY, alpha=0.35, label="normalised")
+left.hist(normal, 120, range=(-9, 9), density=True, color=GREY, alpha=0.35, label="normalised")
 left.set(xlabel="latent", yticks=[], title="spread, channel by channel")
 left.legend(fontsize=9)
 t = torch.arange(1, 1000)
