@@ -196,10 +196,12 @@ def _html(args):
 
 def _verify(args):
     from course_lib.data import verify_data
+    from course_lib.data.emoji import verify_emoji
     from course_lib.weights import shipped, verify
 
     began = time.perf_counter()
     verify_data()
+    verify_emoji()
     for name in shipped():
         verify(name)
     print(

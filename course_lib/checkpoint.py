@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,18 @@ from course_lib.device import (
 from course_lib.errors import CourseError
 from course_lib.files import written_whole
 
-if TYPE_CHECKING:
-    from course_lib.training import Phase
-
 _PARTS = {"run", "step", "precision", "batches", "generators", "random", "phases"}
+
+
+class Trained(Protocol):
+    """What is kept of one network in training: a `course_lib.Phase` has all of it."""
+
+    name: str
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: Any  # an average with state_dict and load_state_dict, or None
+    base_lrs: list[float]  # the learning rates before any scale
+    precision: torch.dtype | None
 
 
 def plain_name(key: str) -> str:
@@ -45,7 +53,7 @@ def load_plain(module: nn.Module, state: dict[str, Tensor]):
 def save_state(
     path: str | Path,
     step: int,
-    phases: "Phase | Sequence[Phase]",
+    phases: Trained | Sequence[Trained],
     batches=None,
     generators=(),
     *,
@@ -99,7 +107,7 @@ def read_state(path: str | Path) -> dict:
 
 def load_state(
     path: str | Path,
-    phases: "Phase | Sequence[Phase]",
+    phases: Trained | Sequence[Trained],
     batches=None,
     generators=(),
     *,
@@ -187,7 +195,7 @@ def _precision_of(path, state: dict) -> torch.dtype | None:
     return dtype
 
 
-def _restore(phase: "Phase", saved: dict):
+def _restore(phase: Trained, saved: dict):
     load_plain(phase.module, saved["module"])
     phase.optimizer.load_state_dict(saved["optimizer"])
     phase.base_lrs = [group["initial_lr"] for group in phase.optimizer.param_groups]

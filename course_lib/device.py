@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -22,6 +23,14 @@ def default_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def device_name(device: torch.device | str | None = None) -> str:
+    """What a person calls a device: "NVIDIA H200", "Apple's GPU (mps)", "x86_64"."""
+    device = torch.device(device or default_device())
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return "Apple's GPU (mps)" if device.type == "mps" else platform.machine()
 
 
 def _cpu_flags() -> frozenset[str]:

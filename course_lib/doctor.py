@@ -140,14 +140,12 @@ def device() -> Line:
     """The device that the course will use."""
     import torch
 
-    from course_lib.device import default_device
+    from course_lib.device import default_device, device_name
 
     found = default_device()
     if found.type == "cuda":
         free, total = torch.cuda.mem_get_info()
-        value = (
-            f"{torch.cuda.get_device_name()}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
-        )
+        value = f"{device_name(found)}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
         return Line(
             "device",
             value,
@@ -159,7 +157,7 @@ def device() -> Line:
     mend = f"there is an NVIDIA GPU that torch can't use: {gpu_mend()}"
     return Line(
         "device",
-        {"cpu": "the processor", "mps": "Apple's GPU (mps)"}[found.type],
+        "the processor" if found.type == "cpu" else device_name(found),
         not unused,
         mend,
         False,
@@ -304,13 +302,15 @@ def existing(path: Path) -> Path:
 
 def data() -> Line:
     """Whether the shipped images are whole, by SHA-256, and where they lie unpacked."""
+    from course_lib.data.emoji import verify_emoji
     from course_lib.data.fashion import DataError, verify_data
 
     try:
         found = verify_data()
+        verify_emoji()
     except DataError as error:
         return broken("data", error, "git checkout -- assets")
-    return Line("data", f"{found.file.name} is whole; {short(found.cache)}")
+    return Line("data", f"{found.file.name} and emoji/ are whole; {short(found.cache)}")
 
 
 def weights() -> Line:

@@ -45,6 +45,11 @@ class Draws:
             source = torch.Generator().manual_seed(source)
         self.generator, self.rank, self.world = source, rank, world
 
+    @property
+    def shard(self) -> tuple[int, int]:
+        """(rank, world), as `Batches` takes them."""
+        return self.rank, self.world
+
     def rows(self, whole: Tensor) -> Tensor:
         """This process's rows of a global batch: whole [world * B, ...] to [B, ...]."""
         B = len(whole) // self.world

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from course_lib.data import Batches
+from course_lib.device import place
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
 from course_lib.training import Phase
@@ -58,6 +59,14 @@ class Setting:
     draws: Draws  # this process's share of every random number; saved with the run
     prepare: Callable[[nn.Module], nn.Module]  # Accelerate's, or the identity
     start: nn.Module | None = None  # the weights that a later leg goes on from
+
+    def begun(self, net: nn.Module, *, compiled: bool = False) -> nn.Module:
+        """A new net as the leg begins with it: on the device, and with the weights that it
+        goes on from.
+        """
+        if self.start is not None:
+            net.load_state_dict(self.start.state_dict())
+        return place(net, self.device, compiled=compiled)
 
 
 @dataclass

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +14,13 @@ from torch import nn
 
 from course_lib.checkpoint import load_state, read_state, save_state
 from course_lib.data import cache_folder
-from course_lib.device import default_device, pinned_precision, precision, precision_name
+from course_lib.device import (
+    default_device,
+    device_name,
+    pinned_precision,
+    precision,
+    precision_name,
+)
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
 from course_lib.recipe import Flag, Leg, Recipe, Run, Setting, fingerprint, parameters_of
@@ -83,6 +88,11 @@ class _Job:
         """Only one process writes."""
         return self.accelerator is None or self.accelerator.is_main_process
 
+    @property
+    def device(self) -> torch.device:
+        """What this process trains on."""
+        return self.accelerator.device if self.accelerator else default_device()
+
     def end(self, number: int) -> Path:
         """Where a leg's weights go."""
         steps = self.recipe.legs[number - 1].steps
@@ -101,7 +111,7 @@ class _Job:
             "images_seen": images,
             "training_seconds": round(seconds),
             "precision": dtype,
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch "
+            "machine": f"{device_name(self.device)}, {torch.get_num_threads()} threads, torch "
             f"{torch.__version__}",
             **more,
         }
@@ -129,8 +139,7 @@ def _precision(job: _Job, number: int, before: Path | None) -> str:
     if before is not None:
         kinds.append(_read_card(before).get("run"))
     found = [dtype for dtype in map(_recorded_precision, kinds) if dtype]
-    device = job.accelerator.device if job.accelerator else default_device()
-    return found[0] if found else precision_name(precision(device))
+    return found[0] if found else precision_name(precision(job.device))
 
 
 def _is_made(end: Path, kind: str) -> bool:
@@ -257,6 +266,17 @@ def _joined_accelerator():
     return accelerator
 
 
+def _of_length(recipe: Recipe, steps: int | None, seconds: float | None) -> tuple[Recipe, str]:
+    """The recipe as it is run, of one leg where a length was asked for, and the command."""
+    command = f"python -m course_lib train {recipe.name}"
+    if steps is None and seconds is None:
+        return recipe, command
+    # all of the last leg, but for its length
+    leg = replace(recipe.legs[-1], steps=ENDLESS if steps is None else steps)
+    asked = f" --seconds {seconds:g}" if steps is None else f" --steps {steps}"
+    return replace(recipe, legs=(leg,)), command + asked
+
+
 def run(
     recipe: Recipe,
     *,
@@ -274,12 +294,7 @@ def run(
     run's remains.
     """
     _check(recipe, steps, seconds)
-    command = f"python -m course_lib train {recipe.name}"
-    if steps is not None or seconds is not None:
-        # all of the last leg, but for its length
-        last = {**vars(recipe.legs[-1]), "steps": steps or ENDLESS}
-        recipe = replace(recipe, legs=(type(recipe.legs[-1])(**last),))
-        command += f" --steps {steps}" if steps else f" --seconds {seconds:g}"
+    recipe, command = _of_length(recipe, steps, seconds)
     folder = Path(folder or (cache_folder() or Path(".")) / "runs" / recipe.name)
     accelerator = _joined_accelerator()
     out = Path(out or WEIGHTS)

@@ -15,6 +15,7 @@ from unittest.mock import patch
 import torch
 
 from course_lib import load_state, save_state
+from course_lib import runs as course_runs
 from course_lib.models import UNetConfig
 from course_lib.recipes import ddpm_fashion
 from course_lib.runs import Run, begin
@@ -86,6 +87,19 @@ def whole(folder: Path, steps: int):
     torch.save(result, folder / f"{rank}-of-{world}.pt")
     if accelerator is not None:
         accelerator.end_training()
+
+
+def cut_at(monkeypatch, step: int):
+    """The next run ends as if the power failed, after this step and its checkpoint."""
+
+    def cut(*args, **options):
+        for done in train(*args, **options):
+            yield done
+            if done.step == step:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(course_runs, "train", cut)
+    monkeypatch.setattr(course_runs, "SAVE_EVERY", -1.0)
 
 
 if __name__ == "__main__":

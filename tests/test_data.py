@@ -22,6 +22,7 @@ from course_lib import data
 from course_lib.data import (
     Batches,
     DataError,
+    as_saved,
     assets,
     fashion,
     fashion_batches,
@@ -626,3 +627,10 @@ def test_a_source_that_differs_leaves_the_packed_file_alone(tmp_path, monkeypatc
     )
     assert pack_fashion.main() == 1
     assert lzma.decompress((tmp_path / "x.xz").read_bytes()) == b"abcd"
+
+
+def test_as_saved_is_what_comes_back_from_a_file():
+    x = 1.3 * torch.randn(5, 3, 4, 4)
+    torch.testing.assert_close(as_saved(x), to_float(to_uint8(x)), rtol=0, atol=0)
+    half = as_saved(x.to(torch.bfloat16))
+    torch.testing.assert_close(half, as_saved(x.to(torch.bfloat16).float()), rtol=0, atol=0)

@@ -44,6 +44,14 @@ def test_the_processors_flags_decide(monkeypatch, flags, expected):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
 
 
+def test_a_device_has_a_name(monkeypatch):
+    """As people say it, for cards and for doctor."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda which: f"Card {which.index}")
+    assert device.device_name("cuda:1") == "Card 1"
+    assert "Apple" in device.device_name("mps")
+    assert device.device_name("cpu") == device.platform.machine()
+
+
 def test_a_torch_that_can_not_use_them_stays_in_float32(monkeypatch):
     monkeypatch.setattr(device, "_cpu_flags", lambda: frozenset({"avx512_bf16"}))
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)

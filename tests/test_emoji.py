@@ -1,10 +1,12 @@
 """The captioned emoji: the files, the split that no training may cross, and the prompts."""
 
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
 
+from course_lib.__main__ import main
 from course_lib.data import emoji as module
 from course_lib.data.emoji import (
     FILES,
@@ -16,6 +18,7 @@ from course_lib.data.emoji import (
     prompts_of,
 )
 from course_lib.draws import Draws
+from course_lib.errors import CourseError
 
 
 def test_shapes_and_counts():
@@ -130,3 +133,16 @@ def test_a_damaged_cache_is_made_again(monkeypatch, tmp_path):
     path.write_bytes(b"short")
     raw = module._raw_bytes([1644, 1212, 1586, 1562, 1644, 1089, 1644])
     assert path.stat().st_size == module.RAW_BYTES and isinstance(raw, np.memmap)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "captions.json", "openmoji/openmoji.webp"])
+def test_every_packed_file_is_verified(name, tmp_path, monkeypatch, capsys):
+    module.verify_emoji()
+    folder = tmp_path / "emoji"
+    shutil.copytree(module.FOLDER, folder)
+    (folder / name).write_bytes(b"no emoji")
+    monkeypatch.setattr(module, "FOLDER", folder)
+    with pytest.raises(CourseError, match="git checkout -- assets/emoji"):
+        module.verify_emoji()
+    assert main(["verify"]) == 1
+    assert name in capsys.readouterr().err

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from course_lib import Schedule, gaussian_denoiser, points_denoiser, sample_ddim
+from course_lib.diffusion import posterior
 from course_lib.exercises import lesson_04 as lesson
 
 BUGGED = [number for number in lesson.BUGS if number != 1]
@@ -176,7 +177,7 @@ def test_carving_a_normal_is_a_product():
 @pytest.mark.parametrize(("std", "bound"), [(1.0, "large"), (1e-6, "small")])
 def test_variance_has_the_two_known_ends(std, bound):
     schedule = Schedule.linear()
-    _, _, small, large = lesson.posterior(schedule, 600, 500)
+    _, _, small, large = posterior(schedule, 600, 500)
     assert lesson.right_variance(schedule, 600, 500, std) == pytest.approx(
         {"small": small, "large": large}[bound]
     )

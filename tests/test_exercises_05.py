@@ -38,7 +38,7 @@ def test_embedding_is_the_formula():
 
 
 def test_loss_is_algorithm_1():
-    alpha, sigma, x0, t, eps = lesson._CASE
+    alpha, sigma, x0, t, eps = lesson.NOISE_LOSS.cases[0][1:]
     mine = lesson.NOISE_LOSS.solution(
         lambda x_t, t: torch.zeros_like(x_t), alpha, sigma, x0, t, eps
     )

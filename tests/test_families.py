@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from contracts import MakerContract
+from runs import cut_at
 from safetensors.torch import load_file
 
-from course_lib import runs, training, weights
+from course_lib import runs, weights
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
 from course_lib.metrics import YARDSTICKS, Yardstick
@@ -54,19 +55,6 @@ def data(monkeypatch):
             monkeypatch.setattr(module, "default_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(runs, "default_device", lambda: torch.device("cpu"))
     monkeypatch.setenv("MARBLE_PRECISION", "float32")
-
-
-def cut_at(monkeypatch, step: int):
-    """The next run ends as if the power failed, after this step and its checkpoint."""
-
-    def train(*args, **options):
-        for done in training.train(*args, **options):
-            yield done
-            if done.step == step:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(runs, "train", train)
-    monkeypatch.setattr(runs, "SAVE_EVERY", -1.0)
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -125,7 +113,7 @@ def test_training_draws_anew_and_the_test_set_once(data):
     assert torch.equal(first, vae_fashion_binary.binary_images())
 
 
-def test_the_warm_up_counts_the_kl_less():
+def test_the_warm_up_counts_the_kl_less(data):
     """At step s of a warm-up of w the loss is that of beta = s / w; after it, of k draws."""
     tiny = TINY["vae-fashion-binary"]
     setting, begun = begin(tiny)
@@ -172,7 +160,7 @@ def tiny_weights(tmp_path, monkeypatch):
         _, begun = begin(tiny)
         with torch.no_grad():
             for parameter in begun.result.parameters():
-                parameter += 0.1 * torch.randn(parameter.shape)
+                parameter += 0.1 * torch.randn(parameter.shape).to(parameter)
         save_weights(begun.result, tmp_path / name, {"recipe": name})
 
 

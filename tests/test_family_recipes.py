@@ -13,7 +13,7 @@ from course_lib.data.fashion import CLASSES
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
 from course_lib.models import GanConfig, Generator, TarFlow, TarFlowConfig
-from course_lib.recipes import flow_fashion, gan_fashion, recipe
+from course_lib.recipes import flow_fashion, gan_fashion, makers, recipe
 from course_lib.training import train
 from course_lib.weights import load_weights, read_card
 
@@ -80,7 +80,7 @@ class _Makers(contracts.MakerContract):
         module = {"flow-fashion": TarFlow, "gan-fashion": Generator}[self.name](small.config)
         for parameter in module.parameters():
             parameter.data += 0.02 * torch.randn_like(parameter)
-        monkeypatch.setattr(MODULES[self.name], "read_card", lambda name: {"sha256": 64 * "0"})
+        monkeypatch.setattr(makers, "read_card", lambda name: {"sha256": 64 * "0"})
         self.made = small.maker(module.eval(), self.name, batch_size=3)
 
     def maker(self):
@@ -153,9 +153,11 @@ def test_the_likelihood_of_noise(monkeypatch):
 
 def test_options_that_cannot_be(tmp_path):
     flow, gan = (recipe(name) for name in TINY)
-    with pytest.raises(CourseError, match="temperature"):
-        flow.maker(TarFlow(TINY["flow-fashion"]), "x", temperature=-1.0)
-    with pytest.raises(CourseError, match="truncation"):
-        gan.maker(Generator(TINY["gan-fashion"]), "x", truncation=0.0)
+    for temperature in (-1.0, math.nan, math.inf, 1e39):
+        with pytest.raises(CourseError, match="temperature"):
+            flow.maker(TarFlow(TINY["flow-fashion"]), "x", temperature=temperature)
+    for truncation in (0.0, math.nan, math.inf):
+        with pytest.raises(CourseError, match="truncation"):
+            gan.maker(Generator(TINY["gan-fashion"]), "x", truncation=truncation)
     with pytest.raises(CourseError, match="classes from 0 to 9"):
         gan_fashion.labels_to_make(2, 10, [10, 3])

@@ -272,15 +272,15 @@ def test_shown_as_one_safe_line_with_more_than_colour():
 
 
 def lessons_exercises() -> dict[str, Exercise]:
-    """Every Exercise of every module in course_lib.exercises."""
+    """Every Exercise of every module in course_lib.exercises, once each: a lesson shows those
+    that stand in a file beside it too.
+    """
     found = {}
     for info in pkgutil.iter_modules(course_lib.exercises.__path__):
         module = importlib.import_module(f"course_lib.exercises.{info.name}")
-        found |= {
-            f"{info.name}.{key}": value
-            for key, value in vars(module).items()
-            if isinstance(value, Exercise)
-        }
+        for key, value in vars(module).items():
+            if isinstance(value, Exercise) and not any(value is x for x in found.values()):
+                found[f"{info.name}.{key}"] = value
     return found
 
 

@@ -189,6 +189,24 @@ def test_no_star_imports():
                     )
 
 
+# ---- sizes
+
+MOST_LINES, MOST_OF_A_MODEL, MOST_OF_A_FUNCTION = 400, 240, 40
+LONG_BY_NATURE = ("__init__", "_parser")  # a net's parts, and a table of flags
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_rooms_are_small(name):
+    """No file is longer than a reader takes in, and no function than a page."""
+    text = SOURCES[name].read_text(encoding="utf-8")
+    most = MOST_OF_A_MODEL if below(name, "course_lib.models") else MOST_LINES
+    assert len(text.splitlines()) <= most
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.name not in LONG_BY_NATURE:
+            lines = node.end_lineno - node.lineno + 1
+            assert lines <= MOST_OF_A_FUNCTION, f"{name}.{node.name} has {lines} lines"
+
+
 # ---- cost
 
 TIMER = """

@@ -14,7 +14,7 @@ from course_lib.draws import ImageDraws
 from course_lib.errors import CourseError
 from course_lib.metrics import YARDSTICKS, Maker, Yardstick, measure
 from course_lib.metrics.measure import with_row
-from course_lib.models import UNet, UNetConfig
+from course_lib.models import ClassifierConfig, FashionClassifier, UNet, UNetConfig
 from course_lib.recipes import maker as maker_of
 from course_lib.recipes.conditions import labels_of
 from course_lib.weights import save_weights
@@ -97,6 +97,14 @@ class TestDiffusion(MakerContract):
 
 
 # ---- what is wrong
+
+
+def test_a_guide_makes_the_same_images(tiny_nets, tmp_path):
+    net = FashionClassifier(ClassifierConfig(widths=(4, 4), features=8))
+    reading = {"schedule": {"name": "cosine", "T": 1000}, "target": "v"}
+    save_weights(net, tmp_path / "other", {"recipe": "ddpm-fashion", "reading": reading})
+    with pytest.raises(CourseError, match="other can't guide ddpm-fashion"):
+        maker_of("ddpm-fashion", calls=4, guide="other")
 
 
 def test_what_comes_out_is_looked_at(monkeypatch):

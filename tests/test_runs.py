@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from runs import cut_at
 from safetensors.torch import load_file
 
 from course_lib import runs, training
@@ -43,19 +44,6 @@ def card(folder: Path) -> dict:
     return json.loads((folder / f"{TINY.name}.json").read_text(encoding="utf-8"))
 
 
-def cut_at(monkeypatch, step: int):
-    """The next run ends as if the power failed, after this step and its checkpoint."""
-
-    def train(*args, **options):
-        for done in training.train(*args, **options):
-            yield done
-            if done.step == step:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(runs, "train", train)
-    monkeypatch.setattr(runs, "SAVE_EVERY", -1.0)
-
-
 def test_the_classifier_goes_on_where_it_was_cut(data, tmp_path, monkeypatch):
     """Its dropout draws from the global generator, which is the run's too."""
     run(TINY, folder=tmp_path / "whole", out=tmp_path / "a", log=lambda line: None)
@@ -72,6 +60,15 @@ def test_the_classifier_goes_on_where_it_was_cut(data, tmp_path, monkeypatch):
     assert made["figures"].keys() == {"test_accuracy", "valid_accuracy"}
     assert (made["recipe"], made["precision"]) == ("fashion-classifier", "float32")
     assert made["images_seen"] == 6 * 16
+
+
+def test_a_card_names_the_accelerator(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "device_name", lambda device: f"Fast {device.type}")
+    run(TINY, steps=1, folder=tmp_path, out=tmp_path, log=lambda line: None)
+    assert card(tmp_path)["machine"].startswith("Fast cpu, ")
+    assert (
+        card(tmp_path)["command"] == "python -m course_lib train fashion-classifier --steps 1"
+    )
 
 
 def test_a_run_by_the_clock(data, tmp_path, monkeypatch):

@@ -654,3 +654,12 @@ def test_latents_are_never_clipped():
             sampler(gaussian_denoiser(schedule, 2.0, 4.0), schedule, x, schedule.times(100))
         )
         assert found.std().item() == pytest.approx(4, rel=0.1), name
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+def test_whole_numbers_are_no_noise(sampler):
+    """Cast back, the image would be all zeros."""
+    schedule = Schedule.cosine()
+    denoise = gaussian_denoiser(schedule, 0.3, 0.5)
+    with pytest.raises(CourseError, match="floating-point images"):
+        final(sampler(denoise, schedule, torch.ones(2, 3).long(), schedule.times(3)))

@@ -150,8 +150,8 @@ def test_tables_that_do_not_lead_from_image_to_noise(alpha, sigma):
         lambda: Schedule.linear(10, 0.01, 2.0),
         lambda: Schedule.linear(10, -0.01, 0.02),
         lambda: Schedule.linear(10, math.nan, 0.02),
-        lambda: Schedule.linear(0),
         lambda: Schedule.scaled_linear(10, 0.01, 2.0),
+        lambda: Schedule.scaled_linear(10, -0.01, 0.02),
         lambda: Schedule.from_betas([0.1, math.inf]),
         lambda: Schedule.from_betas([]),
         lambda: Schedule.from_betas([[0.1, 0.2]]),
@@ -160,6 +160,13 @@ def test_tables_that_do_not_lead_from_image_to_noise(alpha, sigma):
 def test_betas_that_are_no_variances(make):
     with pytest.raises(CourseError, match="Betas are .* from 0 to 1, not"):
         make()
+
+
+@pytest.mark.parametrize("T", [0, -3, 2.5, True, math.nan])
+def test_lengths_that_are_none(T):
+    for make in (Schedule.linear, Schedule.scaled_linear, Schedule.cosine, Schedule.flow):
+        with pytest.raises(CourseError, match="T of 1 or more whole steps, not"):
+            make(T)
 
 
 def test_from_betas_by_a_plain_product():

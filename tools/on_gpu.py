@@ -1,12 +1,16 @@
-"""Train every shipped model in order on one accelerator, side by side where none waits for
-another: `python tools/on_gpu.py --seconds 540`.
+"""Train every shipped model in order on one accelerator: `python tools/on_gpu.py`.
 
-Each part is the very command that makes it on a processor, `python -m course_lib train NAME
---seconds S`, in a process of its own; so a run that was cut goes on from its checkpoints when
-this is started again with the same numbers. Seconds are shares of the time given. A part whose
-parts are missing waits for them (`sd-emoji` needs its autoencoder and its text tower).
+Each part is the very command that makes it on a processor, `python -m course_lib train NAME`,
+in a process of its own; so a run that was cut goes on from its checkpoints when this is
+started again with the same numbers. A part waits for those whose weights it reads (`sd-emoji`
+its autoencoder, its text tower and its judges), and they are taken in before it begins.
 
-    --only NAME,NAME   these alone
+Fewer at a time is better: nine side by side on one H200 gave each about a ninth of its speed
+alone, so nothing was won by it but the wait for the slowest.
+
+    --only NAME,NAME   these alone; they begin in this order
+    --at-once N        how many train side by side (2)
+    --seconds S        by the clock, each its share of S; else each its recipe's own steps
     --folder F         checkpoints, logs, new weights and cards (default: runs/)
     --check            the library's tests on this device first
     --speed            images a second of every recipe, and nothing else
@@ -29,7 +33,9 @@ THREADS = 2  # a process; the work is the accelerator's
 
 @dataclass(frozen=True)
 class Part:
-    """One model: its share of the time, and which must be there before it starts."""
+    """One model: its share of the time where a run is by the clock, and whose weights it
+    reads.
+    """
 
     share: float
     after: tuple[str, ...] = ()
@@ -40,7 +46,10 @@ PARTS = {
     "emoji-clip": Part(0.24),
     "emoji-judge": Part(0.24),
     "emoji-style": Part(0.10),
-    "sd-emoji": Part(0.60, after=("emoji-autoencoder", "emoji-clip")),
+    # the judges too: its figures are theirs
+    "sd-emoji": Part(
+        0.60, after=("emoji-autoencoder", "emoji-clip", "emoji-judge", "emoji-style")
+    ),
     "emoji-superres-direct": Part(0.20),
     "emoji-superres": Part(0.40, after=("emoji-superres-direct",)),
     "pixelcnn-fashion": Part(0.85),
@@ -56,25 +65,52 @@ TESTS = [
 
 
 def take_in(name: str, made: Path):
-    """Put a part's weights and card where the library looks for them."""
+    """Put a part's weights and card where the library looks for them, each whole at once.
+
+    Between the two files a reader would find a part damaged; so no part is taken in while one
+    runs that reads it: that is what `Part.after` is for.
+    """
+    from course_lib.files import written_whole
     from course_lib.weights import WEIGHTS, list_shipped
 
-    for ending in (".safetensors", ".json"):
-        shutil.copy(made / f"{name}{ending}", WEIGHTS / f"{name}{ending}")
+    for ending in (".safetensors", ".json"):  # the card last
+        with written_whole(WEIGHTS / f"{name}{ending}") as part:
+            shutil.copy(made / f"{name}{ending}", part)
     list_shipped(name)
 
 
-def start(name: str, seconds: float, folder: Path) -> subprocess.Popen:
+def start(name: str, seconds: float | None, folder: Path) -> subprocess.Popen:
     """Begin, or go on with, one part's training; its words go to FOLDER/NAME.log."""
-    log = open(folder / f"{name}.log", "a", encoding="utf-8")
-    command = [sys.executable, "-m", "course_lib", "train", name, "--seconds", f"{seconds:g}"]
+    command = [sys.executable, "-m", "course_lib", "train", name]
+    command += [] if seconds is None else ["--seconds", f"{seconds:g}"]
     command += ["--folder", str(folder / name), "--out", str(folder / "made")]
     env = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=env)
+    with open(folder / f"{name}.log", "a", encoding="utf-8") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=env)
 
 
-def train(names: list[str], seconds: float, folder: Path) -> dict[str, str]:
-    """Run the parts, each as soon as what it needs is there: name -> how it ended."""
+def next_part(names: list[str], running, ended: dict[str, str]) -> str | None:
+    """The first part that has not begun and whose parts are all made; None where each waits.
+
+    A part of which one part was not made is noted in `ended` as left out.
+    """
+    for name in names:
+        if name in running or name in ended:
+            continue
+        needs = [ended.get(other) for other in PARTS[name].after if other in names]
+        if any(how not in (None, "made") for how in needs):
+            ended[name] = "left out: what it needs was not made"
+        elif None not in needs:
+            return name
+    return None
+
+
+def train(
+    names: list[str], seconds: float | None, folder: Path, at_once: int = 2
+) -> dict[str, str]:
+    """Run the parts, `at_once` side by side, each once what it needs is there: name -> how it
+    ended.
+    """
     (folder / "made").mkdir(parents=True, exist_ok=True)
     began, running, ended = time.time(), {}, {}
 
@@ -82,25 +118,18 @@ def train(names: list[str], seconds: float, folder: Path) -> dict[str, str]:
         print(f"{time.time() - began:6.0f} s  {text}", flush=True)
 
     while len(ended) < len(names):
-        for name in names:
-            needs = [other for other in PARTS[name].after if other in names]
-            if name in ended or name in running:
-                continue
-            if any(ended.get(other, "made") != "made" for other in needs):
-                ended[name] = "left out: what it needs was not made"
-                say(f"{name}: {ended[name]}")
-            elif all(other in ended for other in needs):
-                running[name] = start(name, PARTS[name].share * seconds, folder)
-                say(f"{name}: begun, {PARTS[name].share * seconds:.0f} s")
-        for name, process in list(running.items()):
-            if process.poll() is None:
-                continue
-            del running[name]
-            ended[name] = "made" if process.returncode == 0 else f"exit {process.returncode}"
-            if ended[name] == "made":
+        while len(running) < at_once and (name := next_part(names, running, ended)):
+            share = None if seconds is None else PARTS[name].share * seconds
+            running[name] = start(name, share, folder)
+            say(f"{name}: begun" + ("" if share is None else f", {share:.0f} s"))
+        for name in [name for name in running if running[name].poll() is not None]:
+            code = running.pop(name).returncode
+            if code == 0:
                 take_in(name, folder / "made")
+            ended[name] = "made" if code == 0 else f"exit {code}"
             say(f"{name}: {ended[name]}")
-        time.sleep(0.5)
+        if running:
+            time.sleep(0.5)
     return ended
 
 
@@ -108,6 +137,7 @@ def speed(name: str, rounds: int = 30) -> dict:
     """Images a second in training, this process alone on the device, and the memory held."""
     import torch
 
+    from course_lib.device import device_name
     from course_lib.recipes import recipe
     from course_lib.runs import begin
     from course_lib.training import train as steps_of
@@ -122,7 +152,7 @@ def speed(name: str, rounds: int = 30) -> dict:
     found = {"name": name, "images_per_second": round(rounds * kind.batch_size / seconds)}
     if torch.cuda.is_available():
         found["GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
-        found["device"] = torch.cuda.get_device_name()
+        found["device"] = device_name()
     return found
 
 
@@ -131,8 +161,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=1200)
+    parser.add_argument("--seconds", type=float)
     parser.add_argument("--only", default=",".join(PARTS))
+    parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--speed", action="store_true")
@@ -140,6 +171,8 @@ def main() -> int:
     names = args.only.split(",")
     if unknown := [name for name in names if name not in PARTS]:
         parser.error(f"no part is called {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    if args.at_once < 1:
+        parser.error("--at-once is 1 or more")
     if args.check:
         done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", *TESTS], cwd=ROOT)
         if done.returncode:
@@ -151,7 +184,9 @@ def main() -> int:
             except Exception as error:  # one that fails must not hide the others' figures
                 print(f"{name}: {type(error).__name__}: {error}", flush=True)
         return 0
-    ended = train(names, args.seconds, args.folder)
+    ended = train(names, args.seconds, args.folder, args.at_once)
+    for name, how in ended.items():
+        print(f"{name}: {how}")
     return sum(how != "made" for how in ended.values())
 
 

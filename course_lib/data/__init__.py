@@ -7,7 +7,7 @@ import importlib
 
 _HOMES = {
     "course_lib.data.assets": ["DataError", "cache_folder"],
-    "course_lib.data.batches": ["Batches", "to_float", "to_uint8"],
+    "course_lib.data.batches": ["Batches", "as_saved", "to_float", "to_uint8"],
     "course_lib.data.fashion": ["CLASSES", "fashion_batches", "fashion_mnist", "verify_data"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -38,6 +38,13 @@ def to_float(images: np.ndarray | Tensor, channels: int | None = None) -> Tensor
     return x.unsqueeze(-3) if grey else x
 
 
+def as_saved(x: Tensor) -> Tensor:
+    """Images of any shape in [-1, 1] as a saved picture has them, clamped and rounded to 256
+    levels: float32 in [-1, 1] again. What judges images looks at these.
+    """
+    return ((x.float().clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+
+
 def to_uint8(x: np.ndarray | Tensor) -> Tensor:
     """Images [..., C, H, W] in [-1, 1] to uint8, rounded and clamped; the inverse of to_float.
 

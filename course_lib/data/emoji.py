@@ -23,6 +23,8 @@ from course_lib.errors import CourseError
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "emoji"
 # of the decoded bytes, all images one after another
 RAW_SHA256 = "014a71acc38faa062b62fbabc47df86fd9ca850bab2867b15343cad110c4b342"
+# what a card says of it
+TRAINED_ON = {"data": "Captioned emoji, the 9,326 training pairs", "data_sha256": RAW_SHA256}
 FILES = {  # in the order of their images; openmoji's licence is of another kind than the rest
     "noto": (
         "noto.webp",
@@ -53,6 +55,11 @@ FILES = {  # in the order of their images; openmoji's licence is of another kind
         "271e4fa92ca9b76b3bbfd743e74eb9749e94d0201736e3676c1a3f0534dd64da",
     ),
 }
+# made by tools/train_tokenizer.py; course_lib/text.py reads it
+TOKENIZER = (
+    "tokenizer.json",
+    "c1850dc0b94753ceeecbaa32d64e02862b68d2584189edc75f81cc99dcfe7942",
+)
 CAPTIONS = (
     "captions.json",
     "f3be0047e5d4975066fa8c31dc4819aba55958316a6bcac1aa04a48b1afd63d6",
@@ -170,6 +177,12 @@ def _concept(entry: dict) -> Concept:
         entry["name_zh"],
         tuple(entry["tags_zh"]),
     )
+
+
+def verify_emoji():
+    """Hash every packed file; nothing is unpacked or written. Raises DataError."""
+    for name, expected in (*FILES.values(), CAPTIONS, TOKENIZER):
+        _read(name, expected)
 
 
 def _read(name: str, expected: str) -> bytes:

@@ -20,6 +20,7 @@ __all__ = [
     "FASHION",
     "RAW_SHA256",
     "SPLITS",
+    "TRAINED_ON",
     "DataError",
     "cache_folder",
     "fashion_batches",
@@ -31,6 +32,8 @@ __all__ = [
 PACKED_SHA256 = "b23c760e1cf71c4fdd38be7a17e76f1340754689f0e5fdc1db610a8b07fd91f2"
 # of the bytes unpacked from it
 RAW_SHA256 = "2cbc59191665e1ba3f2494648f17edac5974f748ab89fb2ae05597d658161f54"
+# what a card says of it
+TRAINED_ON = {"data": "Fashion-MNIST, the 55,000 training images", "data_sha256": RAW_SHA256}
 # bytes of each of the four xz streams
 STREAMS = (6578240, 6606788, 6581160, 6619864)
 

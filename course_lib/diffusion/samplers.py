@@ -77,6 +77,7 @@ def in_float32(sampler: Callable[..., Iterator[Step]]) -> Callable[..., Iterator
     @functools.wraps(sampler)
     def run(denoise: Denoise, schedule: Schedule, x: Tensor, times, cond=None, **options):
         wide = torch.promote_types(x.dtype, torch.float32)
+        schedule.at(0, x)  # refuses whole numbers: cast back to them, an image is all zeros
         if wide == x.dtype:
             yield from sampler(denoise, schedule, x, times, cond, **options)
             return

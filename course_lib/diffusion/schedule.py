@@ -101,7 +101,7 @@ class Schedule:
         by 1000 / T.
         """
         return Schedule.from_betas(
-            torch.linspace(beta_start, beta_end, T, dtype=torch.float64)
+            torch.linspace(beta_start, beta_end, _steps(T), dtype=torch.float64)
         )
 
     @staticmethod
@@ -111,7 +111,9 @@ class Schedule:
         """Stable Diffusion's schedule: the root of beta rises in a line (Rombach et al. 2022,
         their code). At T it still has 0.07 of the image.
         """
-        roots = torch.linspace(beta_start**0.5, beta_end**0.5, T, dtype=torch.float64)
+        # NaN of a negative beta, which from_betas refuses
+        start, end = torch.tensor([beta_start, beta_end], dtype=torch.float64).sqrt()
+        roots = torch.linspace(start, end, _steps(T), dtype=torch.float64)
         return Schedule.from_betas(roots**2)
 
     @staticmethod
@@ -122,7 +124,8 @@ class Schedule:
         They clip beta at 0.999, since a noise predictor must divide by alpha; `Denoiser` minds
         that division instead.
         """
-        angle = (torch.arange(T + 1, dtype=torch.float64) / T + s) / (1 + s) * math.pi / 2
+        times = torch.arange(_steps(T) + 1, dtype=torch.float64)
+        angle = (times / T + s) / (1 + s) * math.pi / 2
         alpha = torch.cos(angle) / torch.cos(angle[0])
         alpha[-1] = 0.0  # cos(pi / 2) in floating point is 6e-17
         return Schedule(alpha, (1 - alpha**2).clamp(min=0).sqrt())
@@ -132,7 +135,7 @@ class Schedule:
         """The straight line from image to noise, alpha = 1 - t / T, sigma = t / T (Lipman et
         al. 2023).
         """
-        sigma = torch.arange(T + 1, dtype=torch.float64) / T
+        sigma = torch.arange(_steps(T) + 1, dtype=torch.float64) / T
         return Schedule(1 - sigma, sigma)
 
     def checked(self, t: int | Tensor) -> int | Tensor:
@@ -207,6 +210,14 @@ def _whole(number) -> int | None:
         return None if isinstance(number, bool) else operator.index(number)
     except TypeError:
         return None
+
+
+def _steps(T) -> int:
+    """T, if a schedule can have so many steps; else a CourseError."""
+    steps = _whole(T)
+    if steps is None or steps < 1:
+        raise CourseError(f"A schedule has T of 1 or more whole steps, not {T!r}.")
+    return steps
 
 
 def _ends(table: Tensor) -> str:

@@ -1,20 +1,50 @@
 """The exercises of lesson 04: each grader knows the answer from a formula, and the usual wrong
 turns by their look.
+
+The two samplers, `carve` and `carve_heun`, stand in samplers_04.py, the broken ones that hang
+in the gallery in gallery_04.py.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from course_lib.diffusion.exact import gaussian_denoiser, mixture_denoiser
-from course_lib.diffusion.samplers import posterior, sample_heun
+from course_lib.diffusion.samplers import posterior
 from course_lib.diffusion.schedule import Schedule
-from course_lib.exercises.grader import Exercise, Verdict
+from course_lib.exercises.gallery_04 import (
+    BUGS,
+    GALLERY,
+    MODE_STD,
+    MODES,
+    broken_sampler,
+    gallery,
+    moments,
+)
+from course_lib.exercises.grader import Exercise
+from course_lib.exercises.samplers_04 import CARVE, HEUN, carve, carve_heun
 
-# ---------------------------------------------------------------- 1: from small steps to one
-# jump
+__all__ = [
+    "BUGS",
+    "CARVE",
+    "DENOISER",
+    "GALLERY",
+    "HEUN",
+    "MODES",
+    "MODE_STD",
+    "SCHEDULE",
+    "VARIANCE",
+    "broken_sampler",
+    "carve",
+    "carve_heun",
+    "exact_x0",
+    "gallery",
+    "moments",
+    "right_variance",
+    "signal_and_noise",
+]
+
+# ---- 1: from small steps to one jump
 
 
 def signal_and_noise(beta: Tensor) -> Tensor:
@@ -91,7 +121,8 @@ SCHEDULE = Exercise(
     rtol=1e-6,
 )
 
-# ---------------------------------------------------------------- 2: the exact denoiser
+
+# ---- 2: the exact denoiser
 
 
 def exact_x0(x_t: Tensor, alpha: float, sigma: float, points: Tensor) -> Tensor:
@@ -198,94 +229,8 @@ DENOISER = Exercise(
     "which PyTorch will not: end with .to(x_t.dtype).",
 )
 
-# ---------------------------------------------------------------- 3: carve
 
-
-def carve(denoise: Callable, schedule: Schedule, x: Tensor, times: list[int]) -> Tensor:
-    """DDIM as a path: x [B, ...] to all states, stacked [len(times), B, ...]. Increasing times
-    walk it backwards.
-    """
-    return _path(
-        lambda x0, eps, alpha_t, sigma_t, alpha_s, sigma_s, x: alpha_s * x0 + sigma_s * eps
-    )(denoise, schedule, x, times)
-
-
-def _path(move: Callable) -> Callable:
-    """A sampler that moves by move(x0, eps, alpha_t, sigma_t, alpha_s, sigma_s, x)."""
-
-    def run(denoise, schedule, x, times):
-        states = [x]
-        for t, s in zip(times[:-1], times[1:], strict=True):
-            x0, eps = denoise(x, t)
-            x = move(x0, eps, *schedule.at(t, x), *schedule.at(s, x), x)
-            states.append(x)
-        return torch.stack(states)
-
-    return run
-
-
-def _sampler_cases() -> list[tuple]:
-    generator = torch.Generator().manual_seed(5)
-    straight, curved = Schedule.flow(), Schedule.linear()
-    x = torch.randn(6, 2, generator=generator, dtype=torch.float64)
-    ring = mixture_denoiser(curved, torch.tensor([[1.0, 0.0], [-1.0, 0.5], [0.3, -1.2]]), 0.3)
-    return [
-        (gaussian_denoiser(straight, 0.5, 0.4), straight, x, straight.times(4)),
-        (ring, curved, x, curved.times(7)),
-    ]
-
-
-CARVE = Exercise(
-    "carve",
-    carve,
-    _sampler_cases(),
-    [
-        (
-            lambda *case: carve(*case)[-1],
-            "The end is right, but the path is asked for: collect x before the first stroke "
-            "and after each, and "
-            "torch.stack them.",
-        ),
-        (
-            lambda *case: carve(*case)[1:],
-            "The states after each stroke are right; the block itself, x at times[0], is "
-            "missing at the front.",
-        ),
-        (
-            _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: a_t * x0 + s_t * eps),
-            "x doesn't move: alpha and sigma of the old time t put back what was taken away. "
-            "The stroke ends at s.",
-        ),
-        (
-            _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: a_s * x0 + s_s**2 * eps),
-            "sigma^2 for sigma: the noise put back has standard deviation sigma[s].",
-        ),
-        (
-            _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: a_s * x0 + s_t * eps),
-            "The image is set at s, the noise still at t: both belong to the new time s.",
-        ),
-        (
-            _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: x0),
-            "One look and straight to the guess: x is now the mean of all that is possible. "
-            "Put the noise back at the "
-            "lower level s, alpha[s] * x0 + sigma[s] * eps, and look again.",
-        ),
-        (
-            _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: a_s * x0),
-            "The remaining noise is missing: at time s, x is alpha[s] * x0 + sigma[s] * eps.",
-        ),
-        (
-            _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: x - (s_t - s_s) * eps),
-            "The noise is taken down to sigma[s], but the image isn't brought up to "
-            "alpha[s]: this holds only for "
-            "schedules that keep alpha at 1.",
-        ),
-    ],
-    "Right: this is DDIM. It carves the next cell's points, and a network's pictures at the "
-    "end of the lesson.",
-)
-
-# ---------------------------------------------------------------- 4: the right variance
+# ---- 4: the right variance
 
 
 def right_variance(schedule: Schedule, t: int, s: int, std: float) -> float:
@@ -367,234 +312,3 @@ VARIANCE = Exercise(
     "Right: no dial is needed where this is known.",
     rtol=1e-6,
 )
-
-# ---------------------------------------------------------------- 5: a second look
-
-
-def carve_heun(denoise: Callable, schedule: Schedule, x: Tensor, times: list[int]) -> Tensor:
-    """The library's Heun as a path: x [B, ...] to all its states, stacked [len(times), B,
-    ...].
-    """
-    steps = sample_heun(lambda x_t, t, cond: denoise(x_t, t), schedule, x, times)
-    return torch.stack([step.x_t for step in steps])
-
-
-def _second_look(
-    move: Callable, look_at: Callable = lambda t, s: s, always: bool = False
-) -> Callable:
-    """Heun with another last line, move(x, ahead, first, second, d_alpha, d_sigma), or a look
-    at another time.
-    """
-
-    def run(denoise, schedule, x, times):
-        states = [x]
-        for t, s in zip(times[:-1], times[1:], strict=True):
-            (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.at(t, x), schedule.at(s, x)
-            first = denoise(x, t)
-            ahead = alpha_s * first[0] + sigma_s * first[1]
-            if s > 0 or always:
-                second = denoise(ahead, look_at(t, s))
-                ahead = move(x, ahead, first, second, alpha_s - alpha_t, sigma_s - sigma_t)
-            x = ahead
-            states.append(x)
-        return torch.stack(states)
-
-    return run
-
-
-def _heun(x, ahead, first, second, d_alpha, d_sigma):
-    return x + d_alpha * (first[0] + second[0]) / 2 + d_sigma * (first[1] + second[1]) / 2
-
-
-HEUN = Exercise(
-    "carve_heun",
-    carve_heun,
-    _sampler_cases(),
-    [
-        (
-            carve,
-            "That is DDIM: the second look doesn't change the stroke yet. x_s = alpha_s x0' "
-            "+ sigma_s eps' holds for "
-            "the second look as well, so putting the mean of the two looks together gives "
-            "the same x_s again. The mean "
-            "must go into the *movement* from x_t, with the factors alpha_s - alpha_t and "
-            "sigma_s - sigma_t.",
-        ),
-        (
-            _second_look(_heun, look_at=lambda t, s: t),
-            "The second look is at the place where the stroke ends, so its time is s, not t.",
-        ),
-        (
-            _second_look(lambda x, ahead, one, two, da, ds: x + da * two[0] + ds * two[1]),
-            "Only the second look is used: that is of first order again. Take the mean of "
-            "the two.",
-        ),
-        (
-            _second_look(
-                lambda x, ahead, one, two, da, ds: (
-                    x + da * (one[0] + two[0]) + ds * (one[1] + two[1])
-                )
-            ),
-            "The sum of the two looks moves twice as far: divide by 2.",
-        ),
-        (
-            _second_look(
-                lambda x, ahead, one, two, da, ds: _heun(ahead, None, one, two, da, ds)
-            ),
-            "The corrected stroke starts where the first one started, at x, not where it "
-            "ended.",
-        ),
-        (
-            _second_look(_heun, always=True),
-            "All strokes are right but the last: at s = 0 nothing is left to look at, and a "
-            "network was never asked "
-            "there, so the last stroke is DDIM's.",
-        ),
-        (
-            lambda *case: carve_heun(*case)[-1],
-            "The end is right; collect the path, as in `carve`.",
-        ),
-    ],
-    "Right: two looks a stroke. The next cell measures what the second one buys.",
-)
-
-# ---------------------------------------------------------------- the gallery of broken
-# samplers
-
-MODES = torch.tensor(
-    [[0.0, 0.0], [1.4, 1.4], [-1.4, 1.4], [1.4, -1.4], [-1.4, -1.4]]
-)  # as on a die
-MODE_STD = 0.12
-_EXACT_SPREAD = (0.8 * 1.4**2 + MODE_STD**2) ** 0.5  # of each coordinate
-
-
-@dataclass(frozen=True)
-class Bug:
-    """A line that was written wrong, and what it does to the cloud."""
-
-    line: str  # what the code says, and what it should say
-    sign: str  # the moment that gives it away
-
-
-BUGS = {
-    1: Bug("nothing is wrong", "has every moment about right"),
-    2: Bug("torch.rand for torch.randn", "moves the mean: that noise is never negative"),
-    3: Bug(
-        "noise of standard deviation beta instead of sqrt(beta)",
-        "makes modes too narrow and the centre too full",
-    ),
-    4: Bug(
-        "fresh noise after the last step too", "makes every mode too wide, and nothing else"
-    ),
-    5: Bug(
-        "T cut from 1000 to 20, betas kept",
-        "pulls points to the centre and leaves the modes' width alone",
-    ),
-    6: Bug(
-        "x_0 clipped to [-1, 1], data reach 1.4",
-        "makes the cloud too small: nothing lies outside a square",
-    ),
-    7: Bug(
-        "noise of shape [B, 1] broadcast to [B, 2]",
-        "ties the two coordinates together: their correlation is 1",
-    ),
-    8: Bug(
-        "the generator is seeded anew in each step",
-        "adds the same noise again and again: the cloud is too large",
-    ),
-}
-
-
-def broken_sampler(bug: int, n: int = 1500, seed: int = 0) -> Tensor:
-    """DDPM in 25 steps with an exact denoiser, and one of the BUGS in it: samples [n, 2]."""
-    schedule = Schedule.linear(20) if bug == 5 else Schedule.linear()
-    times = schedule.times(20 if bug == 5 else 25)
-    denoise = mixture_denoiser(schedule, MODES, MODE_STD)
-    generator = torch.Generator().manual_seed(seed)
-
-    def noise() -> Tensor:
-        if bug == 8:
-            generator.manual_seed(seed)
-        draw = torch.rand if bug == 2 else torch.randn
-        return draw(n, 1 if bug == 7 else 2, generator=generator).expand(n, 2)
-
-    x = noise()
-    for t, s in zip(times[:-1], times[1:], strict=True):
-        x0 = denoise(x, t)[0]
-        if bug == 6:
-            x0 = x0.clamp(-1, 1)
-        c_t, c_0, _, beta = posterior(schedule, t, s)
-        x = c_t * x + c_0 * x0
-        if s > 0 or bug == 4:
-            x = x + (beta if bug == 3 else beta**0.5) * noise()
-    return x
-
-
-def moments(x: Tensor) -> dict[str, float]:
-    """What the gallery's labels say of a cloud [n, 2]: each number is about 0 or 1 where the
-    sampler is right.
-    """
-    nearest = torch.cdist(x, MODES).argmin(dim=1)
-    own = torch.cat([x[nearest == k] - x[nearest == k].mean(dim=0) for k in nearest.unique()])
-    return {
-        "mean": x.mean().item(),
-        "spread": (x.std(dim=0).mean() / _EXACT_SPREAD).item(),  # over the true one
-        "mode width": (own.square().mean().sqrt() / MODE_STD).item(),  # over the true one
-        "correlation": torch.corrcoef(x.T)[0, 1].item(),
-        "centre": (
-            (nearest == 0).float().mean() / 0.2
-        ).item(),  # share of the middle mode, over the true one
-    }
-
-
-_HUNG = {"A": 5, "B": 4, "C": 8, "D": 1, "E": 7, "F": 3, "G": 6, "H": 2}  # who hangs where
-
-
-def gallery(n: int = 1500) -> dict[str, Tensor]:
-    """The eight clouds [n, 2] under their letters."""
-    return {letter: broken_sampler(bug, n) for letter, bug in _HUNG.items()}
-
-
-@dataclass(frozen=True)
-class Matching:
-    """A grader for "which is which": it names the moment that speaks against the first wrong
-    answer.
-    """
-
-    name: str
-    key: Mapping[str, int]
-
-    def __call__(self, answers: Mapping[str, int]) -> Verdict:
-        """Grade {letter: number}."""
-        given = {letter: answers.get(letter) for letter in self.key}
-        if any(number is None or number is Ellipsis for number in given.values()):
-            return Verdict(
-                "awaits",
-                f"{self.name} awaits its reader: give each letter the number of its line.",
-            )
-        wrong = [letter for letter, number in given.items() if number != self.key[letter]]
-        if not wrong:
-            return Verdict(
-                "right",
-                f"All {len(self.key)} right. A sampler is debugged with moments, and then by "
-                "eye.",
-            )
-        letter = wrong[0]
-        right = f"{len(self.key) - len(wrong)} of {len(self.key)} right."
-        if given[letter] not in BUGS:
-            return Verdict(
-                "wrong",
-                f"{right} {letter}: there is no line {given[letter]!r}; they run from 1 to 8.",
-            )
-        found = ", ".join(
-            f"{name} {value:.2f}"
-            for name, value in moments(broken_sampler(self.key[letter])).items()
-        )
-        clue = (
-            f"{letter} isn't line {given[letter]}: that {BUGS[given[letter]].sign}. "
-            f"{letter} has {found}."
-        )
-        return Verdict("wrong", f"{right} {clue}")
-
-
-GALLERY = Matching("The gallery", _HUNG)

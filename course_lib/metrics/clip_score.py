@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course_lib.data import as_saved
 from course_lib.data.emoji import LANGUAGES, Concept, emoji, prompt, prompts_of
 from course_lib.models import CLIP, ImageClassifier
 from course_lib.text import tokenizer
@@ -26,8 +27,7 @@ def image_vectors(clip: CLIP, images: Tensor) -> Tensor:
 
     They are clamped and rounded to 256 levels first, as a saved picture would be.
     """
-    rounded = ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
-    parts = rounded.float().split(BATCH)
+    parts = as_saved(images).split(BATCH)
     return torch.cat([clip.embed_images(part.to(_device(clip))) for part in parts])
 
 

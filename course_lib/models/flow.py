@@ -105,8 +105,7 @@ class ActNorm(nn.Module):
         self.shift.copy_(-mean)
         self.set.fill_(True)
 
-    def _logdet(self, x: Tensor) -> Tensor:
-        # every pixel is stretched by its channel's scale
+    def _logdet(self, x: Tensor) -> Tensor:  # each pixel is stretched by its channel's scale
         return (self.log_scale.sum() * x.shape[2] * x.shape[3]).expand(len(x))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -222,9 +221,7 @@ class Split(nn.Module):
 
 
 def flow_step(channels: int, width: int, classes: int = 0, blocks: int = 1) -> list[nn.Module]:
-    """One step of Glow: actnorm, a 1x1 convolution, a coupling by channels (Kingma & Dhariwal
-    2018, figure 2a).
-    """
+    """One step of Glow (Kingma & Dhariwal 2018, figure 2a): actnorm, 1x1 conv, coupling."""
     net = CouplingNet(channels, width, blocks, classes)
     return [ActNorm(channels), InvertibleConv(channels), Coupling(net, channel_mask(channels))]
 

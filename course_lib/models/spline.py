@@ -32,6 +32,14 @@ def _slopes(xs: Tensor, ys: Tensor, raw: Tensor) -> Tensor:
     return 2 * left * right / (left + right) * raw.tanh().exp()
 
 
+def _curve(parameters: Tensor, bound: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Parameters [..., 3 K + 1] to the knots' places, heights and slopes, [..., K + 1]."""
+    K = (parameters.shape[-1] - 1) // 3
+    xs = _knots(parameters[..., :K], LEAST_WIDTH, bound)
+    ys = _knots(parameters[..., K : 2 * K], LEAST_HEIGHT, bound)
+    return xs, ys, _slopes(xs, ys, parameters[..., 2 * K :])
+
+
 def rational_quadratic(
     x: Tensor, parameters: Tensor, bound: float = 4.0, inverse: bool = False
 ) -> tuple[Tensor, Tensor]:
@@ -41,11 +49,7 @@ def rational_quadratic(
     Outside of [-bound, bound] the curve goes on as a line with its last slope. Parameters of
     zero make y = x. inverse: from y back to x, and the slopes are the inverse curve's.
     """
-    K = (parameters.shape[-1] - 1) // 3
-    xs = _knots(parameters[..., :K], LEAST_WIDTH, bound)
-    ys = _knots(parameters[..., K : 2 * K], LEAST_HEIGHT, bound)
-    slopes = _slopes(xs, ys, parameters[..., 2 * K :])
-
+    xs, ys, slopes = _curve(parameters, bound)
     inside = x.clamp(-bound, bound)
     own = ys if inverse else xs
     bin = (inside[..., None] >= own[..., 1:-1]).sum(dim=-1, keepdim=True)  # 0 .. K - 1

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from course_lib.data import Batches, fashion_mnist
-from course_lib.data.fashion import RAW_SHA256
-from course_lib.device import place
+from course_lib.data.fashion import TRAINED_ON
 from course_lib.diffusion import denoiser_from
 from course_lib.models import UNet, UNetConfig
 from course_lib.optim import Muon
@@ -43,8 +42,7 @@ class DdpmRecipe(DiffusionRecipe):
         return {
             "what": "Class-conditional DDPM of Fashion-MNIST, target v on the cosine "
             "schedule; the EMA's weights.",
-            "data": "Fashion-MNIST, the 55,000 training images",
-            "data_sha256": RAW_SHA256,
+            **TRAINED_ON,
             "reading": self.reading(),
         }
 
@@ -53,10 +51,7 @@ class DdpmRecipe(DiffusionRecipe):
         return {f"{self.name}-{key}": n // self.batch_size for key, n in seen.items()}
 
     def build(self, setting: Setting) -> Run:
-        net, draws = UNet(self.config), setting.draws
-        if setting.start is not None:
-            net.load_state_dict(setting.start.state_dict())
-        net = place(net, setting.device, compiled=True)
+        net, draws = setting.begun(UNet(self.config), compiled=True), setting.draws
         weight = partial(min_snr, least=setting.leg.least)
         denoise = denoiser_from(setting.prepare(net), self.reading(), weight=weight)
         phase = Phase(
@@ -67,9 +62,8 @@ class DdpmRecipe(DiffusionRecipe):
             Ema(net),
             warmup_flat_decay(flat=setting.leg.flat),
         )
-        shard = draws.rank, draws.world
         data = fashion_mnist("train")
-        batches = Batches(*data, self.batch_size, setting.seed, shard=shard)
+        batches = Batches(*data, self.batch_size, setting.seed, shard=draws.shard)
         return Run([phase], batches, phase.ema.module)
 
     def best(self, name: str, calls: int) -> Sampling:

@@ -2,33 +2,38 @@
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
 from course_lib.diffusion import Denoiser, clipped, denoiser_from
 from course_lib.draws import Draws
+from course_lib.errors import CourseError
 from course_lib.metrics.measure import Maker
-from course_lib.recipes.conditions import LABEL_FLAG, labels_of
+from course_lib.recipes.conditions import Labelled, drop_labels, labels_of
+from course_lib.recipes.makers import maker_from
 from course_lib.recipes.sampling import (
     SAMPLING_FLAGS,
     Sampling,
     diffusion_batches,
     guided_by,
 )
-from course_lib.runs import Flag, Recipe, parameters_of
-from course_lib.weights import load_denoiser, read_card
+from course_lib.runs import Flag, Recipe
+from course_lib.weights import load_denoiser
 
 
-def drop_labels(labels: Tensor, null_class: int, draws: Draws, share: float = 0.1) -> Tensor:
-    """Replace a tenth of the labels [B] by "no class" (Ho & Salimans 2022, Algorithm 1, line
-    3).
+def guide_of(module: nn.Module, name: str, guide: str) -> Denoiser:
+    """The weaker model that `name` is led away from, on its device; CourseError where that
+    makes other images.
     """
-    dropped = draws.uniform(len(labels)) < share
-    return torch.where(dropped.to(labels.device), null_class, labels)
+    weaker = load_denoiser(guide, device=next(module.parameters()).device)
+    if type(weaker.net) is not type(module):
+        raise CourseError(
+            f"{guide} can't guide {name}: it makes other images. Name a snapshot of {name}."
+        )
+    return weaker
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffusionRecipe(Recipe):
+class DiffusionRecipe(Labelled, Recipe):
     """A class-conditional diffusion net in pixels: how it is read, trained and sampled."""
 
     shape: tuple[int, int, int] = (1, 28, 28)  # (C, H, W) of an image
@@ -59,10 +64,7 @@ class DiffusionRecipe(Recipe):
         return Sampling("unipc")
 
     def flags(self) -> tuple[Flag, ...]:
-        return (*SAMPLING_FLAGS, LABEL_FLAG)
-
-    def conditions(self, n: int, *, label: int | None = None):
-        return None if label is None else [label] * n
+        return (*SAMPLING_FLAGS, *super().flags())
 
     def maker(
         self,
@@ -79,15 +81,13 @@ class DiffusionRecipe(Recipe):
         """
         device, config = next(module.parameters()).device, module.config
         sampling = sampling or Sampling.asked(self.best(name, calls), **options)
-        weaker = None
-        if sampling.guide is not None:
-            weaker = load_denoiser(sampling.guide, device=device)
+        weaker = None if sampling.guide is None else guide_of(module, name, sampling.guide)
         denoise = denoiser_from(module, self.reading())
         plan = denoise.schedule
         denoise = guided_by(denoise, sampling, config.null_class, weaker)
-        files = [file for file in (name, sampling.guide) if file]
-        return Maker(
-            name=name,
+        return maker_from(
+            module,
+            name,
             shape=self.shape,
             yardstick=self.yardstick,
             cost=sampling.cost(calls, plan),
@@ -101,6 +101,5 @@ class DiffusionRecipe(Recipe):
                 conditions=lambda n, cond: labels_of(n, config.classes, cond),
                 batch_size=batch_size,
             ),
-            weights=tuple(read_card(file)["sha256"] for file in files),
-            parameters=parameters_of(module),
+            beside=[] if sampling.guide is None else [sampling.guide],
         )

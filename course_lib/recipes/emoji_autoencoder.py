@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_lib.data.emoji import RAW_SHA256, emoji
+from course_lib.data.emoji import TRAINED_ON, emoji
 from course_lib.device import default_device, place
 from course_lib.draws import Draws
 from course_lib.models import Autoencoder, AutoencoderConfig
@@ -58,8 +58,7 @@ class AutoencoderRecipe(Recipe):
         return {
             "what": "KL-regularised autoencoder of captioned emoji, 64x64x3 to 16x16x4, of "
             "Stable Diffusion's architecture; the EMA's weights.",
-            "data": "Captioned emoji, the 9,326 training pairs",
-            "data_sha256": RAW_SHA256,
+            **TRAINED_ON,
         }
 
     def loss_of(self, back: Tensor, x: Tensor, mean: Tensor, std: Tensor) -> dict:
@@ -70,10 +69,11 @@ class AutoencoderRecipe(Recipe):
         return {"loss": loss, "mse": mse.detach(), "kl": kl.detach()}
 
     def build(self, setting: Setting) -> Run:
-        net, draws, device = Autoencoder(self.config), setting.draws, setting.device
-        if setting.start is not None:
-            net.load_state_dict(setting.start.state_dict())
-        net = place(net, device)
+        net, draws, device = (
+            setting.begun(Autoencoder(self.config)),
+            setting.draws,
+            setting.device,
+        )
         forward = setting.prepare(net)
         data, pixels = on_device(device)
         flips = torch.from_numpy(mirrors(data)).to(device)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_lib.data.emoji import LANGUAGES, RAW_SHA256, Emoji, emoji
+from course_lib.data.emoji import LANGUAGES, TRAINED_ON, Emoji, emoji
 from course_lib.device import default_device, place
 from course_lib.metrics.clip_score import (
     concept_ranks,
@@ -71,15 +71,11 @@ class ClipRecipe(Recipe):
         return {
             "what": f"CLIP of captioned emoji in English and Chinese: {self.role}; the EMA's "
             "weights.",
-            "data": "Captioned emoji, the 9,326 training pairs",
-            "data_sha256": RAW_SHA256,
+            **TRAINED_ON,
         }
 
     def build(self, setting: Setting) -> Run:
-        net, draws, device = CLIP(self.config), setting.draws, setting.device
-        if setting.start is not None:
-            net.load_state_dict(setting.start.state_dict())
-        net = place(net, device)
+        net, draws, device = setting.begun(CLIP(self.config)), setting.draws, setting.device
         data, pixels = on_device(device)
         flips = torch.from_numpy(mirrors(data)).to(device)
         concept, style = (torch.from_numpy(a).to(device) for a in (data.concept, data.style))

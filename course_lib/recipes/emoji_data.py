@@ -36,7 +36,7 @@ class RowBatches:
     def __init__(self, rows: np.ndarray, batch_size: int, setting: Setting):
         # Batches knows order, epochs and shares; the pixels that it hands out are stand-ins
         pixels = np.zeros((len(rows), 1, 1), dtype=np.uint8)
-        shard = setting.draws.rank, setting.draws.world
+        shard = setting.draws.shard
         self.batches = Batches(pixels, rows, batch_size, setting.seed, shard=shard)
 
     def __iter__(self):

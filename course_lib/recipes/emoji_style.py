@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.data.emoji import RAW_SHA256, emoji
+from course_lib.data.emoji import TRAINED_ON, emoji
 from course_lib.device import default_device, place
 from course_lib.metrics.clip_score import style_accuracy
 from course_lib.models import ImageClassifier, ImageClassifierConfig, ImageConfig
@@ -26,15 +26,15 @@ class StyleRecipe(Recipe):
         return {
             "what": "Classifier of the seven styles of captioned emoji: a judge; the EMA's "
             "weights.",
-            "data": "Captioned emoji, the 9,326 training pairs",
-            "data_sha256": RAW_SHA256,
+            **TRAINED_ON,
         }
 
     def build(self, setting: Setting) -> Run:
-        net, draws, device = ImageClassifier(self.config), setting.draws, setting.device
-        if setting.start is not None:
-            net.load_state_dict(setting.start.state_dict())
-        net = place(net, device)
+        net, draws, device = (
+            setting.begun(ImageClassifier(self.config)),
+            setting.draws,
+            setting.device,
+        )
         forward = setting.prepare(net)
         data, pixels = on_device(device)
         style = torch.from_numpy(data.style).to(device)

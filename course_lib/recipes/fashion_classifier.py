@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib.data import Batches, to_float
-from course_lib.data.fashion import RAW_SHA256, fashion_mnist
-from course_lib.device import place
+from course_lib.data.fashion import TRAINED_ON, fashion_mnist
 from course_lib.draws import Draws
 from course_lib.models import ClassifierConfig, FashionClassifier
 from course_lib.runs import Leg, Recipe, Run, Setting
@@ -53,15 +52,11 @@ class ClassifierRecipe(Recipe):
         return {
             "what": "Convolutional classifier of Fashion-MNIST; its 128 features are the "
             "course's yardstick.",
-            "data": "Fashion-MNIST, the 55,000 training images",
-            "data_sha256": RAW_SHA256,
+            **TRAINED_ON,
         }
 
     def build(self, setting: Setting) -> Run:
-        net = FashionClassifier(self.config)
-        if setting.start is not None:
-            net.load_state_dict(setting.start.state_dict())
-        net = place(net, setting.device)
+        net = setting.begun(FashionClassifier(self.config))
 
         def loss(batch) -> dict[str, Tensor]:
             images, labels = batch

@@ -8,18 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.data import Batches, fashion_mnist, to_float
-from course_lib.data.fashion import CLASSES, RAW_SHA256
+from course_lib.data.fashion import CLASSES, TRAINED_ON
 from course_lib.device import default_device, place
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
 from course_lib.metrics.measure import Maker
 from course_lib.models import TarFlow, TarFlowConfig
 from course_lib.optim import Muon
-from course_lib.recipes.conditions import LABEL_FLAG, labels_of
-from course_lib.recipes.diffusion import drop_labels
-from course_lib.runs import Flag, Leg, Recipe, Run, Setting, parameters_of
+from course_lib.recipes.conditions import Labelled, drop_labels, labels_of
+from course_lib.recipes.makers import batches_of, maker_from, start_noise
+from course_lib.runs import Flag, Leg, Recipe, Run, Setting
 from course_lib.training import Ema, Phase, warmup_flat_decay
-from course_lib.weights import read_card
 
 # shoes all point to the left; what is left over may as well hang the other way round
 SIDED = ("sandal", "sneaker", "ankle boot")
@@ -55,13 +54,8 @@ def likelihood(flow: TarFlow, split: str = "test", most: int | None = None) -> d
     inverse after forward: in float32, with one draw of the dequantisation's noise.
     """
     images, labels = (torch.from_numpy(part[:most].copy()) for part in fashion_mnist(split))
-    bits, device, draws, worst = (
-        BitsPerDim(flow),
-        next(flow.parameters()).device,
-        Draws(0),
-        0.0,
-    )
-    parts = []
+    device, bits, draws = next(flow.parameters()).device, BitsPerDim(flow), Draws(0)
+    parts, worst = [], 0.0
     for x, cond in zip(to_float(images).split(500), labels.long().split(500), strict=True):
         x, cond = x.to(device), cond.to(device)
         state = draws.generator.get_state()
@@ -82,7 +76,7 @@ def likelihood(flow: TarFlow, split: str = "test", most: int | None = None) -> d
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlowRecipe(Recipe):
+class FlowRecipe(Labelled, Recipe):
     """Maximum likelihood of images mirrored by class, with Muon inside the transformers."""
 
     betas: tuple[float, float] = (0.9, 0.95)  # of Adam, on the rest
@@ -94,15 +88,12 @@ class FlowRecipe(Recipe):
         return {
             "what": "Class-conditional TarFlow of Fashion-MNIST: causal transformers over "
             "patches with splines; the EMA's weights.",
-            "data": "Fashion-MNIST, the 55,000 training images, all but shoes mirrored too",
-            "data_sha256": RAW_SHA256,
+            **TRAINED_ON,
+            "data": f"{TRAINED_ON['data']}, all but shoes mirrored too",
         }
 
     def build(self, setting: Setting) -> Run:
-        flow, draws = TarFlow(self.config), setting.draws
-        if setting.start is not None:
-            flow.load_state_dict(setting.start.state_dict())
-        flow = place(flow, setting.device)
+        flow, draws = setting.begun(TarFlow(self.config)), setting.draws
         for layer in flow.transformer_layers:  # all alike: compiled once, in seconds
             place(layer, setting.device, compiled=True)
         bits = setting.prepare(BitsPerDim(flow))
@@ -122,9 +113,8 @@ class FlowRecipe(Recipe):
         )
         scale = warmup_flat_decay(self.warmup, flat=setting.leg.flat)
         phase = Phase(self.name, flow, loss, optimizer, Ema(flow), scale)
-        shard = draws.rank, draws.world
         data = fashion_mnist("train")
-        batches = Batches(*data, self.batch_size, setting.seed, shard=shard)
+        batches = Batches(*data, self.batch_size, setting.seed, shard=draws.shard)
         return Run([phase], batches, phase.ema.module)
 
     def figures(self, module: TarFlow) -> dict:
@@ -135,38 +125,30 @@ class FlowRecipe(Recipe):
         return likelihood(flow, most=most)
 
     def flags(self) -> tuple[Flag, ...]:
-        return (TEMPERATURE_FLAG, LABEL_FLAG)
-
-    def conditions(self, n: int, *, label: int | None = None):
-        return None if label is None else [label] * n
+        return (TEMPERATURE_FLAG, *super().flags())
 
     def maker(
         self, module: TarFlow, name: str, *, temperature: float = 1.0, batch_size: int = 256
     ) -> Maker:
         """temperature: a factor on the noise."""
-        if not (math.isfinite(temperature) and temperature >= 0):
-            raise CourseError(f"A temperature is 0 or more, not {temperature}.")
-        device = next(module.parameters()).device
+        if not 0 <= temperature <= 100:
+            raise CourseError(f"A temperature is a number from 0 to 100, not {temperature}.")
+        device, config = next(module.parameters()).device, module.config
 
-        @torch.no_grad()
-        def batches(n: int, seed: int, cond=None, start: int = 0):
-            labels = labels_of(n, module.config.classes, cond)
-            generator = torch.Generator().manual_seed(seed)
-            z = torch.randn(n, *module.latent_shape, generator=generator)
-            for i in range(start, n, batch_size):
-                told = labels[i : i + batch_size]
-                noise = z[i : i + batch_size].to(device)
-                yield module.sample(noise, told.to(device), temperature).cpu(), told
+        def noise(n: int, seed: int) -> Tensor:
+            return start_noise(n, seed, *module.latent_shape)
 
-        side = module.config.size
-        return Maker(
-            name=name,
-            shape=(module.config.channels, side, side),
-            yardstick="fashion-mnist",
+        def paint(z: Tensor, labels: Tensor) -> Tensor:
+            return module.sample(z.to(device), labels.to(device), temperature)
+
+        return maker_from(
+            module,
+            name,
+            shape=(config.channels, config.size, config.size),
             cost={"calls": module.calls, "temperature": temperature},
-            batches=batches,
-            weights=(read_card(name)["sha256"],),
-            parameters=parameters_of(module),
+            batches=batches_of(
+                paint, lambda n, cond: labels_of(n, config.classes, cond), batch_size, noise
+            ),
         )
 
 

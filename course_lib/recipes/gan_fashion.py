@@ -3,20 +3,19 @@
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from course_lib.adversarial import BurnInAdam, Game, cosine_fall
 from course_lib.data import Batches, fashion_mnist
-from course_lib.data.fashion import RAW_SHA256
+from course_lib.data.fashion import TRAINED_ON
 from course_lib.device import place
 from course_lib.errors import CourseError
 from course_lib.metrics.measure import Maker
 from course_lib.models import Discriminator, GanConfig, Generator, truncate
-from course_lib.recipes.conditions import LABEL_FLAG, labels_of
-from course_lib.runs import Flag, Leg, Recipe, Run, Setting, parameters_of
+from course_lib.recipes.conditions import Labelled, labels_of
+from course_lib.recipes.makers import batches_of, maker_from, start_noise
+from course_lib.runs import Flag, Leg, Recipe, Run, Setting
 from course_lib.training import Ema, Phase, warmup_flat_decay
-from course_lib.weights import read_card
 
 TRUNCATION_FLAG = Flag(
     "--truncation",
@@ -33,7 +32,7 @@ def labels_to_make(n: int, classes: int, cond=None) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GanRecipe(Recipe):
+class GanRecipe(Labelled, Recipe):
     """Relativistic pairing with R1 and R2, whose weight falls during the burn-in."""
 
     gamma: tuple[float, float] = (0.5, 0.05)  # of the penalties, before and after the burn-in
@@ -47,16 +46,14 @@ class GanRecipe(Recipe):
         return {
             "what": "Class-conditional GAN of Fashion-MNIST, relativistic with R1 and R2 "
             "penalties; the EMA's generator.",
-            "data": "Fashion-MNIST, the 55,000 training images",
-            "data_sha256": RAW_SHA256,
+            **TRAINED_ON,
         }
 
     def build(self, setting: Setting) -> Run:
-        generator, judge = Generator(self.config), Discriminator(self.config)
-        if setting.start is not None:  # the discriminator is not kept, and learns again
-            generator.load_state_dict(setting.start.state_dict())
         # not compiled: the compiler knows no gradient of a gradient
-        generator, judge = (place(net, setting.device) for net in (generator, judge))
+        generator = setting.begun(Generator(self.config))
+        # that of an earlier leg is not kept: it learns again
+        judge = place(Discriminator(self.config), setting.device)
 
         def gamma(step: int) -> float:
             return cosine_fall(*self.gamma, step / self.burn_in)
@@ -77,10 +74,7 @@ class GanRecipe(Recipe):
         return Phase(name, net, loss, optimizer, None, scale, clip=math.inf)
 
     def flags(self) -> tuple[Flag, ...]:
-        return (TRUNCATION_FLAG, LABEL_FLAG)
-
-    def conditions(self, n: int, *, label: int | None = None):
-        return None if label is None else [label] * n
+        return (TRUNCATION_FLAG, *super().flags())
 
     def maker(
         self,
@@ -92,28 +86,27 @@ class GanRecipe(Recipe):
     ) -> Maker:
         """truncation: the limit of `truncate`; None leaves the noise as it is."""
         config, device = module.config, next(module.parameters()).device
-        if truncation is not None and not truncation > 0:
-            raise CourseError(f"A truncation is above 0, not {truncation}.")
+        if truncation is not None and not 0 < truncation < math.inf:
+            raise CourseError(f"A truncation is a number above 0, not {truncation}.")
 
-        @torch.no_grad()
-        def batches(n: int, seed: int, cond=None, start: int = 0):
-            labels = labels_to_make(n, config.classes, cond)
-            generator = torch.Generator().manual_seed(seed)
-            z = torch.randn(n, config.z_dim, generator=generator)
-            z = z if truncation is None else truncate(z, truncation)
-            for i in range(start, n, batch_size):
-                told = labels[i : i + batch_size]
-                x = module(z[i : i + batch_size].to(device), told.to(device))
-                yield x.clamp(-1, 1).float().cpu(), told
+        def noise(n: int, seed: int) -> Tensor:
+            z = start_noise(n, seed, config.z_dim)
+            return z if truncation is None else truncate(z, truncation)
 
-        return Maker(
-            name=name,
+        def paint(z: Tensor, labels: Tensor) -> Tensor:
+            return module(z.to(device), labels.to(device)).clamp(-1, 1)
+
+        return maker_from(
+            module,
+            name,
             shape=(config.channels, config.side, config.side),
-            yardstick="fashion-mnist",
             cost={"calls": 1, "truncation": truncation},
-            batches=batches,
-            weights=(read_card(name)["sha256"],),
-            parameters=parameters_of(module),
+            batches=batches_of(
+                paint,
+                lambda n, cond: labels_to_make(n, config.classes, cond),
+                batch_size,
+                noise,
+            ),
         )
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.data import Batches, to_float
-from course_lib.data.fashion import RAW_SHA256, fashion_mnist
+from course_lib.data.fashion import TRAINED_ON, fashion_mnist
 from course_lib.device import default_device, place
 from course_lib.draws import ImageDraws
 from course_lib.metrics.measure import Maker
@@ -15,11 +15,10 @@ from course_lib.models import PixelCNN, PixelCNNConfig, mixture_log_prob
 from course_lib.models.pixel_sampling import sample
 from course_lib.models.pixelcnn import levels_of
 from course_lib.optim import Muon
-from course_lib.recipes.conditions import LABEL_FLAG, labels_of
-from course_lib.recipes.diffusion import drop_labels
-from course_lib.runs import Flag, Leg, Recipe, Run, Setting, parameters_of
+from course_lib.recipes.conditions import Labelled, drop_labels, labels_of
+from course_lib.recipes.makers import batches_of, maker_from
+from course_lib.runs import Leg, Recipe, Run, Setting
 from course_lib.training import Ema, Phase, warmup_flat_decay
-from course_lib.weights import read_card
 
 SHAPE = (1, 28, 28)
 
@@ -36,7 +35,7 @@ def bits_per_dim(net: PixelCNN, split: str = "test", n: int | None = None) -> fl
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelCNNRecipe(Recipe):
+class PixelCNNRecipe(Labelled, Recipe):
     """Maximum likelihood of 8-bit pictures given their class, in bits a pixel."""
 
     drop: float = 0.1  # of the labels, so that the same net knows pictures of no class
@@ -46,15 +45,11 @@ class PixelCNNRecipe(Recipe):
         return {
             "what": "Class-conditional PixelCNN of Fashion-MNIST, 8 bits a pixel, mixtures of "
             "discretised logistics; the EMA's weights.",
-            "data": "Fashion-MNIST, the 55,000 training images",
-            "data_sha256": RAW_SHA256,
+            **TRAINED_ON,
         }
 
     def build(self, setting: Setting) -> Run:
-        net, draws = PixelCNN(self.config), setting.draws
-        if setting.start is not None:
-            net.load_state_dict(setting.start.state_dict())
-        net = place(net, setting.device, compiled=True)
+        net, draws = setting.begun(PixelCNN(self.config), compiled=True), setting.draws
         params_of = setting.prepare(net)
 
         def loss(batch) -> dict[str, Tensor]:
@@ -66,8 +61,8 @@ class PixelCNNRecipe(Recipe):
         optimizer = Muon(net, lr=self.lr, weight_decay=self.weight_decay)
         scale = warmup_flat_decay(warmup=100, flat=setting.leg.flat)
         phase = Phase(self.name, net, loss, optimizer, Ema(net), scale)
-        shard = draws.rank, draws.world
-        batches = Batches(*fashion_mnist("train"), self.batch_size, setting.seed, shard=shard)
+        data = fashion_mnist("train")
+        batches = Batches(*data, self.batch_size, setting.seed, shard=draws.shard)
         return Run([phase], batches, phase.ema.module)
 
     def figures(self, module: PixelCNN) -> dict:
@@ -78,32 +73,20 @@ class PixelCNNRecipe(Recipe):
         bits = round(bits_per_dim(net), 4)
         return {"likelihood": {"bits_per_dim": bits, "protocol": protocol}}
 
-    def flags(self) -> tuple[Flag, ...]:
-        return (LABEL_FLAG,)
-
-    def conditions(self, n: int, *, label: int | None = None):
-        return None if label is None else [label] * n
-
     def maker(self, module: nn.Module, name: str, *, batch_size: int = 256) -> Maker:
         """Pictures by the cached sampler: 784 calls an image, each for one pixel."""
         device, classes = next(module.parameters()).device, module.config.classes
 
-        def batches(n: int, seed: int, cond=None, start: int = 0):
-            labels = labels_of(n, classes, cond)
-            for i in range(start, n, batch_size):
-                told = labels[i : i + batch_size]
-                draws = ImageDraws(seed, range(i, i + len(told)))
-                uniforms = draws.uniform(len(told), *SHAPE[1:])
-                yield sample(module, uniforms, told.to(device)).cpu(), told
+        def paint(draws: ImageDraws, labels: Tensor) -> Tensor:
+            uniforms = draws.uniform(len(labels), *SHAPE[1:])
+            return sample(module, uniforms, labels.to(device))
 
-        return Maker(
-            name=name,
+        return maker_from(
+            module,
+            name,
             shape=SHAPE,
-            yardstick="fashion-mnist",
             cost={"calls": SHAPE[1] * SHAPE[2]},
-            batches=batches,
-            weights=(read_card(name)["sha256"],),
-            parameters=parameters_of(module),
+            batches=batches_of(paint, lambda n, cond: labels_of(n, classes, cond), batch_size),
         )
 
 

@@ -11,6 +11,7 @@ from course_lib.device import autocast, to_device
 from course_lib.diffusion import SAMPLERS, Schedule, autoguided, final, guided
 from course_lib.draws import ImageDraws
 from course_lib.errors import CourseError
+from course_lib.recipes.makers import start_noise
 from course_lib.runs import Flag
 
 MOST_GUIDANCE = 100.0  # beyond it every image is a caricature, and float32 soon overflows
@@ -147,13 +148,12 @@ def diffusion_batches(
 
     conditions(n, cond) gives what the n images are of, labels [n] or n texts; encode makes
     what the net is told from a batch's share of them, and decode images from what the sampler
-    ends with: latents, for example. The noise is drawn on the CPU from the seed, the same on
-    every device.
+    ends with: latents, for example.
     """
 
     def batches(n: int, seed: int, cond=None, start: int = 0):
         shown, times = conditions(n, cond), schedule.times(steps)
-        noise = torch.randn(n, *shape, generator=torch.Generator().manual_seed(seed))
+        noise = start_noise(n, seed, *shape)
         for i in range(start, n, batch_size):
             told = shown[i : i + batch_size]
             x, c = to_device((noise[i : i + batch_size], encode(told)), device)

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.data import Batches
-from course_lib.data.fashion import RAW_SHA256, fashion_mnist
-from course_lib.device import autocast, place
+from course_lib.data.fashion import TRAINED_ON, fashion_mnist
+from course_lib.device import autocast
 from course_lib.draws import Draws, ImageDraws
 from course_lib.metrics.measure import Maker
 from course_lib.models import ConvVAE
 from course_lib.optim import Muon
 from course_lib.recipes.conditions import labels_of
-from course_lib.runs import Leg, Recipe, Run, Setting, parameters_of
+from course_lib.recipes.makers import batches_of, maker_from
+from course_lib.runs import Leg, Recipe, Run, Setting
 from course_lib.training import Ema, Phase, warmup_flat_decay
-from course_lib.weights import read_card
 
 SHAPE = (1, 28, 28)
 
@@ -42,7 +42,7 @@ class VaeRecipe(Recipe):
         raise NotImplementedError
 
     def about(self) -> dict:
-        return {"data": "Fashion-MNIST, the 55,000 training images", "data_sha256": RAW_SHA256}
+        return dict(TRAINED_ON)
 
     def loss_on(self, vae: ConvVAE, terms_of: nn.Module, setting: Setting):
         """The loss of a training step, nats a pixel: (batch, step) -> {"loss", "kl"}."""
@@ -63,16 +63,13 @@ class VaeRecipe(Recipe):
         return loss
 
     def build(self, setting: Setting) -> Run:
-        vae = ConvVAE(self.config)
-        if setting.start is not None:
-            vae.load_state_dict(setting.start.state_dict())
-        vae = place(vae, setting.device)
+        vae = setting.begun(ConvVAE(self.config))
         loss = self.loss_on(vae, setting.prepare(vae), setting)
         optimizer = Muon(vae, lr=self.lr, weight_decay=self.weight_decay)
         scale = warmup_flat_decay(flat=setting.leg.flat)
         phase = Phase(self.name, vae, loss, optimizer, Ema(vae), scale)
-        shard = setting.draws.rank, setting.draws.world
-        batches = Batches(*fashion_mnist("train"), self.batch_size, setting.seed, shard=shard)
+        data, shard = fashion_mnist("train"), setting.draws.shard
+        batches = Batches(*data, self.batch_size, setting.seed, shard=shard)
         return Run([phase], batches, phase.ema.module)
 
     def labels(self, n: int, cond=None) -> Tensor:
@@ -83,24 +80,12 @@ class VaeRecipe(Recipe):
         """Mean pictures of latents from the prior, in one call of the decoder."""
         device = next(module.parameters()).device
 
-        def batches(n: int, seed: int, cond=None, start: int = 0):
-            labels = self.labels(n, cond)
-            for i in range(start, n, batch_size):
-                told = labels[i : i + batch_size]
-                draws = ImageDraws(seed, range(i, i + len(told)))
-                with torch.no_grad(), autocast(device):
-                    x = module.sample(len(told), draws, told.to(device))
-                yield x.float().cpu(), told
+        def paint(draws: ImageDraws, labels: Tensor) -> Tensor:
+            with autocast(device):
+                return module.sample(len(labels), draws, labels.to(device))
 
-        return Maker(
-            name=name,
-            shape=SHAPE,
-            yardstick="fashion-mnist",
-            cost={"calls": 1},
-            batches=batches,
-            weights=(read_card(name)["sha256"],),
-            parameters=parameters_of(module),
-        )
+        batches = batches_of(paint, self.labels, batch_size)
+        return maker_from(module, name, shape=SHAPE, cost={"calls": 1}, batches=batches)
 
 
 @torch.no_grad()

@@ -11,14 +11,12 @@ from course_lib.data.fashion import fashion_mnist
 from course_lib.device import default_device, place
 from course_lib.draws import Draws
 from course_lib.models import ConvVAE, VAEConfig
-from course_lib.recipes.conditions import LABEL_FLAG
-from course_lib.recipes.diffusion import drop_labels
+from course_lib.recipes.conditions import Labelled, drop_labels
 from course_lib.recipes.vae import VaeLeg, VaeRecipe, bound_on
-from course_lib.runs import Flag
 
 
 @dataclass(frozen=True, kw_only=True)
-class GreyRecipe(VaeRecipe):
+class GreyRecipe(Labelled, VaeRecipe):
     """Pixels Normal around the decoder's, with one learnt deviation for all."""
 
     drop: float = 0.1  # of the labels, so that the same net knows pictures of no class
@@ -48,12 +46,6 @@ class GreyRecipe(VaeRecipe):
             "likelihood": {"bits_per_dim": round(bits, 4), "protocol": protocol},
             "sigma": round(vae.likelihood.log_std.exp().item(), 4),
         }
-
-    def flags(self) -> tuple[Flag, ...]:
-        return (LABEL_FLAG,)
-
-    def conditions(self, n: int, *, label: int | None = None):
-        return None if label is None else [label] * n
 
 
 RECIPE = GreyRecipe(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from surfaces import run_cell
+from surfaces import run_cell, run_until
 
 pytestmark = pytest.mark.browser
 
@@ -143,7 +143,7 @@ def open_saved_planes(browser, file: Path, **options) -> Surface:
     )
     page.goto(file.as_uri())
     for number in range(4):
-        page.frame_locator("iframe").nth(number).locator(".marble").wait_for(timeout=20_000)
+        page.frame_locator("iframe").nth(number).locator(".marble").wait_for()
     widgets = {}
     for frame in page.frames[1:]:
         root = frame.locator(".marble")
@@ -153,7 +153,7 @@ def open_saved_planes(browser, file: Path, **options) -> Surface:
 
 def open_planes_in_lab(browser, lab: str, workspace: Path) -> Surface:
     show = [f"widgets[{name!r}]" for name in ("Places", "Blend", "Pixels", "Book")]
-    reads = ["print('at', widgets['Places'].value, widgets['Places'].place)"]
+    reads = ["p = widgets['Places']; print('at', [float(v) for v in p.value], p.place)"]
     reads += ["widgets['Places'].value = (-0.31, 0.52)"]
     cells = [nbformat.v4.new_code_cell(code) for code in (MAKE, *show, *reads)]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -163,13 +163,13 @@ def open_planes_in_lab(browser, lab: str, workspace: Path) -> Surface:
     )
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(f"{lab}/lab/tree/plane.ipynb?reset")
-    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     widgets = {}
     for number, name in enumerate((None, "Places", "Blend", "Pixels", "Book")):
         run_cell(page, number)
         if name:
             root = page.locator(f'.marble[aria-label="{name}"]')
-            root.wait_for(timeout=60_000)
+            root.wait_for()
             widgets[name] = Widget(page, page.main_frame, root)
     return Surface("JupyterLab", page, widgets)
 
@@ -404,13 +404,9 @@ def test_python_reads_and_sets_the_value(surface):
     plane = surface["Places"]
     plane.start()
     plane.press("End", "Shift+ArrowUp")
-    surface.page.wait_for_timeout(400)
-    run_cell(surface.page, 5)
-    surface.page.get_by_text("at (1, -0.6) (4, 20)", exact=True).or_(
-        surface.page.get_by_text("at (1.0, -0.6) (4, 20)", exact=True)
-    ).wait_for(timeout=10_000)
+    run_until(surface.page, 5, "at [1.0, -0.6] (4, 20)")
     run_cell(surface.page, 6)
-    plane.find("[aria-valuetext='z1 -0.3, z2 0.5']").wait_for(timeout=10_000)
+    plane.find("[aria-valuetext='z1 -0.3, z2 0.5']").wait_for()
     assert plane.colour() == [12 * 7, 12 * 15, 90]
 
 
