@@ -169,4 +169,6 @@ def test_the_gallery_grades():
     verdict = lesson.GALLERY(swapped)
     assert verdict.state == "wrong" and "6 of 8 right" in verdict.text
     assert lesson.BUGS[key["B"]].sign in verdict.text
-    assert "no line 9" in lesson.GALLERY({**key, "A": 9}).text
+    for wrong in (9, "4", [4]):
+        assert "no number of a line" in lesson.GALLERY({**key, "A": wrong}).text
+    assert "dict" in lesson.GALLERY([1, 2]).text

@@ -110,6 +110,8 @@ class Matching:
 
     def __call__(self, answers: Mapping[str, int]) -> Verdict:
         """Grade {letter: number}."""
+        if not isinstance(answers, Mapping):
+            return Verdict("wrong", 'Give it a dict of letters and numbers: {"A": 1, ...}.')
         given = {letter: answers.get(letter) for letter in self.key}
         if any(number is None or number is Ellipsis for number in given.values()):
             return Verdict(
@@ -118,14 +120,16 @@ class Matching:
             )
         wrong = [letter for letter, number in given.items() if number != self.key[letter]]
         if not wrong:
-            return Verdict("right", f"All {len(self.key)} right.")
+            return Verdict(
+                "right", f"All {len(self.key)} right. A round trip would have shown each."
+            )
         letter = wrong[0]
         right = f"{len(self.key) - len(wrong)} of {len(self.key)} right."
-        if given[letter] not in BUGS:
+        if not isinstance(given[letter], int) or given[letter] not in BUGS:
             return Verdict(
                 "wrong",
-                f"{right} {letter}: there is no line {given[letter]!r}; they run from 1 to "
-                f"{len(BUGS)}.",
+                f"{right} {letter}: {given[letter]!r} is no number of a line; they run from 1 "
+                f"to {len(BUGS)}, without quotes.",
             )
         return Verdict(
             "wrong",
