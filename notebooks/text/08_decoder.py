@@ -105,7 +105,8 @@ show_rows(rows, size=1.2);
 
 # %% [markdown]
 # The second row interpolates. The third is the guess of a network that was trained to err least, and indeed no row errs
-# less. The fourth was drawn by a diffusion network. It errs *more* than the third, and yet its edges are edges. Sections 1 to
+# less. The fourth was drawn by a diffusion network, a small one: its lines are ragged in places. It errs *more* than the third, and
+# yet its edges are edges. Sections 1 to
 # 3 say why both are right. Sections 4 to 8 do away with the thumbnail. Sections 9 and 10 ask how a decoder is judged, and
 # how it breaks.
 #
@@ -347,7 +348,7 @@ Flipbook(frames, taus, label="tau", format="{:.1f}", title=title, notes=notes)
 some = held[torch.arange(32) * 32]
 x, y = pictures(some), shrink(pictures(some))
 seeds = tqdm(range(100, 108), desc="eight draws of each", leave=False)
-eight = torch.stack([draw(y, seed, calls=10) for seed in seeds])  # [8, 32, 3, 64, 64]
+eight = torch.stack([draw(y, seed) for seed in seeds])  # [8, 32, 3, 64, 64]
 base = (answer(y) - x).square().mean()
 ks = torch.arange(1, 9)
 error = (eight.cumsum(0) / ks.view(-1, 1, 1, 1, 1) - x).square().flatten(2).mean(2)  # [8, 32]
@@ -362,8 +363,9 @@ axis.legend()
 print(f"one draw: {ratio[0]:.2f} times the direct error, {10 * ratio[0].log10():.2f} dB")
 
 # %% [markdown]
-# The first dot compares a draw with the mean: near 2, as the law says. Where the later dots level off above 1, the
-# *mean* of what the network draws is worse than the direct network's answer: it shares as many weights among a thousand noise levels.
+# Two imperfections, and the figure tells them apart. The first dots lie *below* the law: the network draws too little of what is
+# open, so its draws vary less than the truth does. The last dots lie *above* it: the mean of its draws is worse than the direct
+# network's answer, for it shares as many weights among a thousand noise levels.
 #
 # Now the scores. The Fréchet distance is lesson 07's: how far the crowd of made pictures is from the crowd of real ones, in
 # the features of a judge that no network of this lesson was trained with. These figures stand on the cards of the weights,
@@ -388,7 +390,7 @@ print(f"{'other real ones':16}{'':8}{own['fd_floor']:20.3f}")
 # to $0$, and which row will it resemble?
 #
 # <details><summary>What happens</summary>
-# It is blurred, and its PSNR goes up. One step from T puts the guess at T in the place of the picture, and that guess is
+# It is blurred, and its PSNR goes up: on 32 held-out pictures from 22.0 to 23.7 dB, towards the direct network's 24.6. One step from T puts the guess at T in the place of the picture, and that guess is
 # the posterior's mean. Sharpness comes from looking again, at a picture in which part has been decided already.
 # </details>
 #
