@@ -3,8 +3,8 @@
     python benchmarks/choose_guidance.py [--guidance 1 2 3 4 6] [--calls 40] [--n 1055]
 
 A JSON line for each: CLIP score, style and concept, each beside the real pictures' own, and
-the Fréchet distance in the judge's features. Some ten minutes a line on two cores, seconds on
-a GPU.
+the Fréchet distance in the judge's features. Fewer than all pairs are spread evenly over them.
+Some ten minutes a line on two cores, seconds on a GPU.
 """
 
 import argparse
@@ -15,7 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from course_lib.data.emoji import emoji
+import numpy as np
+
+from course_lib.data.emoji import emoji, prompts_of
 from course_lib.device import default_device
 from course_lib.metrics import YARDSTICKS, Moments, frechet_distance
 from course_lib.metrics.clip_score import beside_real
@@ -32,15 +34,18 @@ def main():
     parser.add_argument("--n", type=int, default=1055)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    rows = emoji().rows("test")[: args.n]
+    rows = emoji().rows("test")
+    # spread over all of them, since they lie style after style
+    rows = rows[np.linspace(0, len(rows) - 1, args.n).round().astype(int)]
+    prompts = prompts_of(emoji(), rows)
     net = load_weights("sd-emoji")
     judges = [load_weights(name, device=default_device()) for name in (JUDGE, STYLE_JUDGE)]
     ruler = YARDSTICKS["emoji"]
     for guidance in args.guidance:
         calls = args.calls // 2 if guidance in (0, 1) else args.calls  # the same steps
         began = time.perf_counter()
-        painter = maker("sd-emoji", net, guidance=guidance, calls=calls, batch_size=256)
-        images, _ = painter.make(len(rows), args.seed)
+        painter = maker("sd-emoji", net, guidance=guidance, calls=calls, batch_size=64)
+        images, _ = painter.make(len(rows), args.seed, prompts)
         seconds = time.perf_counter() - began
         distance = frechet_distance(Moments.of(ruler.features(images)), ruler.reference(2))
         figures = {**painter.cost, **beside_real(*judges, images, rows)}

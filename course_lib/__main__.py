@@ -1,4 +1,4 @@
-"""The command line: python -m course_lib train, sample, evaluate, html, verify or doctor."""
+"""The command line: python -m course_lib train, sample, evaluate, sd, html, verify, doctor."""
 
 import argparse
 import json
@@ -32,15 +32,34 @@ def _flags(argv: list[str]) -> tuple:
         return ()
 
 
-def _add_sampling_options(parser: argparse.ArgumentParser, flags: tuple, n: int):
+def _add_sampling_options(parser: argparse.ArgumentParser, flags: tuple, n: int | None):
     parser.add_argument("name", help="a shipped model, for example ddpm-fashion")
-    parser.add_argument("--n", type=int, default=n, help=f"how many images ({n})")
+    usual = "as many as its yardstick takes" if n is None else n
+    parser.add_argument("--n", type=int, default=n, help=f"how many images ({usual})")
     parser.add_argument("--seed", type=int, default=0)
     if not flags:
         parser.epilog = "A model's own flags are shown where it is named: NAME --help."
     group = parser.add_argument_group("this model's own") if flags else None
     for flag in flags:
         group.add_argument(flag.name, **flag.keywords)
+
+
+def _add_sd(command: argparse.ArgumentParser):
+    command.add_argument(
+        "--weights", type=Path, required=True, metavar="FOLDER", help="diffusers' layout"
+    )
+    command.add_argument("--prompt", required=True)
+    command.add_argument("--negative", default="", help="what to lead away from")
+    command.add_argument("--out", type=Path, default=Path("sd.png"))
+    command.add_argument("--steps", type=int, default=20, help="of DDIM (20)")
+    command.add_argument("--guidance", type=float, default=7.5, help="1 is plain (7.5)")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--size", type=int, default=512, help="pixels a side (512)")
+    command.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16", "float16"),
+        help="of the nets; by default float16 on a GPU, float32 on a CPU",
+    )
 
 
 def _parser(flags: tuple = ()) -> argparse.ArgumentParser:
@@ -66,7 +85,7 @@ def _parser(flags: tuple = ()) -> argparse.ArgumentParser:
     _add_sampling_options(command, flags, n=64)
     command.add_argument("--out", type=Path, default=Path("samples.png"))
     command = commands.add_parser("evaluate", help="the Fréchet distance of a shipped model")
-    _add_sampling_options(command, tuple(f for f in flags if not f.cond), n=2048)
+    _add_sampling_options(command, tuple(f for f in flags if not f.cond), n=None)
     command.add_argument(
         "--json", action="store_true", help="one JSON object as the last line"
     )
@@ -79,6 +98,7 @@ def _parser(flags: tuple = ()) -> argparse.ArgumentParser:
     command.add_argument(
         "--card", action="store_true", help="write the figures into the model's card as well"
     )
+    _add_sd(commands.add_parser("sd", help="run Stable Diffusion 1.x from a published folder"))
     command = commands.add_parser(
         "html", help="a lesson as one HTML file that moves with no kernel and no network"
     )
@@ -155,12 +175,14 @@ def _write(out: Path, images, shown):
 
 
 def _evaluate(args, flags: tuple = ()):
-    from course_lib.metrics import measure
+    from course_lib.metrics import YARDSTICKS, measure
 
     if args.checkpoint is not None:
         _check_folder(args.checkpoint)
     own = tuple(flag for flag in flags if not flag.cond)
-    figures = measure(_maker(args, own), args.n, seed=args.seed, checkpoint=args.checkpoint)
+    maker = _maker(args, own)
+    n = YARDSTICKS[maker.yardstick].n if args.n is None else args.n
+    figures = measure(maker, n, seed=args.seed, checkpoint=args.checkpoint)
     if args.card:
         _write_on_card(args.name, figures)
     if args.json:
@@ -172,7 +194,7 @@ def _evaluate(args, flags: tuple = ()):
         return
     print(
         f"{args.name}: distance {figures['fd']:.3f} in {figures['calls']} calls, "
-        f"n = {args.n}; real training images {figures['fd_floor']:.3f}, "
+        f"n = {n}; real training images {figures['fd_floor']:.3f}, "
         f"{figures['fd'] / figures['fd_floor']:.2f} times as far"
     )
 
@@ -186,6 +208,26 @@ def _write_on_card(name: str, figures: dict):
     kept = card.setdefault("figures", {})
     kept["rows"] = with_row(kept.get("rows", []), figures)
     write_card(WEIGHTS / name, card)
+
+
+def _sd(args):
+    import torch
+    from PIL import Image
+
+    from course_lib.data import to_uint8
+    from course_lib.device import default_device
+    from course_lib.interop import sd15
+
+    _check_folder(args.out)
+    _check_picture(args.out)
+    device = default_device()
+    usual = "float32" if device.type == "cpu" else "float16"
+    dtype = getattr(torch, args.precision or usual)
+    pipeline = sd15.load(args.weights, device, dtype)
+    options = {key: getattr(args, key) for key in ("seed", "size", "steps", "guidance")}
+    picture = pipeline.paint(args.prompt, negative=args.negative, progress=True, **options)
+    Image.fromarray(to_uint8(picture[None])[0].permute(1, 2, 0).numpy()).save(args.out)
+    print(f"{args.out}: {args.steps} steps of DDIM, guidance {args.guidance:g}")
 
 
 def _html(args):

@@ -159,6 +159,182 @@ def test_agreement_is_what_is_counted():
         assert share == pytest.approx(lesson.agreement(rho), abs=0.008)
 
 
+# ---------------------------------------------------------------- usual slips
+
+
+def mask_of(fill):
+    """A mask by a function that fills zeros, given the centre's place."""
+
+    def mask(kind, size):
+        m, c = torch.zeros(size, size), size // 2
+        fill(m, c, kind == "B")
+        return m
+
+    return mask
+
+
+def _no_left(m, c, b):
+    m[:c] = 1
+    m[c, c] = b
+
+
+def _too_far(m, c, b):
+    m[:c] = 1
+    m[c, : c + 1 + b] = 1
+
+
+MASKS = {
+    "own diagonal": lambda k, size: torch.ones(size, size).tril(-1 if k == "A" else 0),
+    "on the left are drawn": mask_of(_no_left),
+    "one pixel too far": mask_of(_too_far),
+    "are swapped: 1 is": lambda k, size: 1 - lesson.causal_mask(k, size),
+    "size // 2": lambda k, size: torch.zeros(size, size)[: size / 2],
+}
+
+
+def gradients(join, numbers=lambda out, row, column: out[0, :, row, column]):
+    """A field made of all gradients [numbers, H, W]."""
+
+    def field(net, x, row, column):
+        x = x.clone().requires_grad_(True)
+        found = numbers(net(x), row, column)
+        each = [torch.autograd.grad(n, x, retain_graph=True)[0][0, 0] for n in found]
+        return join(torch.stack(each))
+
+    return field
+
+
+def at_once(net, x, row, column):
+    x = x.clone().requires_grad_(True)
+    return torch.autograd.grad(net(x)[0, :, row, column], x)[0].abs()[0, 0]
+
+
+def a_tuple(net, x, row, column):
+    x = x.clone().requires_grad_(True)
+    numbers = net(x)[0, :, row, column]
+    return sum(torch.autograd.grad(n, x, retain_graph=True).abs() for n in numbers)
+
+
+def cloned_late(net, x, row, column):
+    x.requires_grad_(True)
+    n, x = net(x)[0, 0, row, column], x.clone()
+    return torch.autograd.grad(n, x)[0][0, 0]
+
+
+def of_sizes(net, x, row, column):
+    x = x.clone().requires_grad_(True)
+    return torch.autograd.grad(net(x)[0, :, row, column].abs().sum(), x)[0].abs()[0, 0]
+
+
+FIELDS = {
+    "sizes are missing": gradients(lambda g: g.sum(0)),
+    "squares": gradients(lambda g: (g**2).sum(0)),
+    "largest gradient": gradients(lambda g: g.amax(0)),
+    "largest size": gradients(lambda g: g.abs().amax(0)),
+    "size of the *numbers*": of_sizes,
+    "along the row": gradients(lambda g: g.abs().sum(0), lambda o, r, c: o[0, r, c]),
+    "one number at a time": at_once,
+    "returns a tuple": a_tuple,
+    "clone first": cloned_late,
+}
+
+
+def painted(pixel, draw=lambda out, u, r, c: draw_levels(out[:, :, r, c], u[:, r, c])):
+    """Painting with its two lines in other words."""
+
+    def paint(net, uniforms):
+        B, H, W = uniforms.shape
+        x = torch.zeros(B, 1, H, W)
+        for row in range(H):
+            for column in range(W):
+                x[:, 0, row, column] = pixel(draw(net(x), uniforms, row, column))
+        return x
+
+    return paint
+
+
+def ready(level):
+    return level / 127.5 - 1
+
+
+def whole(net, uniforms):
+    draw_levels(net(torch.zeros_like(uniforms)[:, None])[:, :, 0, 0], uniforms)
+
+
+def flat(net, uniforms):
+    draw_levels(net(torch.zeros_like(uniforms)[:, None])[0, :, 0, 0], uniforms[:, 0, 0])
+
+
+PAINTS = {
+    "from 0 to 1": painted(lambda level: level / 255),
+    "from 0 to 2": painted(lambda level: level / 127.5),
+    "not by 128": painted(lambda level: level / 128 - 1),
+    "these are levels": lambda net, u: (lesson.paint(net, u) + 1) * 127.5,
+    "first one's distributions": painted(
+        ready, lambda out, u, r, c: draw_levels(out[:1, :, r, c], u[:, r, c])
+    ),
+    "first one's numbers": painted(
+        ready, lambda out, u, r, c: draw_levels(out[:, :, r, c], u[:1, r, c])
+    ),
+    "up to H": painted(ready, lambda out, u, r, c: draw_levels(out[:, :, c, r], u[:, r, c])),
+    "bottom to the top": lambda net, u: lesson.paint(
+        lambda x: net(x.flip(2)).flip(2), u.flip(1)
+    ).flip(2),
+    "one pixel of every picture": whole,
+    "with an axis for the pictures": flat,
+}
+
+
+def bits(p):
+    return -torch.special.xlogy(p, p).sum() / math.log(2)
+
+
+def own(joint, i):
+    return joint.sum(dim=[axis for axis in range(joint.ndim) if axis != i])
+
+
+def sum_of_own(joint):
+    return sum(bits(own(joint, i)) for i in range(joint.ndim))
+
+
+LOSTS = {
+    "Right for two variables": lambda j: bits(j.sum(0)) + bits(j.sum(1)) - bits(j),
+    "taken off, not added": lambda j: sum_of_own(j) + bits(j),
+    "here it was multiplied": lambda j: (sum_of_own(j) - bits(j)) * math.log(2) ** 2,
+    "base 10": lambda j: (sum_of_own(j) - bits(j)) * math.log10(2),
+    "One part is in nats": lambda j: sum_of_own(j) * math.log(2) - bits(j),
+}
+
+AGREEMENTS = {
+    "there are two": lambda rho: 1 - math.acos(rho) / (2 * math.pi),
+    "one of the two wedges": lambda rho: math.acos(rho) / (2 * math.pi),
+    "correlation of the two signs": lambda rho: 1 - 2 * math.acos(rho) / math.pi,
+    "no share": lambda rho: 1 - math.acos(rho),
+    "not 180": lambda rho: 1 - math.acos(rho) / 180,
+    "not arctan": lambda rho: 0.5 + math.atan(rho) / math.pi,
+    "square it again": lambda rho: 0.5 + math.asin(rho * rho) / math.pi,
+    "none is needed": lambda rho: 0.5 + math.asin(math.sqrt(rho)) / math.pi,
+}
+
+SLIPS = [
+    pytest.param(exercise, words, slip, id=f"{exercise.name}: {words}")
+    for exercise, slips in (
+        (lesson.MASK, MASKS),
+        (lesson.FIELD, FIELDS),
+        (lesson.PAINT, PAINTS),
+        (lesson.LOST, LOSTS),
+        (lesson.AGREEMENT, AGREEMENTS),
+    )
+    for words, slip in slips.items()
+]
+
+
+@pytest.mark.parametrize(("exercise", "words", "slip"), SLIPS)
+def test_a_usual_slip_is_named(exercise, words, slip):
+    verdict = exercise(slip)
+    assert verdict.state == "wrong" and words in verdict.text
+
+
 # ---------------------------------------------------------------- the gallery
 
 
@@ -217,7 +393,9 @@ def test_gallery_names_the_symptom():
     assert verdict.state == "wrong"
     assert verdict.text.startswith("8 of 9 right") and lesson.BUGS[4].sign in verdict.text
     assert "leak: none" in verdict.text
-    assert "no line" in lesson.GALLERY({**lesson.GALLERY.key, first: 12}).text
+    for odd in (12, "7", [7]):
+        assert "no line" in lesson.GALLERY({**lesson.GALLERY.key, first: odd}).text
+    assert "takes a dict" in lesson.GALLERY([1, 2, 3]).text
 
 
 def test_gallery_hangs_samples_and_symptoms():

@@ -1,5 +1,6 @@
 """Every layer of the flows by one contract; change of variables; what dequantisation claims."""
 
+import copy
 import math
 
 import contracts
@@ -277,6 +278,19 @@ class TestTarFlow:
         torch.testing.assert_close(rounded, level, rtol=0, atol=1e-6)
         torch.testing.assert_close(flow.sample(z, cond, 0.5), flow.sample(0.5 * z, cond))
         assert flow.calls == 2 * 9
+
+    def test_once_trained_it_computes_in_float64(self):
+        """So float32 images come back, however much each patch amplifies what it is handed."""
+        torch.manual_seed(0)
+        flow, x = stirred(TarFlow(SMALL), by=0.15).float(), torch.rand(8, 1, 6, 6) * 2 - 1
+        z, logdet = flow(x)
+        assert z.dtype == logdet.dtype == torch.float32
+        exact, its = copy.deepcopy(flow).double()(x.double())
+        assert torch.equal(z, exact.float()) and torch.equal(logdet, its.float())
+        assert flow.inverse(z)[0].dtype == torch.float32
+        assert (
+            flow.inverse(exact)[0] - x
+        ).abs().max() < 1e-6  # latents that kept their digits
 
     def test_half_precision_leaves_the_log_determinants_be(self):
         """Under autocast the maps stay float32, and each is undone under the same autocast."""

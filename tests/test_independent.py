@@ -35,6 +35,13 @@ def test_total_correlation_of_more_variables():
     )
 
 
+def test_one_variable_alone_loses_nothing():
+    for p in ([0.5, 0.25, 0.25], [0.2, 0.8], [1.0]):
+        assert total_correlation(torch.tensor(p, dtype=torch.float64)) == 0
+    column = torch.tensor([[0.5], [0.5]], dtype=torch.float64)  # the other one never varies
+    assert total_correlation(column) == 0
+
+
 def chimera() -> tuple[torch.Tensor, torch.Tensor]:
     """Two pixels: class 0 is black, class 1 white; 100 pictures each."""
     images = torch.tensor([0, 255], dtype=torch.uint8).repeat_interleave(100)

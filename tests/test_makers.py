@@ -96,6 +96,33 @@ class TestDiffusion(MakerContract):
         return maker_of("ddpm-fashion", **self.options)
 
 
+# ---- figures of its own
+
+
+def test_a_maker_may_add_figures_of_its_own(monkeypatch, tmp_path):
+    """Means over all images, whole or taken up from a checkpoint; none for other wishes."""
+    means, yardstick = toy((1, 8, 8))
+    monkeypatch.setitem(YARDSTICKS, "toy", yardstick)
+    asked = []
+
+    def more(images, start):
+        asked.append(start)
+        numbers = start + torch.arange(len(images))
+        return {"number": numbers, "number_real": 0.0 * numbers}
+
+    maker = replace(pixel_maker(means), more=more)
+    figures = measure(maker, 10)
+    assert (figures["number"], figures["number_real"]) == (4.5, 0)
+    assert asked == [0, 4, 8]
+    path = tmp_path / "checkpoint"
+    assert measure(maker, 8, checkpoint=path)["number"] == 3.5
+    again = measure(maker, 12, checkpoint=path)
+    assert again["number"] == 5.5 and asked[-1] == 8
+    assert "number" not in measure(maker, 8, cond=[1] * 8)
+    rows = with_row(with_row([], figures), {**figures, "number": 5.0})
+    assert [row["number"] for row in rows] == [5.0]  # found, and so no setting
+
+
 # ---- what is wrong
 
 

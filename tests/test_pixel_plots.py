@@ -40,9 +40,12 @@ def test_each_figure_has_its_parts():
     assert len(plots.show_fields({"a": seen, "b": seen}, 2, 1).axes) == 2
     p = torch.full((256,), 1 / 256)
     levels = torch.zeros(4, 5, dtype=torch.uint8)
-    assert len(plots.show_answers(picture()[0], levels, {(0, 0): p, (1, 2): p}).axes) == 3
-    lines = plots.show_ladder([4.0, 3.0, 2.0], 16, {"eight": 8.0}).axes[0].get_lines()
+    curves = {"corner": ((0, 0), p), "other": ((1, 2), p)}
+    axes = plots.show_answers(picture()[0], levels, curves).axes
+    assert len(axes) == 3 and "corner" in axes[1].get_title() and "8.0" in axes[1].get_title()
+    lines = plots.show_ladder([4.0, 3.0, 2.0], 16, {"eight": 8.0}, 480).axes[0].get_lines()
     assert len(lines) == 3
+    assert lines[0].get_xdata().tolist() == [496, 512, 528]
     ends = picture().expand(6, 1, 4, 5) * torch.rand(6, 1, 1, 1)
     assert len(plots.show_ends(picture(), ends, seen).axes) == 6  # two of them colour bars
     crowds = {"one": torch.randn(50, 3), "other": torch.randn(40, 3)}

@@ -700,4 +700,5 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))  # its own library, wherever it is started from
     sys.exit(main())

@@ -43,6 +43,22 @@ def _own_row(kind: str, size: int) -> Tensor:
     return mask
 
 
+def _triangle(kind: str, size: int) -> Tensor:
+    return torch.tril(torch.ones(size, size), -1 if kind == "A" else 0)
+
+
+def _rows_above(kind: str, size: int) -> Tensor:
+    mask = causal_mask(kind, size)
+    mask[size // 2, : size // 2] = 0
+    return mask
+
+
+def _one_too_many(kind: str, size: int) -> Tensor:
+    mask = causal_mask("B", size)
+    mask[size // 2, size // 2 + 1] = kind == "B"
+    return mask
+
+
 MASK = Exercise(
     "causal_mask",
     causal_mask,
@@ -87,8 +103,33 @@ MASK = Exercise(
             "The kernel is turned round. PyTorch's conv2d doesn't flip: kernel[0, 0] meets "
             "the pixel above on the left.",
         ),
+        (
+            _triangle,
+            "torch.tril cuts each row at its own diagonal. Only the centre's row is cut; the "
+            "rows above are 1 to their ends, the rows below 0.",
+        ),
+        (
+            _rows_above,
+            "The rows above are right. In the centre's own row the pixels on the left are "
+            "drawn as well: 1.",
+        ),
+        (
+            _one_too_many,
+            "The own row is seen one pixel too far: up to the centre, which is 0 in kind A "
+            "and 1 in kind B.",
+        ),
+        (
+            lambda kind, size: 1 - causal_mask(kind, size),
+            "0 and 1 are swapped: 1 is where the kernel may look.",
+        ),
     ],
     "Right: what is drawn may be seen, and nothing else.",
+    known_errors=[
+        (
+            "slice indices must be integers",
+            "size / 2 is a fraction: the centre is size // 2.",
+        )
+    ],
     advice="print it for size 3: the rows above are 1, the row below is 0",
 )
 
@@ -111,7 +152,7 @@ def _leaky_net(x: Tensor) -> Tensor:
     """Three numbers a pixel; the first two cancel in a sum, the last one looks ahead."""
     left, above, right = neighbour(x, 0, 1), neighbour(x, 1, 0), neighbour(x, 0, -1)
     plan = torch.tanh(0.8 * left + 0.6 * above)
-    return torch.cat([plan, -plan, above * left + 0.3 * right * x], dim=1)
+    return torch.cat([plan, -plan, above * left - 0.9 * above + 0.3 * right * x], dim=1)
 
 
 def _gradient(pick: Callable, size: Callable = torch.abs) -> Callable:
@@ -131,6 +172,18 @@ def _accumulated(net: Callable, x: Tensor, row: int, column: int) -> Tensor:
         number.backward(retain_graph=True)
         total = total + x.grad[0, 0].abs()
     return total
+
+
+def _combined(join: Callable, pick: Callable = lambda out, r, c: out[0, :, r, c]) -> Callable:
+    """All numbers' gradients [numbers, H, W], joined in another way."""
+
+    def wrong(net, x, row, column):
+        x = x.clone().requires_grad_(True)
+        numbers = pick(net(x), row, column)
+        grads = [torch.autograd.grad(n, x, retain_graph=True)[0][0, 0] for n in numbers]
+        return join(torch.stack(grads))
+
+    return wrong
 
 
 FIELD = Exercise(
@@ -173,16 +226,61 @@ FIELD = Exercise(
             lambda net, x, row, column: moved_by(net, x, row, column)[None, None],
             "The numbers are right; a map of the picture is [H, W].",
         ),
+        (
+            _combined(lambda grads: grads.sum(dim=0)),
+            "The sizes are missing: gradients of both signs cancel in the sum. Take .abs() of "
+            "each before you add it.",
+        ),
+        (
+            _combined(lambda grads: grads.square().sum(dim=0)),
+            "These are squares; the size of a gradient is its .abs().",
+        ),
+        (
+            _combined(lambda grads: grads.amax(dim=0)),
+            "This is the largest gradient of all numbers; here it is the sum of their sizes.",
+        ),
+        (
+            _combined(lambda grads: grads.abs().amax(dim=0)),
+            "This is the largest size of all numbers; here it is their sum.",
+        ),
+        (
+            _gradient(lambda out, row, column: out[0, :, row, column].abs().sum()),
+            "This takes the size of the *numbers*; take that of their gradients, each by "
+            "itself, or they still cancel.",
+        ),
+        (
+            _combined(
+                lambda grads: grads.abs().sum(dim=0),
+                lambda out, row, column: out[0, row, column],
+            ),
+            "This asks number `row` along the row `column`: answers are [B, numbers, row, "
+            "column], so take [0, :, row, column].",
+        ),
     ],
     "Right: exactly 0 now means that nothing at all gets through.",
     known_errors=[
         (
             "does not require grad",
-            "x has no gradient yet: begin with x = x.clone().requires_grad_(True).",
+            "x has no gradient yet: begin with x = x.clone().requires_grad_(True), and call "
+            "the net on that x, with no torch.no_grad() around it.",
         ),
         (
             "backward through the graph a second time",
             "The graph is freed after one gradient: say retain_graph=True.",
+        ),
+        (
+            "only for scalar outputs",
+            "torch.autograd.grad takes one number at a time: loop over net(x)[0, :, row, "
+            "column].",
+        ),
+        (
+            "'tuple' object has no attribute",
+            "torch.autograd.grad returns a tuple, a gradient for each input: take its [0].",
+        ),
+        (
+            "not have been used in the graph",
+            "The net must be called on the very x whose gradient is asked for: clone first, "
+            "call then.",
         ),
     ],
     advice="for each number of the answer: its gradient, its size; then the sum",

@@ -1,9 +1,8 @@
 """The exercises of lesson 01: a causal mask and its test (causal.py), drawing pixel by pixel,
-the bits that independence loses, how far one draw makes two pixels agree; and a gallery of
-broken pixel models (pixel_bugs.py).
+the bits that independence loses and how far one draw makes two pixels agree
+(independence.py); and a gallery of broken pixel models (pixel_bugs.py).
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from course_lib.exercises.causal import FIELD, MASK, causal_mask, moved_by
 from course_lib.exercises.grader import Exercise
+from course_lib.exercises.independence import AGREEMENT, LOST, agreement
 from course_lib.exercises.pixel_bugs import (
     BUGS,
     HUNG,
@@ -20,7 +20,6 @@ from course_lib.exercises.pixel_bugs import (
     symptoms,
     told,
 )
-from course_lib.models.independent import entropy, total_correlation
 from course_lib.models.pixelcnn import draw_levels
 
 __all__ = [
@@ -87,12 +86,32 @@ def _columns(H: int, W: int) -> list[tuple[int, int]]:
     return [(row, column) for column in range(W) for row in range(H)]
 
 
-def _raw_levels(net: Callable, uniforms: Tensor) -> Tensor:
-    B, H, W = uniforms.shape
-    x = torch.zeros(B, 1, H, W)
-    for row, column in _rows(H, W):
-        x[:, 0, row, column] = draw_levels(net(x)[:, :, row, column], uniforms[:, row, column])
+def _scaled(scale: Callable) -> Callable:
+    """Painting with levels turned into pixels in another way."""
+
+    def wrong(net, uniforms):
+        B, H, W = uniforms.shape
+        x = torch.zeros(B, 1, H, W)
+        for row, column in _rows(H, W):
+            level = draw_levels(net(x)[:, :, row, column], uniforms[:, row, column])
+            x[:, 0, row, column] = scale(level)
+        return x
+
+    return wrong
+
+
+def _upwards(H: int, W: int) -> list[tuple[int, int]]:
+    return [(row, column) for row in reversed(range(H)) for column in range(W)]
+
+
+def _first_row(net: Callable, uniforms: Tensor) -> Tensor:
+    x = paint(net, uniforms)
+    x[:, :, 1:] = 0
     return x
+
+
+def _first_picture(net: Callable, uniforms: Tensor) -> Tensor:
+    return paint(lambda x: net(x)[:1].expand(len(x), -1, -1, -1), uniforms)
 
 
 def _one_uniform(net: Callable, uniforms: Tensor) -> Tensor:
@@ -124,7 +143,7 @@ PAINT = Exercise(
             "left to right: the outer loop is over rows.",
         ),
         (
-            _raw_levels,
+            _scaled(lambda level: level),
             "draw_levels gives 0 .. 255, and the net reads -1 .. 1: divide by 127.5, take 1.",
         ),
         (
@@ -136,140 +155,68 @@ PAINT = Exercise(
             lambda net, uniforms: paint(net, uniforms)[:, 0],
             "The pixels are right; pictures have an axis for the channel: [B, 1, H, W].",
         ),
+        (
+            _scaled(lambda level: level / 255),
+            "These pixels run from 0 to 1, and the net reads -1 to 1: level / 127.5 - 1.",
+        ),
+        (
+            _scaled(lambda level: level / 127.5),
+            "These pixels run from 0 to 2: take 1 off, so that they run from -1 to 1.",
+        ),
+        (
+            _scaled(lambda level: level / 128 - 1),
+            "White, level 255, must become exactly 1: divide by 127.5, not by 128.",
+        ),
+        (
+            lambda net, uniforms: (paint(net, uniforms) + 1) * 127.5,
+            "Drawn rightly, but these are levels: pictures are returned in [-1, 1].",
+        ),
+        (
+            _ordered(_upwards, lambda row, column: True),
+            "This goes from the bottom to the top. The masks were made for rows from the top.",
+        ),
+        (
+            _first_row,
+            "Only the first row is drawn: `return` stands inside the loop over rows.",
+        ),
+        (
+            _first_picture,
+            "All pictures were drawn from the first one's distributions: take net(x)[:, :, "
+            "row, column], with all pictures.",
+        ),
+        (
+            lambda net, uniforms: paint(net, uniforms[:1].expand_as(uniforms)),
+            "All pictures were drawn with the first one's numbers: take uniforms[:, row, "
+            "column].",
+        ),
     ],
     "Right. That is all of it: one call of the net for each pixel.",
-    advice="one call for each pixel, in the order in which one reads",
-)
-
-# ---------------------------------------------------------------- 4: the lost bits
-
-
-def _axes_but(joint: Tensor, i: int) -> list[int]:
-    return [axis for axis in range(joint.ndim) if axis != i]
-
-
-def _sum_of_entropies(joint: Tensor) -> Tensor:
-    return sum(entropy(joint.sum(dim=_axes_but(joint, i))) for i in range(joint.ndim))
-
-
-def _naive_log(joint: Tensor) -> Tensor:
-    bits = -(joint * joint.log2()).sum()
-    return _sum_of_entropies(joint) - bits
-
-
-def _wrong_marginals(joint: Tensor) -> Tensor:
-    """H of what is left when one variable is summed out, in place of its own."""
-    parts = [entropy(joint.sum(dim=i).flatten()) for i in range(joint.ndim)]
-    return sum(parts) - entropy(joint.flatten())
-
-
-def _joint(*shape: int, seed: int) -> Tensor:
-    table = torch.rand(shape, generator=torch.Generator().manual_seed(seed)).double().square()
-    table.view(-1)[1] = 0  # a case that never happens
-    return table / table.sum()
-
-
-LOST = Exercise(
-    "lost_bits",
-    total_correlation,
-    [
-        (torch.tensor([[0.5, 0.1], [0.1, 0.3]], dtype=torch.float64),),
-        (_joint(2, 3, 2, seed=3),),
-        (_joint(3, 2, seed=2),),
-    ],
-    [
-        (
-            lambda joint: total_correlation(joint) * math.log(2),
-            "These are nats, the natural logarithm's: divide by ln 2, or use log2.",
-        ),
-        (
-            lambda joint: -total_correlation(joint),
-            "The sign is turned: apart the pixels cost more, so the sum of their entropies "
-            "comes first.",
-        ),
-        (
-            _sum_of_entropies,
-            "This is the sum of the pixels' own entropies, what is paid. Take off H(x), what "
-            "would have been enough.",
-        ),
-        (
-            lambda joint: entropy(joint.flatten()),
-            "This is H(x), the entropy of the whole. What is lost is the sum of the pixels' "
-            "own less this.",
-        ),
-        (
-            lambda joint: total_correlation(joint) / joint.ndim,
-            "This is the loss *per pixel*; here it is asked for all pixels together.",
-        ),
-        (
-            _naive_log,
-            "0 log 0 counts as 0, and the computer makes nan of it: torch.special.xlogy(p, p) "
-            "is p ln p with 0 at 0.",
-        ),
-        (
-            _wrong_marginals,
-            "joint.sum(dim=i) takes variable i *out*. To get its own distribution, sum over "
-            "all the other axes. (With two variables nobody notices.)",
-        ),
-    ],
-    "Right. This many bits are thrown away by drawing each pixel for itself.",
-    rtol=1e-6,
-    advice="sum H(x_i) - H(x), with H(p) = -sum p log2 p",
-)
-
-# ---------------------------------------------------------------- 5: one draw in front
-
-
-def agreement(rho: float) -> float:
-    """P(two thresholded Normals of correlation rho are on the same side of 0), by Sheppard's
-    formula.
-    """
-    return 0.5 + math.asin(rho) / math.pi
-
-
-AGREEMENT = Exercise(
-    "agreement",
-    agreement,
-    [(0.3,), (-0.6,), (0.95,)],
-    [
-        (
-            lambda rho: math.acos(rho) / math.pi,
-            "This is the share that *disagrees*: the two wedges between the lines.",
-        ),
-        (
-            lambda rho: 0.25 + math.asin(rho) / (2 * math.pi),
-            "This is one quadrant, both white. Both black is as likely: twice this.",
-        ),
-        (
-            lambda rho: math.asin(rho) / math.pi,
-            "At rho = 0 two fair coins agree half of the time: 1/2 is missing.",
-        ),
-        (
-            lambda rho: 0.5 + math.asin(rho) / (2 * math.pi),
-            "At rho = 1 they must always agree: arcsin(1) is pi / 2, so divide by pi.",
-        ),
-        (
-            lambda rho: 0.5 + math.asin(rho),
-            "An angle is no share: divide it by pi, half a turn.",
-        ),
-        (
-            lambda rho: 0.5 + math.degrees(math.asin(rho)) / math.pi,
-            "Degrees over radians: math.asin gives radians already.",
-        ),
-        (
-            lambda rho: (1 + rho) / 2,
-            "Right at -1, 0 and 1, and a straight line between. The angle between the two "
-            "lines is arccos(rho), which is not straight.",
-        ),
-    ],
-    "Right (Sheppard 1899).",
     known_errors=[
         (
-            "must be Tensor",
-            "rho is a plain number here: math.asin takes it, torch.asin does not.",
-        )
+            "not enough values to unpack",
+            "uniforms is [B, H, W]: three sizes, and none for a channel.",
+        ),
+        (
+            "is out of bounds for dimension",
+            "Rows run up to H and columns up to W; the answers are [B, 3 K, row, column].",
+        ),
+        (
+            "Dimension out of range",
+            "draw_levels reads [B, 3 K], with an axis for the pictures: net(x)[:, :, row, "
+            "column].",
+        ),
+        (
+            "must match the size of tensor",
+            "draw_levels draws one pixel of every picture: net(x)[:, :, row, column] and "
+            "uniforms[:, row, column].",
+        ),
+        (
+            "must match the existing size",
+            "The drawn levels are [B], a number for each picture: they belong into x[:, 0, "
+            "row, column].",
+        ),
     ],
-    advice="the angle between the two lines over half a turn is the share that disagrees",
+    advice="one call for each pixel, in the order in which one reads, with its own uniforms",
 )
 
 GALLERY = Matching("The gallery", HUNG)

@@ -1,8 +1,8 @@
 """A gallery of broken pixel models on a small world whose likelihood is known.
 
-The world: 12 x 12 pictures of 256 levels, every pixel a discretised logistic around a mixture
-of its left and its upper neighbour. The exact model scores its entropy, the floor; a bug shows
-in what is measured.
+The world: 12 x 12 pictures of 256 levels, every pixel a discretised logistic around a weighted
+sum of its left and its upper neighbour. The exact model scores its entropy, the floor; a bug
+shows in what is measured.
 """
 
 import math
@@ -193,6 +193,8 @@ class Matching:
 
     def __call__(self, answers: Mapping[str, int]) -> Verdict:
         """Grade {letter: number}."""
+        if not isinstance(answers, Mapping):
+            return Verdict("wrong", f"{self.name} takes a dict, {{letter: number}}.")
         given = {letter: answers.get(letter) for letter in self.key}
         if any(number is None or number is Ellipsis for number in given.values()):
             return Verdict(
@@ -207,7 +209,7 @@ class Matching:
             )
         letter = wrong[0]
         right = f"{len(self.key) - len(wrong)} of {len(self.key)} right."
-        if given[letter] not in BUGS:
+        if given[letter] not in list(BUGS):  # a list has no hash, and is none of them
             return Verdict(
                 "wrong",
                 f"{right} {letter}: there is no line {given[letter]!r}; they run from 1 to "

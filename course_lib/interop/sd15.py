@@ -4,6 +4,7 @@ One table of names a model, made from its config: our key on the left, the key o
 or `transformers` on the right. Everything else here reads a folder with it.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,9 +13,11 @@ import torch
 from torch import nn
 
 from course_lib.errors import CourseError
+from course_lib.interop.pipeline import Pipeline, Sampling
 from course_lib.models.autoencoder import Autoencoder, AutoencoderConfig
 from course_lib.models.clip import TextConfig, TextTower
 from course_lib.models.text_unet import TextUNet, TextUNetConfig
+from course_lib.text import Tokenizer
 
 UNET, AUTOENCODER, TEXT = TextUNetConfig(), AutoencoderConfig(), TextConfig()
 
@@ -245,11 +248,9 @@ def _weights_file(folder: Path, part: str, stem: str) -> Path:
     raise CourseError(f"{found[0]} is missing: get the whole folder.")
 
 
-def load_part(
-    folder: Path, part: str, device: torch.device | str = "cpu", dtype=torch.float32
-) -> nn.Module:
-    """One of the three nets, in eval mode: all shapes are checked before any weight is
-    read, and no parameter exists twice. CourseError for what is missing or does not fit.
+def _planned(folder: Path, part: str) -> tuple[nn.Module, dict[str, str], Path, dict]:
+    """A part on the meta device, our keys to those in its file, the file and its config, once
+    every name and shape is right. Only the file's header is read.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -260,16 +261,130 @@ def load_part(
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}
-            names = matched(module, shapes, str(path))
-            state = {
-                key: file.get_tensor(their).to(device=device, dtype=dtype, copy=True)
-                for key, their in names.items()
-            }
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise CourseError(f"{path} is no whole safetensors file ({error}).") from None
-    if cls is Autoencoder:
-        spread = 1 / described.get("scaling_factor", 0.18215)
-        state["latent_mean"] = torch.zeros(config.latent, device=device)
-        state["latent_std"] = torch.full((config.latent,), spread, device=device)
+    return module, matched(module, shapes, str(path)), path, described
+
+
+def _filled(module: nn.Module, names: dict, path: Path, described: dict, device, dtype):
+    """A planned part with its weights, out of the memory-mapped file one by one."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        state = {
+            key: file.get_tensor(their).to(device=device, dtype=dtype, copy=True)
+            for key, their in names.items()
+        }
+    if isinstance(module, Autoencoder):
+        spread, latent = 1 / described.get("scaling_factor", 0.18215), module.config.latent
+        kind = torch.promote_types(dtype, torch.float32)
+        state["latent_mean"] = torch.zeros(latent, device=device, dtype=kind)
+        state["latent_std"] = torch.full((latent,), spread, device=device, dtype=kind)
     module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def load_part(
+    folder: str | Path, part: str, device: torch.device | str = "cpu", dtype=torch.float32
+) -> nn.Module:
+    """One of the three nets, in eval mode: all shapes are checked before any weight is
+    read, and no parameter exists twice. CourseError for what is missing or does not fit.
+    """
+    return _filled(*_planned(Path(folder), part), device, dtype)
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CourseError(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise CourseError(f"{path} is damaged: get the folder again.")
+    return found
+
+
+def _sampling(folder: Path) -> Sampling:
+    """The settings of DDIM in the scheduler's config, whichever scheduler it names."""
+    path = folder / "scheduler" / "scheduler_config.json"
+    known = {field.name for field in dataclasses.fields(Sampling)}
+    found = _read_json(path)
+    try:
+        return Sampling(**{key: value for key, value in found.items() if key in known})
+    except CourseError as error:
+        raise CourseError(f"{path}: {error}") from None
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    """CLIP's tokenizer (Radford et al. 2021): from tokenizer.json, or from the vocabulary and
+    the merges of the files published first.
+    """
+    from tokenizers import AddedToken
+    from tokenizers import Tokenizer as Fast
+
+    place, special = folder / "tokenizer", ("<|startoftext|>", "<|endoftext|>")
+    try:
+        if (place / "tokenizer.json").is_file():
+            made = Fast.from_file(str(place / "tokenizer.json"))
+        else:
+            made = _byte_pairs(place / "vocab.json", place / "merges.txt")
+    except OSError as error:
+        raise CourseError(f"{error.filename or place} cannot be read.") from None
+    except Exception as error:  # what the tokenizers package raises has no class of its own
+        raise CourseError(f"{place} holds no tokenizer that can be read: {error}.") from None
+    made.no_padding()
+    made.no_truncation()
+    size, text = made.get_vocab_size(), PARTS["text_encoder"][1]
+    if size > text.vocabulary or made.token_to_id(special[1]) != text.end:
+        raise CourseError(f"{place} is not the tokenizer of this text encoder: another model.")
+    made.add_special_tokens([AddedToken(token, special=True) for token in special])
+    return Tokenizer(made, text.length, *special)
+
+
+def _byte_pairs(vocabulary: Path, merges: Path):
+    """CLIP's byte pairs: in lower case, words apart, each word's end marked."""
+    from tokenizers import Regex, models, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer as Fast
+
+    pairs = models.BPE.read_file(*(str(_present(path)) for path in (vocabulary, merges)))
+    end = {"end_of_word_suffix": "</w>", "unk_token": "<|endoftext|>"}
+    made = Fast(models.BPE(*pairs, continuing_subword_prefix="", **end))
+    made.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    words = Regex(
+        r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|"
+        r"[^\s\p{L}\p{N}]+"
+    )
+    split = pre_tokenizers.Split(words, behavior="removed", invert=True)
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    return made
+
+
+def _present(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(2, "No such file", str(path))
+    return path
+
+
+def load(
+    folder: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Pipeline:
+    """The published folder as a pipeline. Everything in it is looked at first, every shape of
+    every file, before any weight is read; then each weight is taken once, in `dtype`, from its
+    memory-mapped file. CourseError, one sentence, for what is missing, damaged, pickled or of
+    another model.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CourseError(f"There is no folder {folder}.")
+    kind = _read_json(folder / "model_index.json").get("_class_name")
+    if kind != "StableDiffusionPipeline":
+        raise CourseError(f"{folder} holds a {kind}, not a StableDiffusionPipeline.")
+    sampling, tokenizer = _sampling(folder), _tokenizer(folder)
+    planned = [_planned(folder, part) for part in ("text_encoder", "unet", "vae")]
+    nets = [_filled(*plan, device, dtype) for plan in planned]
+    return Pipeline(*nets, tokenizer, sampling)

@@ -3,6 +3,7 @@ score (Hessel et al. 2021), the concept found among all, and the style named.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -71,32 +72,48 @@ def recall_at(ranks: Tensor, k: int = 5) -> float:
 
 
 @torch.no_grad()
+def style_named(judge: ImageClassifier, images: Tensor, style: Tensor) -> Tensor:
+    """Whether the judge names the asked style: images [N, 3, H, W], style [N], bool [N]."""
+    parts = as_saved(images).split(BATCH)
+    guesses = torch.cat([judge(part.to(_device(judge))).argmax(dim=1).cpu() for part in parts])
+    return guesses == style.cpu()
+
+
 def style_accuracy(judge: ImageClassifier, images: Tensor, style: Tensor) -> float:
     """How often the judge names the asked style: images [N, 3, H, W], style [N]."""
-    rounded = ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
-    parts = rounded.float().split(BATCH)
-    guesses = torch.cat([judge(part.to(_device(judge))).argmax(dim=1).cpu() for part in parts])
-    return (guesses == style.cpu()).double().mean().item()
+    return style_named(judge, images, style).double().mean().item()
+
+
+def each_picture(
+    clip: CLIP, style_judge: ImageClassifier, images: Tensor, rows: np.ndarray
+) -> dict[str, Tensor]:
+    """The figures of each of some pictures made for the prompts of the images `rows` of the
+    data set, in that order: images [N, 3, 64, 64] in [-1, 1] to name -> float [N].
+    """
+    data = emoji()
+    concept, style = (torch.from_numpy(a[rows]) for a in (data.concept, data.style))
+    vectors = image_vectors(clip, images)
+    ranks = concept_ranks(vectors, concept, _expected(clip))
+    cosines = (vectors * text_vectors(clip, prompts_of(data, rows))).sum(dim=1)
+    return {
+        "clip_score": cosines.float().cpu(),
+        "style_accuracy": style_named(style_judge, images, style).float(),
+        "concept_recall_at_5": (ranks < 5).float().cpu(),
+        "concept_recall_at_1": (ranks < 1).float().cpu(),
+    }
+
+
+@lru_cache(maxsize=2)
+def _expected(clip: CLIP) -> Tensor:
+    return concept_vectors(clip, emoji().concepts)
 
 
 def picture_figures(
     clip: CLIP, style_judge: ImageClassifier, images: Tensor, rows: np.ndarray
 ) -> dict:
-    """All three figures of pictures made for the prompts of the images `rows` of the data set,
-    one each in that order: images [N, 3, 64, 64] in [-1, 1].
-    """
-    data = emoji()
-    concept, style = (torch.from_numpy(a[rows]) for a in (data.concept, data.style))
-    texts = prompts_of(data, rows)
-    ranks = concept_ranks(
-        image_vectors(clip, images), concept, concept_vectors(clip, data.concepts)
-    )
-    return {
-        "clip_score": clip_score(clip, images, texts).mean().item(),
-        "style_accuracy": style_accuracy(style_judge, images, style),
-        "concept_recall_at_5": recall_at(ranks, 5),
-        "concept_recall_at_1": recall_at(ranks, 1),
-    }
+    """The means of `each_picture`."""
+    found = each_picture(clip, style_judge, images, rows)
+    return {key: values.double().mean().item() for key, values in found.items()}
 
 
 def beside_real(
@@ -105,8 +122,17 @@ def beside_real(
     """`picture_figures` of pictures, and with `_real` at the end of each name those of the
     images `rows` themselves.
     """
+    found = each_beside_real(clip, style_judge, images, rows)
+    return {key: round(values.double().mean().item(), 4) for key, values in found.items()}
+
+
+def each_beside_real(
+    clip: CLIP, style_judge: ImageClassifier, images: Tensor, rows: np.ndarray
+) -> dict[str, Tensor]:
+    """`each_picture` of pictures, and with `_real` at the end of each name those of the images
+    `rows` themselves: name -> float [N].
+    """
     real = torch.from_numpy(emoji().images[rows]).float() / 127.5 - 1
-    made = picture_figures(clip, style_judge, images, rows)
-    known = picture_figures(clip, style_judge, real, rows)
-    both = {**made, **{f"{key}_real": value for key, value in known.items()}}
-    return {key: round(value, 4) for key, value in both.items()}
+    made = each_picture(clip, style_judge, images, rows)
+    known = each_picture(clip, style_judge, real, rows)
+    return {**made, **{f"{key}_real": values for key, values in known.items()}}

@@ -36,6 +36,9 @@ class Maker:
     batches: Callable[..., Iterator[tuple[Tensor, object]]]
     weights: tuple[str, ...] = ()  # SHA-256 of every file that images are made from
     parameters: int = 0  # of its net
+    # figures of its own beside the distance: (images [B, C, H, W], the first one's number) ->
+    # name -> a value for each [B], whose mean is taken; NAME_real, if any, is a real picture's
+    more: Callable[[Tensor, int], dict[str, Tensor]] | None = None
 
     def checked(self, n: int, seed: int = 0, cond=None, start: int = 0) -> Iterator[tuple]:
         """`batches`, with what goes in and what comes out looked at first: CourseError."""
@@ -60,9 +63,9 @@ class Maker:
         return torch.cat(images), [each for part in shown for each in part]
 
 
-def _take_up(path: Path, made: str, n: int) -> tuple[Moments, float]:
+def _take_up(path: Path, made: str, n: int) -> tuple[Moments, float, dict]:
     """What a measurement of images made in the way `made` has left in a checkpoint: their
-    moments, and the seconds.
+    moments, the seconds, and the sums of the maker's own figures.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -73,6 +76,7 @@ def _take_up(path: Path, made: str, n: int) -> tuple[Moments, float]:
                 int(kept["n"]), file.get_tensor("mean"), file.get_tensor("scatter")
             )
             was, seconds = kept["made"], float(kept["seconds"])
+            sums = json.loads(kept.get("sums", "{}"))
     except (SafetensorError, KeyError, ValueError):
         raise CourseError(
             f"{path} is no checkpoint of an evaluation: name another file or a new one."
@@ -85,13 +89,14 @@ def _take_up(path: Path, made: str, n: int) -> tuple[Moments, float]:
         raise CourseError(
             f"{path} holds {moments.n} images already: ask for as many or more, not {n}."
         )
-    return moments, seconds
+    return moments, seconds, sums
 
 
-def _put_down(path: Path, made: str, moments: Moments, seconds: float):
+def _put_down(path: Path, made: str, moments: Moments, seconds: float, sums: dict):
     from safetensors.torch import save_file
 
     kept = {"n": str(moments.n), "made": made, "seconds": f"{seconds:.3f}"}
+    kept["sums"] = json.dumps(sums)
     with written_whole(path) as part:
         save_file({"mean": moments.mean, "scatter": moments.scatter}, part, kept)
 
@@ -114,12 +119,27 @@ def _made(maker: Maker, seed: int, cond) -> str:
     )
 
 
-def _crowd(maker: Maker, n: int, seed: int, cond, kept: Path | None) -> tuple[Moments, float]:
-    """The moments of n images' features, and the seconds that making them took."""
+def _added(sums: dict, maker: Maker, images: Tensor, start: int, cond) -> dict:
+    """The sums of a maker's own figures, with those of a batch; none where the pictures were
+    asked for otherwise than the maker would, since it knows its own choice alone.
+    """
+    if maker.more is None or cond is not None:
+        return {}
+    found = maker.more(images, start)
+    return {key: sums.get(key, 0.0) + v.double().sum().item() for key, v in found.items()}
+
+
+def _crowd(
+    maker: Maker, n: int, seed: int, cond, kept: Path | None
+) -> tuple[Moments, float, dict]:
+    """The moments of n images' features, the seconds that making them took, and the sums of
+    the maker's own figures.
+    """
     yardstick, made = YARDSTICKS[maker.yardstick], _made(maker, seed, cond)
     crowd, seconds = Moments.empty(len(yardstick.reference(n).mean)), 0.0
+    sums = {}
     if kept is not None and kept.exists():
-        crowd, seconds = _take_up(kept, made, n)
+        crowd, seconds, sums = _take_up(kept, made, n)
     batches, what = maker.checked(n, seed, cond, crowd.n), f"{maker.cost['calls']} calls"
     with tqdm(
         total=n, initial=crowd.n, unit="image", desc=what, leave=False, disable=None
@@ -128,11 +148,12 @@ def _crowd(maker: Maker, n: int, seed: int, cond, kept: Path | None) -> tuple[Mo
             began = time.perf_counter()
             images, _ = next(batches)
             seconds += time.perf_counter() - began
+            sums = _added(sums, maker, images, crowd.n, cond)
             crowd += Moments.of(yardstick.features(images))
             bar.update(len(images))
             if kept is not None:
-                _put_down(kept, made, crowd, seconds)
-    return crowd, seconds
+                _put_down(kept, made, crowd, seconds, sums)
+    return crowd, seconds, sums
 
 
 def measure(
@@ -155,11 +176,12 @@ def measure(
     yardstick = YARDSTICKS[maker.yardstick]
     floor = yardstick.floor(n)  # before the images, since it refuses an n that is too large
     kept, reference = checkpoint and Path(checkpoint), yardstick.reference(n)
-    crowd, seconds = _crowd(maker, n, seed, cond, kept)
+    crowd, seconds, sums = _crowd(maker, n, seed, cond, kept)
     return {
         "name": maker.name,
         "fd": round(frechet_distance(crowd, reference), 4),
         "fd_floor": round(floor, 4),
+        **{key: round(total / n, 4) for key, total in sums.items()},
         "n": n,
         **maker.cost,
         "seconds_per_image": round(seconds / n, 5),
@@ -176,8 +198,13 @@ FOUND = ("fd", "fd_floor", "precision")
 APART = ("name", "parameters", "seconds_per_image")  # of no row: the card says them once
 
 
+def _found(row: dict, key: str) -> bool:
+    """Whether an entry was measured: the distances, and what stands beside a `_real`."""
+    return key in FOUND or key.endswith("_real") or f"{key}_real" in row
+
+
 def _settings(row: dict) -> dict:
-    return {key: value for key, value in row.items() if key not in FOUND}
+    return {key: value for key, value in row.items() if not _found(row, key)}
 
 
 def _order(row: dict) -> list:

@@ -19,8 +19,9 @@ def total_correlation(joint: Tensor) -> Tensor:
     It is what the best of all independent distributions, the marginals, pays above the joint:
     KL(p || product of the p_i).
     """
-    axes = range(joint.ndim)
-    marginals = [joint.sum(dim=[axis for axis in axes if axis != i]) for i in axes]
+    # not joint.sum(dim=others): of a table of one axis, dim=[] would sum that one too
+    V = joint.shape
+    marginals = [joint.movedim(i, 0).reshape(V[i], -1).sum(dim=1) for i in range(joint.ndim)]
     return sum(entropy(p) for p in marginals) - entropy(joint.flatten())
 
 

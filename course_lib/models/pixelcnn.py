@@ -50,10 +50,8 @@ def mixture_log_prob(params: Tensor, levels: Tensor) -> Tensor:
     log_weights, means, log_scales = split_mixture(params)
     centered = levels / 127.5 - 1 - means
     inverse = torch.exp(-log_scales)
-    upper = F.logsigmoid(
-        (centered + 1 / 255) * inverse
-    )  # log of the share below the bin's top
-    lower = F.logsigmoid((1 / 255 - centered) * inverse)  # log of the share above its bottom
+    upper = F.logsigmoid((centered + 1 / 255) * inverse)  # log of the share below the top
+    lower = F.logsigmoid((1 / 255 - centered) * inverse)  # log of the share above the bottom
     width = torch.log(-torch.expm1(-2 / 255 * inverse))
     inner = (levels > 0) & (levels < LEVELS - 1)
     log_probs = (

@@ -4,6 +4,9 @@ What sets it apart from the course's first U-Net: the text is looked at by cross
 every place, the time is added instead of scaling, and a step down or up changes no channels.
 """
 
+import contextlib
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +15,7 @@ from torch import Tensor, nn
 
 from course_lib.layers import (
     AddedResBlock,
+    CrossAttention,
     Downsample,
     SpatialTransformer,
     Upsample,
@@ -117,3 +121,32 @@ def _through(layers: nn.ModuleList, h: Tensor, emb: Tensor, cond: Tensor) -> Ten
         else:
             h = layer(h)
     return h
+
+
+@contextlib.contextmanager
+def recorded_maps(net: TextUNet) -> Iterator[dict[str, list[Tensor]]]:
+    """While it is open, each look of the net at the text leaves a map: layer -> a tensor
+    [B, L, h, w] a call, the weight of each token at each place, the mean over the heads. The
+    layers stand in the order in which they run; latents are square.
+    """
+    maps, hooks = {}, []
+
+    def record(name: str, layer: CrossAttention):
+        def before(_, given: tuple):
+            with torch.no_grad():
+                weights = layer.maps(*given).mean(dim=1)  # [B, N, L]
+            side = math.isqrt(weights.shape[1])
+            maps[name].append(weights.transpose(1, 2).unflatten(2, (side, side)).float().cpu())
+
+        return layer.register_forward_pre_hook(before)
+
+    for name, layer in net.named_modules():
+        if name.endswith("cross_attention"):
+            name = ".".join(name.split(".")[:2])
+            maps[name] = []
+            hooks.append(record(name, layer))
+    try:
+        yield maps
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from course_lib.device import default_device, place
 from course_lib.diffusion import LatentCodec, denoiser_from
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
-from course_lib.metrics.clip_score import beside_real
+from course_lib.metrics.clip_score import beside_real, each_beside_real
 from course_lib.metrics.measure import Maker
 from course_lib.models import Autoencoder, TextTower, TextUNet, TextUNetConfig
 from course_lib.optim import Muon
@@ -85,6 +87,22 @@ def prompts_for(n: int, cond=None) -> list[str]:
     if isinstance(cond, str) or len(cond) != n or not all(isinstance(c, str) for c in cond):
         raise CourseError(f"Give {n} prompts, a text each.")
     return list(cond)
+
+
+def judged(images: Tensor, start: int) -> dict[str, Tensor]:
+    """What the judges say of pictures made for the held-out pairs in turn, from pair number
+    `start` on: images [B, 3, 64, 64] to name -> float [B], the real pictures' own beside.
+    """
+    rows = emoji().rows("test")
+    own = rows[(start + np.arange(len(images))) % len(rows)]
+    digests = tuple(read_card(name)["sha256"] for name in (JUDGE, STYLE_JUDGE))
+    return each_beside_real(*_judges(images.device, digests), images, own)
+
+
+@lru_cache(maxsize=1)
+def _judges(device: torch.device, digests: tuple[str, ...]) -> tuple:
+    """Both judges; by their files' hashes, so that other files are read anew."""
+    return tuple(load_weights(name, device=device) for name in (JUDGE, STYLE_JUDGE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +238,7 @@ class TextToImageRecipe(Recipe):
             batches=batches,
             weights=tuple(read_card(file)["sha256"] for file in files),
             parameters=parameters_of(module),
+            more=judged if {JUDGE, STYLE_JUDGE} <= set(shipped()) else None,
         )
 
     def figures(self, module: TextUNet) -> dict:

@@ -8,6 +8,7 @@ _HOME_OF = {
     "Scrubber": "course_lib.widgets.scrubber",
     "Flipbook": "course_lib.widgets.flipbook",
     "Plane": "course_lib.widgets.plane",
+    "PromptBox": "course_lib.widgets.prompt_box",
 }
 __all__ = sorted(_HOME_OF)
 

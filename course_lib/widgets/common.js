@@ -169,15 +169,19 @@ function dragAlong(node, scale, { left, right }, follow) {
 /** Let the pointer press and drag on a node, a finger's too; follow hears each event, the first press among them. */
 function dragOver(node, follow) {
   let held = false;
+  const hear = (event) => node.clientWidth > 0 && follow(event); // out of sight, nothing is a share of its width
   node.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     event.preventDefault(); // else the page selects text
     node.focus({ preventScroll: true });
     node.setPointerCapture(event.pointerId);
     held = true;
-    follow(event);
+    hear(event);
   });
-  node.addEventListener("pointermove", (event) => held && follow(event));
+  node.addEventListener("pointermove", (event) => {
+    if (!(event.buttons & 1)) held = false; // let go unheard, as while a notebook had taken us off its page
+    if (held) hear(event);
+  });
   for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => (held = false));
 }
 

@@ -43,9 +43,11 @@ def show_fields(fields: Mapping[str, Tensor], row: int, column: int):
     return figure
 
 
-def show_answers(picture: Tensor, levels: Tensor, curves: Mapping[tuple[int, int], Tensor]):
-    """Distributions [256] of some pixels {(row, column): p}, beside their picture [H, W]; the
-    levels [H, W] that really stand there are dotted.
+def show_answers(
+    picture: Tensor, levels: Tensor, curves: Mapping[str, tuple[tuple[int, int], Tensor]]
+):
+    """Distributions [256] of some pixels {name: ((row, column), p)}, on a log scale beside
+    their picture [H, W]; the levels [H, W] that really stand there are dotted.
     """
     import matplotlib.pyplot as plt
 
@@ -53,31 +55,38 @@ def show_answers(picture: Tensor, levels: Tensor, curves: Mapping[tuple[int, int
     figure, axes = plt.subplots(1, len(widths), figsize=(12, 2.9), width_ratios=widths)
     axes[0].imshow(picture, vmin=-1, vmax=1)
     axes[0].set_axis_off()
-    for axis, (place, p), colour in zip(axes[1:], curves.items(), PALETTE, strict=False):
+    named = zip(axes[1:], curves.items(), PALETTE, strict=False)
+    for axis, (name, (place, p)), colour in named:
         axes[0].plot(*place[::-1], "s", color=colour, markersize=8, markeredgecolor="white")
-        axis.bar(torch.arange(256), p, width=1, color=colour)
         axis.axvline(levels[place].item(), color="black", linestyle=":", linewidth=1.5)
-        title = f"sum {p.sum():.4f}, {entropy(p):.1f} bits"
-        axis.set(xlabel="level", title=title, xlim=(-6, 261), ylim=(0, None))
-    axes[1].set_ylabel("probability")
+        # an edge as well, for one level alone is no pixel wide
+        axis.bar(
+            np.arange(256), np.asarray(p), width=1, color=colour, edgecolor=colour, linewidth=1
+        )
+        axis.set(yscale="log", ylim=(1e-5, 1.5), xlim=(-6, 261), xlabel="level")
+        axis.set_title(f"{name}: sum {p.sum():.4f},\n{entropy(p):.1f} bits", fontsize=13)
+    axes[1].set_ylabel("probability (log scale)")
     return figure
 
 
-def show_ladder(curve: Sequence[float], batch: int, lines: Mapping[str, float]):
-    """A training curve in bits per dimension under the lines of simpler guesses."""
+def show_ladder(curve: Sequence[float], batch: int, lines: Mapping[str, float], seen: int = 0):
+    """A training curve in bits per dimension under the lines of simpler guesses; `seen`
+    pictures were trained on before it begins.
+    """
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(9, 3.8))
-    axis.plot(batch * np.arange(1, len(curve) + 1), curve, color="#bbd6e8", linewidth=1)
+    axis.plot(seen + batch * np.arange(1, len(curve) + 1), curve, color="#bbd6e8", linewidth=1)
     width = min(25, len(curve))
     smooth = np.convolve(curve, np.ones(width) / width, mode="valid")
-    places = batch * (np.arange(len(smooth)) + (width + 1) / 2)
+    places = seen + batch * (np.arange(len(smooth)) + (width + 1) / 2)
     axis.plot(places, smooth, color=BLUE, label=f"yours, mean of {width} steps")
     for (name, height), colour in zip(
         lines.items(), (GREY, ORANGE, PALETTE[2], RED), strict=False
     ):
         axis.axhline(height, color=colour, linestyle="--", label=name)
-    axis.set(xlabel="training pictures seen", ylabel="bits per dimension", ylim=(2, 8.9))
+    axis.set(xlabel="training pictures seen", ylabel="bits per dimension")
+    axis.set(xlim=(0, None), ylim=(2, 8.9))
     axis.legend(fontsize=10, loc="upper right", bbox_to_anchor=(1, 0.86))
     return figure
 

@@ -346,6 +346,7 @@ class View {
   /** Go to a place: column and row of the pictures, whole numbers where none are blended. */
   seek(column, row) {
     const { x, y } = this.axes;
+    if (Number.isNaN(column) || Number.isNaN(row)) return; // no place: the mark would stay, the readings go blank
     [column, row] = [clamp(column, 0, x.last), clamp(row, 0, y.last)];
     if (!this.spec.blend) [column, row] = [Math.round(column), Math.round(row)];
     if (column === this.column && row === this.row) return;

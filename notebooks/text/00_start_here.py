@@ -71,18 +71,19 @@ Scrubber(steps, schedule, titles=[CLASSES[k] for k in labels.tolist()], columns=
 # | lesson | the question | here now |
 # |---|---|---|
 # | 00 | Where am I, and does it run? | yes |
-# | 01 | Why not one pixel after the other? Why not all at once? | to come |
-# | 02 | VAE: what if a net compresses each image to a Normal latent? | to come |
-# | 03 | Flow: what if every step can be undone exactly? | to come |
-# | **04** | **Diffusion: what if we only ever take noise away?** | **yes** |
-# | **05** | **How is the noise predictor trained, in idea and in fact?** | **yes** |
+# | 01 | Why not one pixel after the other? Why not all at once? | yes |
+# | 02 | VAE: what if a net compresses each image to a Normal latent? | yes |
+# | 03 | Flow: what if every step can be undone exactly? | yes |
+# | 04 | Diffusion: what if we only ever take noise away? | yes |
+# | 05 | How is the noise predictor trained, in idea and in fact? | yes |
 # | 06 | GAN: what if a critic replaces the formula? | to come |
-# | 07 | How does a text become numbers, and how are pictures judged? | to come |
-# | 08 | From a thumbnail or a latent to a picture: the decoder | to come |
-# | 09 | Stable Diffusion, whole | to come |
+# | 07 | How does a text become numbers, and how are pictures judged? | yes |
+# | 08 | From a thumbnail or a latent to a picture: the decoder | yes |
+# | 09 | Stable Diffusion, whole | yes |
 # | 10 | All families on one table | to come |
 #
-# Every lesson uses the same pictures, the same library and the same yardstick, so that the last table is fair.
+# All families draw the same pictures, with the same library and the same yardstick, so that the last table is fair; text to
+# image has captioned emoji.
 
 # %% [markdown]
 # ## 3. The pictures

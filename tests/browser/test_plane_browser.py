@@ -283,6 +283,39 @@ def test_the_picture_under_the_point_is_the_one_asked_for(surface):
     assert plane.colour() == [12 * 20, 0, 90], "held at the edge"
 
 
+def test_a_plane_that_a_page_hides_under_the_pointer_keeps_its_place(surface):
+    plane = surface["Places"]
+    surface.page.mouse.move(*plane.at(7, 12))
+    surface.page.mouse.down()
+    plane.root.evaluate("""(root) => {
+      root.style.display = "none";
+      const move = { clientX: 0, clientY: 0, buttons: 1 };
+      root.querySelector("[role=slider]").dispatchEvent(new PointerEvent("pointermove", move));
+      root.style.display = "";
+    }""")  # where there is no width, a place is 0 / 0
+    surface.page.mouse.up()
+    reading = plane.find(".marble-value").inner_text()
+    assert reading.split() == ["z1", "=", "-0.3", "z2", "=", "0.2"]
+    assert plane.colour() == [12 * 7, 12 * 12, 90]
+    plane.press("ArrowRight")
+    assert plane.text() == "z1 -0.2, z2 0.2"
+
+
+def test_a_button_let_go_while_the_plane_was_off_the_page_holds_it_no_more(surface):
+    plane = surface["Places"]
+    far = plane.at(15, 15)
+    surface.page.mouse.move(*plane.at(5, 5))
+    surface.page.mouse.down()
+    root = plane.root.element_handle()
+    parent = root.evaluate_handle("(root) => root.parentNode")
+    root.evaluate("(root) => root.remove()")
+    surface.page.mouse.up()
+    parent.evaluate("(parent, root) => parent.append(root)", root)
+    surface.page.mouse.move(*far)
+    surface.page.wait_for_timeout(50)
+    assert plane.colour() == [12 * 5, 12 * 5, 90]
+
+
 def test_every_place_of_a_row_is_shown_as_it_was_given(surface):
     plane = surface["Places"]
     plane.start()

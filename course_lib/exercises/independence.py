@@ -1,0 +1,207 @@
+"""Lesson 01's last two exercises: the bits that independence loses, and how far one draw makes
+two pixels agree.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from course_lib.exercises.grader import Exercise
+from course_lib.models.independent import entropy, total_correlation
+
+# ---------------------------------------------------------------- 4: the lost bits
+
+
+def _axes_but(joint: Tensor, i: int) -> list[int]:
+    return [axis for axis in range(joint.ndim) if axis != i]
+
+
+def _sum_of_entropies(joint: Tensor) -> Tensor:
+    return sum(entropy(joint.sum(dim=_axes_but(joint, i))) for i in range(joint.ndim))
+
+
+def _naive_log(joint: Tensor) -> Tensor:
+    bits = -(joint * joint.log2()).sum()
+    return _sum_of_entropies(joint) - bits
+
+
+def _wrong_marginals(joint: Tensor) -> Tensor:
+    """H of what is left when one variable is summed out, in place of its own."""
+    parts = [entropy(joint.sum(dim=i).flatten()) for i in range(joint.ndim)]
+    return sum(parts) - entropy(joint.flatten())
+
+
+def _two_variables(joint: Tensor) -> Tensor:
+    """Right where there are two."""
+    parts = [entropy(joint.sum(dim=i).flatten()) for i in (0, 1)]
+    return sum(parts) - entropy(joint.flatten())
+
+
+def _half_in_nats(joint: Tensor) -> Tensor:
+    return math.log(2) * _sum_of_entropies(joint) - entropy(joint.flatten())
+
+
+def _joint(*shape: int, seed: int) -> Tensor:
+    table = torch.rand(shape, generator=torch.Generator().manual_seed(seed)).double().square()
+    table.view(-1)[1] = 0  # a case that never happens
+    return table / table.sum()
+
+
+LOST = Exercise(
+    "lost_bits",
+    total_correlation,
+    [
+        (torch.tensor([[0.5, 0.1], [0.1, 0.3]], dtype=torch.float64),),
+        (_joint(2, 3, 2, seed=3),),
+        (_joint(3, 2, seed=2),),
+    ],
+    [
+        (
+            lambda joint: total_correlation(joint) * math.log(2),
+            "These are nats, the natural logarithm's: divide by ln 2, or use log2.",
+        ),
+        (
+            lambda joint: -total_correlation(joint),
+            "The sign is turned: apart the pixels cost more, so the sum of their entropies "
+            "comes first.",
+        ),
+        (
+            _sum_of_entropies,
+            "This is the sum of the pixels' own entropies, what is paid. Take off H(x), what "
+            "would have been enough.",
+        ),
+        (
+            lambda joint: entropy(joint.flatten()),
+            "This is H(x), the entropy of the whole. What is lost is the sum of the pixels' "
+            "own less this.",
+        ),
+        (
+            lambda joint: total_correlation(joint) / joint.ndim,
+            "This is the loss *per pixel*; here it is asked for all pixels together.",
+        ),
+        (
+            _naive_log,
+            "0 log 0 counts as 0, and the computer makes nan of it: torch.special.xlogy(p, p) "
+            "is p ln p with 0 at 0.",
+        ),
+        (
+            _wrong_marginals,
+            "joint.sum(dim=i) takes variable i *out*. To get its own distribution, sum over "
+            "all the other axes. (With two variables nobody notices.)",
+        ),
+        (
+            _two_variables,
+            "Right for two variables, and the table may have more: one axis each. Loop over "
+            "range(joint.ndim).",
+        ),
+        (
+            lambda joint: _sum_of_entropies(joint) + entropy(joint.flatten()),
+            "H(x) is taken off, not added; mind the minus in H(p) = -sum p log2 p.",
+        ),
+        (
+            lambda joint: total_correlation(joint) * math.log(2) ** 2,
+            "From nats to bits one divides by ln 2; here it was multiplied.",
+        ),
+        (
+            lambda joint: total_correlation(joint) * math.log10(2),
+            "This is the logarithm to base 10; bits are to base 2.",
+        ),
+        (
+            _half_in_nats,
+            "One part is in nats and the other in bits: divide both by ln 2.",
+        ),
+    ],
+    "Right. This many bits are thrown away by drawing each pixel for itself.",
+    rtol=1e-6,
+    advice="sum H(x_i) - H(x), with H(p) = -sum p log2 p",
+)
+
+# ---------------------------------------------------------------- 5: one draw in front
+
+
+def agreement(rho: float) -> float:
+    """P(two thresholded Normals of correlation rho are on the same side of 0), by Sheppard's
+    formula.
+    """
+    return 0.5 + math.asin(rho) / math.pi
+
+
+AGREEMENT = Exercise(
+    "agreement",
+    agreement,
+    [(0.3,), (-0.6,), (0.95,)],
+    [
+        (
+            lambda rho: math.acos(rho) / math.pi,
+            "This is the share that *disagrees*: the two wedges between the lines.",
+        ),
+        (
+            lambda rho: 0.25 + math.asin(rho) / (2 * math.pi),
+            "This is one quadrant, both white. Both black is as likely: twice this.",
+        ),
+        (
+            lambda rho: math.asin(rho) / math.pi,
+            "At rho = 0 two fair coins agree half of the time: 1/2 is missing.",
+        ),
+        (
+            lambda rho: 0.5 + math.asin(rho) / (2 * math.pi),
+            "At rho = 1 they must always agree: arcsin(1) is pi / 2, so divide by pi.",
+        ),
+        (
+            lambda rho: 0.5 + math.asin(rho),
+            "An angle is no share: divide it by pi, half a turn.",
+        ),
+        (
+            lambda rho: 0.5 + math.degrees(math.asin(rho)) / math.pi,
+            "Degrees over radians: math.asin gives radians already.",
+        ),
+        (
+            lambda rho: (1 + rho) / 2,
+            "Right at -1, 0 and 1, and a straight line between. The angle between the two "
+            "lines is arccos(rho), which is not straight.",
+        ),
+        (
+            lambda rho: 1 - math.acos(rho) / (2 * math.pi),
+            "One wedge is taken off, and there are two, each arccos(rho) wide.",
+        ),
+        (
+            lambda rho: math.acos(rho) / (2 * math.pi),
+            "This is one of the two wedges in which they *disagree*; what is left over is "
+            "asked for.",
+        ),
+        (
+            lambda rho: 2 * math.asin(rho) / math.pi,
+            "This is the correlation of the two signs, from -1 to 1: agreements less "
+            "disagreements. The share that agrees is (1 + this) / 2.",
+        ),
+        (
+            lambda rho: 1 - math.acos(rho),
+            "An angle is no share: divide it by pi, half a turn.",
+        ),
+        (
+            lambda rho: 1 - math.acos(rho) / 180,
+            "math.acos gives radians: half a turn is pi, not 180.",
+        ),
+        (
+            lambda rho: 0.5 + math.atan(rho) / math.pi,
+            "The angle between the lines has rho as its cosine: arccos or arcsin, not arctan.",
+        ),
+        (
+            lambda rho: 0.5 + math.asin(rho**2) / math.pi,
+            "rho is the correlation already (w squared): don't square it again.",
+        ),
+    ],
+    "Right (Sheppard 1899).",
+    known_errors=[
+        (
+            "must be Tensor",
+            "rho is a plain number here: math.asin takes it, torch.asin does not.",
+        ),
+        (
+            "math domain error",
+            "rho runs from -1 to 1, so a root of it is not always there; none is needed.",
+        ),
+    ],
+    advice="the angle between the two lines over half a turn is the share that disagrees",
+)

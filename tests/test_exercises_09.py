@@ -1,0 +1,183 @@
+"""Lesson 09's graders against other ways to say the same, and against the library's samplers."""
+
+import math
+
+import pytest
+import torch
+
+from course_lib import Denoiser, Schedule, final, gaussian_denoiser, guided, sample_ddim
+from course_lib.exercises import gallery_09 as gallery
+from course_lib.exercises import lesson_09 as lesson
+from course_lib.layers import CrossAttention
+
+
+def test_look_is_the_library_s_attention():
+    layer = CrossAttention(8, 6, 1)
+    x, context = torch.randn(1, 5, 8), torch.randn(1, 4, 6)
+    with torch.no_grad():
+        mine = lesson.LOOK.solution(layer.q(x)[0], layer.k(context)[0], layer.v(context)[0])
+        torch.testing.assert_close(layer.out(mine), layer(x, context)[0])
+        one = layer(x, context[:, :1])[0]
+    torch.testing.assert_close(one, one[:1].expand(5, -1))  # whatever the queries
+
+
+def test_look_by_the_fused_form_and_by_hand():
+    def by_hand(q, k, v):
+        w = (q @ k.T / math.sqrt(q.shape[1])).exp()
+        return (w / w.sum(1, keepdim=True)) @ v
+
+    assert lesson.LOOK(by_hand)
+    assert lesson.LOOK(
+        lambda *qkv: torch.nn.functional.scaled_dot_product_attention(*(a[None] for a in qkv))[
+            0
+        ]
+    )
+
+
+@pytest.mark.parametrize("w", [0.0, 1.0, 3.0, 8.0])
+def test_guidance_of_two_gaussians_samples_the_law(w):
+    """DDIM in so many steps that its own error is small, from noise on a grid of quantiles."""
+    plan, (m_u, m_c, s) = Schedule.cosine(), (-0.5, 0.7, 0.4)
+
+    def denoise(x_t, t, cond):
+        mean = torch.where(cond > 0, m_c, m_u).reshape(-1, 1)
+        return gaussian_denoiser(plan, mean, s)(x_t, t)
+
+    u = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    z = torch.special.ndtri(u)[:, None]
+    steer = guided(denoise, 0.0, w)
+    found = final(sample_ddim(steer, plan, z, plan.times(1000), torch.ones(1000)))
+    mean, std = lesson.LAW.solution(m_u, m_c, s, w).tolist()
+    assert found.mean().item() == pytest.approx(mean, abs=2e-3)
+    assert found.std().item() == pytest.approx(std, abs=4e-3)
+
+
+def test_whole_is_the_library_s_guided_ddim():
+    case = lesson.WHOLE.cases[0]
+    tower, net, decode, _, _, tokens, empty, z, times, scale = case
+    plan = Schedule(case[3].double(), case[4].double())
+    steer = guided(Denoiser(net, plan, "v"), tower(empty)[0], scale)
+    theirs = final(sample_ddim(steer, plan, z, times, tower(tokens)))
+    torch.testing.assert_close(lesson.WHOLE.solution(*case), decode(theirs).clamp(-1, 1))
+
+
+def test_whole_in_another_hand():
+    def mine(tower, net, decode, alpha, sigma, tokens, empty, z, times, scale):
+        states = torch.cat([tower(tokens), tower(empty).repeat(len(tokens), 1, 1)])
+        for t, s in zip(times, times[1:], strict=False):
+            both = net(torch.cat([z, z]), torch.tensor([t] * (2 * len(z))), states)
+            c, u = both.chunk(2)
+            v = torch.lerp(u, c, scale)
+            angle = torch.atan2(sigma[s], alpha[s]) - torch.atan2(sigma[t], alpha[t])
+            z = torch.cos(angle) * z + torch.sin(angle) * v  # the step as a turn
+        return decode(z).clip(-1, 1)
+
+    assert lesson.WHOLE(mine)
+
+    def by_number(tower, net, decode, alpha, sigma, tokens, empty, z, times, scale):
+        return decode(net(z, times[0], tower(tokens)))
+
+    assert "a tensor [B], one a picture" in lesson.WHOLE(by_number).text
+
+    def narrow(tower, net, decode, alpha, sigma, tokens, empty, z, times, scale):
+        return decode(net(z, torch.full((len(z),), times[0]), tower(empty)))
+
+    assert "expand the empty prompt's" in lesson.WHOLE(narrow).text
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.05, 0.35, 1.0])
+def test_begin_says_what_is_run(strength):
+    times = list(range(10, -1, -1))
+    left = len(times) - 1 - lesson.first_step(times, strength)
+    assert left == int(10 * strength)
+
+
+def test_inpainting_keeps_what_is_known():
+    plan = Schedule.cosine()
+    known, z = torch.randn(1, 4, 4, 4).double(), torch.randn(1, 4, 4, 4).double()
+    mask = torch.tensor([0.0, 1.0, 1.0, 0.0]).double().expand(1, 1, 4, 4)
+    inner = gaussian_denoiser(plan, 0.3, 0.5)
+
+    def denoise(x_t, t, cond=None):
+        alpha, sigma = plan.at(t, x_t)
+        x0, eps = lesson.KEEP.solution(x_t, inner(x_t, t)[0], known, mask, alpha, sigma)
+        torch.testing.assert_close(alpha * x0 + sigma * eps, x_t)
+        return x0, eps
+
+    made = final(sample_ddim(denoise, plan, z, plan.times(10)))
+    free = final(sample_ddim(inner, plan, z, plan.times(10)))
+    torch.testing.assert_close(made, mask * free + (1 - mask) * known)
+
+
+# ---------------------------------------------------------------- the gallery
+
+
+def toy_parts() -> gallery.Parts:
+    """Pictures are latents' first channel, and a prompt is a mean of Normal data."""
+    plan = Schedule.cosine()
+
+    def net(x_t, t, states):
+        t = int(t[0])
+        x0, eps = gaussian_denoiser(plan, states.mean(), 0.5)(x_t, t)
+        return plan.alpha[t] * eps - plan.sigma[t] * x0
+
+    return gallery.Parts(
+        tower=lambda tokens: tokens.double()[..., None],
+        net=net,
+        encode=lambda x: 2 * x[..., ::2, ::2],
+        decode=lambda z: z.repeat_interleave(2, -1).repeat_interleave(2, -2) / 2,
+        mean=torch.tensor(0.1).double(),
+        std=torch.tensor(0.3).double(),
+        alpha=plan.alpha,
+        sigma=plan.sigma,
+    )
+
+
+@pytest.fixture(scope="module")
+def readings():
+    torch.manual_seed(0)
+    parts, times = toy_parts(), Schedule.cosine().times(8)
+    picture = torch.rand(1, 1, 8, 8).double().sub(0.5).repeat_interleave(1, 1)
+    picture = picture[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2)
+    mask = torch.zeros(1, 1, 8, 8).double()
+    mask[..., 4:] = 1
+    noise = torch.randn(1, 1, 4, 4).double()
+    tokens, empty = torch.tensor([[1.0]]), torch.tensor([[0.0]])
+    return {
+        bug: gallery.readings(
+            gallery.evidence(bug, parts, tokens, empty, noise, picture, mask, times),
+            picture,
+            mask,
+        )
+        for bug in gallery.BUGS
+    }
+
+
+def test_each_bug_leaves_its_sign(readings):
+    right = readings[1]
+    assert right["outside moves"] == 0 < right["guidance moves"]
+    assert readings[7]["guidance moves"] == pytest.approx(0, abs=1e-9)
+    assert readings[5]["image to image moves"] == pytest.approx(0, abs=1e-9)
+    assert right["image to image moves"] > 0.05
+    assert readings[3]["latent spread"] == right["latent spread"]
+    assert readings[3]["image to image moves"] != right["image to image moves"]
+    assert abs(readings[2]["latent spread"] / right["latent spread"] - 1) > 0.05
+    assert readings[6]["guidance moves"] != pytest.approx(right["guidance moves"], rel=0.05)
+    same = {key: value for key, value in readings[4].items() if key != "outside moves"}
+    assert same == {key: right[key] for key in same}
+
+
+def test_gallery_right():
+    assert gallery.GALLERY(dict(gallery.GALLERY.key))
+    assert sorted(gallery.GALLERY.key.values()) == sorted(gallery.BUGS)
+
+
+def test_gallery_awaits_and_names_what_speaks_against():
+    key = gallery.GALLERY.key
+    assert gallery.GALLERY({}).state == "awaits"
+    assert gallery.GALLERY(dict.fromkeys(key, ...)).state == "awaits"
+    first = next(iter(key))
+    other = next(number for number in gallery.BUGS if number != key[first])
+    verdict = gallery.GALLERY({**key, first: other})
+    assert verdict.text.startswith("6 of 7 right") and gallery.BUGS[other].sign in verdict.text
+    assert "no line" in gallery.GALLERY({**key, first: 9}).text
