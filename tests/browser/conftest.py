@@ -159,15 +159,15 @@ def lab(workspace) -> Iterator[str]:
     password.
     """
     home = workspace / ".home"
-    settings = (
-        home
-        / "settings"
-        / "@jupyterlab"
-        / "apputils-extension"
-        / "notification.jupyterlab-settings"
-    )
-    settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    settings = {
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+        # no cell leaves the page when it scrolls out of view: the tests count cells
+        "notebook-extension/tracker": {"windowingMode": "none"},
+    }
+    for name, values in settings.items():
+        file = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(values))
     port = _free_port()
     command = [sys.executable, *_launched(workspace)]
     command += ["--no-browser", "--ip=127.0.0.1", f"--port={port}"]

@@ -72,7 +72,11 @@ def open_in_lab(browser, lab: str) -> Surface:
 
 def start_cell(page, number: int) -> None:
     """Click into a cell and run it."""
-    page.locator(".jp-CodeCell .cm-content").nth(number).click()
+    cell = page.locator(".jp-CodeCell").nth(number)
+    # JupyterLab makes a cell's editor once the cell comes into view: the n-th editor of a page
+    # may belong to a later cell than the n-th
+    cell.scroll_into_view_if_needed()
+    cell.locator(".cm-content").click()
     page.keyboard.press("Control+Enter")
 
 
