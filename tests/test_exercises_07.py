@@ -47,11 +47,18 @@ def test_merge_in_a_while_loop():
 
 def test_contrastive_by_logsumexp():
     def mine(images, texts, log_scale):
-        s = math.exp(log_scale) * images @ texts.T
+        s = log_scale.exp() * images @ texts.T
         right = s.diagonal()
         return ((s.logsumexp(1) - right).mean() + (s.logsumexp(0) - right).mean()) / 2
 
     assert lesson.CONTRASTIVE(mine)
+
+
+def test_contrastive_must_train_the_temperature():
+    def mine(images, texts, log_scale):
+        return lesson.contrastive(images, texts, math.log(math.exp(log_scale)))
+
+    assert "no gradient reaches log_scale" in lesson.CONTRASTIVE(mine).text
 
 
 def test_contrastive_of_two_is_a_softplus():

@@ -57,7 +57,7 @@ def seeded(k: int) -> torch.Generator:
 #
 # In lesson 02 a decoder made a picture of a draw $z$, and an encoder had to *guess* which draw belongs to a picture. The
 # guess was a distribution, its cost a bound. Now a net that makes the question go away: `forward` turns a picture into
-# noise, `inverse` turns that noise into the picture. Not one like it: the same.
+# noise, `inverse` turns that noise into the picture. Not one like it: the same, to rounding.
 
 # %%
 with torch.no_grad():
@@ -128,8 +128,8 @@ Flipbook(frames, bends, label="bend", title="Drag a monotone curve", start=-1)
 
 # %% [markdown]
 # The area stays 1 (up to what lies beyond the axis), whatever the curve: no constant to normalise, no bound. At the end
-# the density is *exactly* the two hills: in one dimension the right curve can be written down. Between the hills it is
-# flat, but it may not fall, or two $x$ would share a $z$.
+# the density is *exactly* the two hills: in one dimension the right curve can be written down. Between the hills the curve is
+# nearly flat, but it may not fall, or two $x$ would share a $z$.
 #
 # **Break it.** Write `bend * xs.sin()` for `bend * steepest`. What is wrong with the area at 1, and why?
 #
@@ -157,7 +157,8 @@ for axis, matrix in zip(axes, (torch.eye(2, dtype=torch.float64), A)):
         for line in (torch.stack([cells, c + 0 * cells]), torch.stack([c + 0 * cells, cells])):
             axis.plot(*(matrix @ line), color=BLUE)
     axis.set_aspect("equal")
-    axis.set_title(f"area {torch.linalg.det(matrix).abs():.2f}")
+    axis.set(xlabel="first number", title=f"area {torch.linalg.det(matrix).abs():.2f}")
+axes[0].set_ylabel("second number");
 
 # %% [markdown]
 # For pictures $J$ has 784 rows and columns. By autograd it takes 784 backward passes, and its determinant some $784^3/3$
@@ -279,6 +280,7 @@ def to_data(z: Tensor) -> list[Tensor]:
     return stages
 
 
+# %%
 optimizer = torch.optim.Adam(nets.parameters(), lr=5e-3, betas=(0.9, 0.99))
 losses, generator, steps = [], seeded(2), 1500
 for step in tqdm(range(steps), desc="eight couplings", leave=False):
@@ -330,9 +332,10 @@ def draw(k: int):
 Flipbook(frames_of(figure, draw, range(9)), range(9), label="couplings undone", start=-1)
 
 # %% [markdown]
-# Noise is one piece and the hills are six. A map that can be undone bends and stretches, but it can't *tear*. So thin
-# threads remain between the hills, where the model says that data may be, and the loss stays above the floor. Both are
-# properties of every flow.
+# Noise is one piece and the hills are six. A map that can be undone bends and stretches, but it can't *tear*. Our hills never
+# quite fall to 0, so an exact map exists, as section 1's curve does; but between the hills it has to be very steep, and a
+# net of bounded steepness can't follow. So thin threads remain, where the model says that data may be, and the loss stays
+# above the floor. (For data in pieces with nothing at all between them, no continuous flow is exact.)
 #
 # **Break it.** Give all eight couplings the same mask. Before you run it: what becomes of the first pixel?
 #
@@ -437,7 +440,7 @@ plt.plot(range(15, 15 + len(smooth)), smooth, color=BLUE, label="the flow, mean 
 plt.axhline(affine_bits, color=RED, linestyle="--", label="best affine flow: a Normal")
 plt.axhline(8, color=GREY, linestyle=":", label="knowing nothing")
 plt.gca().set(xlabel="step", ylabel="bits per dimension", ylim=(4, 9))
-plt.legend()
+plt.legend(loc="center right")
 reached = np.mean(curve[-30:])
 print(f"last 30 steps: {reached:.2f} bits; an affine flow {affine_bits:.2f}", end="; ")
 print(f"ours is better: {reached < affine_bits}")
@@ -556,6 +559,17 @@ for a in (1.0, 0.5, 0.1):
 # spline, section 1's curve with more knots, follows in each number. There are two such blocks. The second reads from the
 # end, and its rows are the first pixels of all patches, then the second ones, and so on, so that none is always last.
 #
+# Why this one? Three flows at equal time, 150 seconds of one core each (`benchmarks/choose_flow.md` has more rows, and all that
+# lost); bits per dimension of validation images, all far from trained:
+#
+# | flow | images seen | bits |
+# |---|---|---|
+# | TarFlow, patches of 4 by 4 | 12,288 | 4.73 |
+# | TarFlow, patches of 2 by 2 | 5,184 | 5.03 |
+# | Glow's couplings, two scales of six steps | 6,464 | 5.11 |
+#
+# At equal images the second is ahead of the third, and a GPU is slowed less by its many patches; so it was taken.
+#
 # What it says of the test pictures, beside lessons 01 and 02, from the cards of all three:
 
 # %%
@@ -642,7 +656,7 @@ costs = [
     ("coupling flow, live above", f"{2 * 4}", f"{2 * 4}", "exact, but for the noise"),
     ("shipped flow", f"{to_make}", f"{to_judge}", "exact, but for the noise"),
     ("GAN (06)", "1", "never", "none"),
-    ("diffusion (05)", "10 to 1000", "hundreds", "bound"),
+    ("diffusion (05)", "10 to 1000", "hundreds", "bound, or section 8's"),
 ]
 print(f"{'':28}{'calls to make':>14}{'to judge':>16}   log p")
 for name, make, judge, kind in costs:
@@ -705,7 +719,7 @@ plt.legend();
 
 # %% [markdown]
 # Dots: measured. At $t = 0$ only the noise is unknown, at $t = 1$ only the picture. **A loss of $\pi/2$ is perfect** for
-# pixels of unit variance: whoever waits for 0 waits for ever.
+# independent Normal pixels of unit variance: whoever waits for 0 waits for ever.
 #
 # **Live: the ring again, by flow matching.** One plain net, no masks, no determinants. Its floor comes from lesson 04's
 # exact denoiser: $v = \hat\varepsilon - \hat x_0$.
@@ -767,7 +781,8 @@ with torch.no_grad():
     for axis, k in zip(axes, (1, 3, 10, 50)):
         axis.scatter(*walk(noise, k).T, c=hue, s=2, cmap="twilight")
         axis.set(title=f"{k} step{'s' * (k > 1)}", xlim=(-3.5, 3.5), ylim=(-3.5, 3.5))
-        axis.set_aspect("equal")
+        axis.set(aspect="equal", xlabel="first pixel")
+axes[0].set_ylabel("second pixel");
 
 # %% [markdown]
 # One step goes to the data's mean, the middle of the ring, where no data are: at $t = 1$ the noise says nothing of the
@@ -790,6 +805,7 @@ def log_prob(x: Tensor, steps: int = 60) -> Tensor:
     return normal_log_prob(x) + total
 
 
+# %%
 some = test_points[:2000]
 walked = -log_prob(some).detach()
 with torch.no_grad():
@@ -802,8 +818,8 @@ for name, each in (("eight couplings", coupled), ("flow matching, 60 steps", wal
     print(f"{excess.mean():7.3f} ± {excess.std() / 2000**0.5:.3f}  {name}")
 
 # %% [markdown]
-# Two flows, one yardstick. The second was never trained for likelihood, and yet it has one. Its net was free, and its
-# path still can't tear the plane, but a solver follows it through narrow places. So the two roads meet: **a diffusion
+# Two flows, one yardstick. The second was never trained for likelihood, and yet it has one. Its net was free. It still can't tear the plane, but it may
+# stretch it as steeply as many small steps allow. So the two roads meet: **a diffusion
 # model read without noise is a continuous flow**. Lesson 04 comes from the other side.
 #
 # **Break it.** In `walk`, write `v(x, k * h)`: time reversed. What do you expect of spread and hills?
@@ -839,7 +855,7 @@ figure, axes = plt.subplots(2, 4, figsize=(10, 5.4), sharex=True, sharey=True)
 for axis, (letter, flow) in zip(axes.flat, flows.items()):
     axis.scatter(*truth_cloud[:, :2].T, s=3, color="lightgrey")
     axis.scatter(*flow.samples(1000)[:, :2].T, s=3, color=BLUE, alpha=0.6)
-    axis.set(xticks=[], yticks=[], title=letter)
+    axis.set(xticks=[], yticks=[], xlabel="first", ylabel="second", title=letter)
 print("    " + "".join(f"{name:>18}" for name in grade.NAMES))
 for letter, flow in flows.items():
     print(f"{letter}   " + "".join(f"{value:18.2f}" for value in flow.numbers().values()))

@@ -210,7 +210,7 @@ for name, images in (
 # $$\mathbb E\, |x' - x|^2 = \mathbb E\, |x' - m|^2 + \mathbb E\, |x - m|^2 = 2 \operatorname{tr} S .$$
 #
 # **Exactly twice, whatever the posterior.** In decibels: $10 \log_{10} 2 = 3.01$ less. A perfect decoder that draws is
-# *supposed* to lose 3 dB to a perfect one that answers with the mean. Whoever ranks decoders by PSNR ranks them by blur.
+# *supposed* to lose 3 dB to a perfect one that answers with the mean. Whoever ranks good decoders by PSNR rewards blur.
 #
 # For a Gaussian, all of it is a closed form. If $x \sim \mathcal N(0, C)$ and $y = A x$, then
 #
@@ -283,7 +283,7 @@ right.legend();
 #
 # The two differ in nothing but the question. At the last time $T$ the diffusion network sees only noise beside the
 # thumbnail, so its best guess there is the posterior's mean. The direct network *is* a diffusion network that only ever
-# stands at $T$:
+# stands at $T$, with 0 in the place of the noise:
 
 # %% src="course_lib/models/superres.py::SuperRes.mean"
 def mean(self, thumb: Tensor, T: int = 1000) -> Tensor:
@@ -322,7 +322,7 @@ print(f"largest error of any thumbnail: {off:.0e} (a level of 256 is {2 / 255:.0
 # %% [markdown]
 # Compare the three draws of one emoji. Where they agree the thumbnail had settled the matter: flat areas, large shapes.
 # They differ along edges, in eyes and mouths, in the hands of the clock: that is what 16 x 16 pixels leave open. The row
-# *where they differ* is a map of $S$'s diagonal, which only the network that draws can give.
+# *where they differ* estimates the root of $S$'s diagonal from four draws. The direct network gives one answer, and no doubt.
 #
 # **Drag from the mean to a draw.** $\tau = 0$ is the direct network's answer, $\tau = 1$ the draw. Below the picture stand the
 # measured error as a multiple of the mean's, and the law $1 + \tau^2$.
@@ -365,7 +365,7 @@ print(f"one draw: {ratio[0]:.2f} times the direct error, {10 * ratio[0].log10():
 # %% [markdown]
 # Two imperfections, and the figure tells them apart. The first dots lie *below* the law: the network draws too little of what is
 # open, so its draws vary less than the truth does. The last dots lie *above* it: the mean of its draws is worse than the direct
-# network's answer, for it shares as many weights among a thousand noise levels.
+# network's answer. That may be the price of sharing as many weights among a thousand noise levels; it was not tested.
 #
 # Now the scores. The Fréchet distance is lesson 07's: how far the crowd of made pictures is from the crowd of real ones, in
 # the features of a judge that no network of this lesson was trained with. These figures stand on the cards of the weights,
@@ -829,7 +829,7 @@ show_rows({name: images[order] for name, images in rows.items()}, titles, size=1
 # missing and once where it is too much. On flat emoji that is
 # the exception, and saying how often is part of the measurement.
 #
-# The judge isn't fooled by the shift, and it is by nothing in the blank half. So an autoencoder is trained on the squared error *and*
+# The judge hardly notices the shift, and sees at once that half is missing. So an autoencoder is trained on the squared error *and*
 # on a loss that sees more: Stable Diffusion's adds the distance in a network's features (a perceptual loss) and a
 # discriminator on patches (lesson 06). Ours does without, because on flat colours it comes back well enough.
 #

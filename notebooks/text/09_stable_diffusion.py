@@ -116,8 +116,7 @@ def pictures(*args, **options) -> Tensor:
 # %% [markdown]
 # ## 1. Is it any good?
 #
-# Seven prompts whose picture no net has seen. Above, the picture that an artist drew for that prompt; below, two of ours, from different
-# noise. **Look for the style**: the shape of an apple is in the other styles' pictures, but nobody showed the model this apple in *this*
+# Seven prompts whose picture no net has seen. Above, the picture that an artist drew for that prompt; below, ours. **Look for the style**: the shape of an apple is in the other styles' pictures, but nobody showed the model this apple in *this*
 # style.
 
 # %%
@@ -140,13 +139,13 @@ asked = {"robot": "noto", "rocket": "noto-v1", "red apple": "emojione-v2", "hous
 asked |= {"crown": "fluent-3d", "ghost": "twemoji", "spaghetti": "openmoji"}
 rows = [find(name, style) for name, style in asked.items()]
 assert data.held_out[rows].all()  # in no training of any part
-ours = [pictures(prompts_of(data, rows), z=noise(len(rows), seed)) for seed in (0, 1)]
+ours = pictures(prompts_of(data, rows), z=noise(len(rows)))
 titles = [f"{name}\n{style}" for name, style in asked.items()]
-show_rows({"an artist's": picture(*rows), "ours": ours[0], "ours again": ours[1]}, titles);
+show_rows({"an artist's": picture(*rows), "ours": ours}, titles, size=1.3);
 
 # %% [markdown]
-# Looking is no measurement. Three judges, none of which steered or chose anything, look at a picture for each of the 1,055 held-out
-# pairs, and at the artists' own pictures:
+# Looking is no measurement. Three judges look at a picture for each of the 1,055 held-out pairs, and at the artists' own pictures. None of
+# them took part in any training; they were asked which of five guidances is best (`benchmarks/choose_guidance.md`), and chose no more:
 #
 # - the **CLIP score**: the cosine between picture and prompt in the space of another CLIP, of another seed (lesson 07);
 # - the **style**: how often a classifier names the style that was asked for;
@@ -161,8 +160,8 @@ for key in ("clip_score", "style_accuracy", "concept_recall_at_5"):
     print(f"{key:36s} {card[key]:.3f}   {card[key + '_real']:.3f}{bar}")
 
 # %% [markdown]
-# The right column is what a perfect model would get, since judges err too: they name an artist's own style in 85 of 100 cases. A model
-# may *exceed* the artists in CLIP score and concept, and that is no triumph: guidance draws the typical apple, and a judge finds a
+# The right column is what the artists get, since judges err too: they name an artist's own style in 85 of 100 cases. Ours falls short in
+# style, and not in the concept. A model may *exceed* the artists in CLIP score and concept, and that is no triumph: guidance draws the typical apple, and a judge finds a
 # typical apple more easily than a witty one.
 #
 # ### Your prompt
@@ -341,7 +340,34 @@ plt.legend();
 # Single words get a few per cent. **At the first steps most of the weight lies on the end token and the padding.** The tower is causal: a token
 # sees those before it, so the *end* has seen the whole prompt. To lay down the picture, places read the summary. **Towards the last steps the weight goes to the start
 # token**, which has seen nothing and is the same for every prompt; in the last layer that runs it has nearly all. All weights of a place sum to 1, so a place that has nothing to ask must
-# look somewhere: at the start token it looks away. The text steers early, and is hardly read late.
+# look somewhere: at the start token it looks away.
+#
+# **Is the text hardly read late, then?** Weights don't prove it. A test does: change the prompt in mid-run, from the upper name to the lower one, and see which of
+# the two the picture obeys.
+
+# %%
+before = ["red apple, noto style", "ghost, openmoji style", "house, twemoji style"]
+after = ["frog, noto style", "sun, openmoji style", "rocket, twemoji style"]
+early, late = read(before), read(after)
+
+
+def changed(t_change: int) -> Tensor:
+    """Pictures whose prompts change where t falls to t_change."""
+
+    def swapping(denoise):
+        return lambda x_t, t, cond=None: denoise(x_t, t, early if t > t_change else late)
+
+    return pictures(before, z=noise(3, 5), wrap=swapping)
+
+
+rows_of = {f"from t = {t} on": changed(t) for t in (1000, 900, 700, 500)}
+rows_of = {"never changed": changed(0)} | dict(reversed(rows_of.items()))
+titles = [f"{a.split(',')[0]}\n{b.split(',')[0]}" for a, b in zip(before, after)]
+show_rows(rows_of, titles, size=1.3);
+
+# %% [markdown]
+# Read from below: with the lower prompt from the start, the lower thing. After the first step already the two are mixed; changed at half time, the picture
+# is the upper thing with a few strokes moved. **The text steers early.**
 #
 # **Is a map an explanation?** It says where a weight is, and not what the value did there. The test is to take the word away.
 
@@ -393,10 +419,12 @@ def dial(w: float):
     (mean, std), grid = my_law(m_u, m_c, s, w).tolist(), np.linspace(-3, 5, 400)
     figure, axis = plt.subplots(figsize=(8, 3))
     axis.hist(x.numpy(), bins=60, range=(-3, 5), density=True, color=BLUE, alpha=0.5)
-    for m, d, colour in ((m_u, s, GREY), (m_c, s, ORANGE), (mean, std, RED)):
+    looks = (GREY, ":", "no prompt"), (ORANGE, "--", "prompt"), (RED, "-", "your law")
+    for (m, d), (colour, dashes, label) in zip(((m_u, s), (m_c, s), (mean, std)), looks):
         bell = np.exp(-(((grid - m) / d) ** 2) / 2) / d / (2 * np.pi) ** 0.5
-        axis.plot(grid, bell, color=colour)
-    axis.set(ylim=(0, 1.1), xlabel="x", title="grey: no prompt, orange: prompt, red: your law")
+        axis.plot(grid, bell, dashes, color=colour, label=label)
+    axis.set(ylim=(0, 1.1), xlabel="x", ylabel="density", title=f"bars: sampled at w = {w:g}")
+    axis.legend()
     return figure
 
 
@@ -404,7 +432,7 @@ Flipbook.of(dial, [0, 0.5, 1, 1.5, 2, 3, 4], label="w", start=3)
 
 # %% [markdown]
 # Guidance does not only sharpen. It moves the mean **past** what was asked for, to where no data are: at $w = 3$ by two whole
-# distances. That is why strongly guided pictures are more typical than any artist's: larger eyes, purer red.
+# distances. On pictures no such law is known, but the direction is seen: strongly guided ones are more typical than any artist's, larger eyes, purer red.
 #
 # **Break it.** Give the prompted data half the spread (`s * torch.where(cond > 0, 0.5, 1.0)`). Is the red curve still right?
 #
@@ -488,7 +516,8 @@ for strength in strengths:
 show_rows({"strength": row}, names, size=1.5);
 
 # %% [markdown]
-# At 0.05 **no step is run at all**: you get your picture back, through the autoencoder, and no message says so. At 1 nothing of the
+# At 0.05 **no step is run at all**: you get your picture back, through the autoencoder, and nothing here says so (some
+# pipelines refuse it). At 1 nothing of the
 # given picture is left. Between them a trade: enough noise to change the style hides the shape as well.
 #
 # ## 6. Redraw a part
@@ -604,14 +633,14 @@ def nearest(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # %%
-gap, place = nearest(ours[0])
+gap, place = nearest(ours)
 real_gap, _ = nearest(picture(*rows))
-rows_shown = {"ours": ours[0], "nearest in\ntraining": picture(*train_rows[place])}
+rows_shown = {"ours": ours, "nearest in\ntraining": picture(*train_rows[place])}
 show_rows(rows_shown, [f"{g:.2f}" for g in gap.tolist()])
 print(f"median distance: ours {gap.median():.2f}, held-out artists' {real_gap.median():.2f}")
 
 # %% [markdown]
-# Often the nearest picture shows another thing of the same colours in the same places. Distance in pixels is a coarse judge (a copy moved by two
+# The nearest picture may be a cousin in another style, or another thing of the same colours in the same places. Distance in pixels is a coarse judge (a copy moved by two
 # pixels is far away). That ours lie no nearer than new artists' pictures do speaks against copying, and does not rule it out (n = 7).
 #
 # ## 9. Six broken pipelines
