@@ -654,7 +654,12 @@ def say(text):
 def child_env():
     """The environment of what is started: this checkout's `course_lib` comes first."""
     before = os.environ.get("PYTHONPATH")
-    return dict(os.environ, PYTHONPATH=str(ROOT) + (os.pathsep + before if before else ""))
+    env = dict(os.environ, PYTHONPATH=str(ROOT) + (os.pathsep + before if before else ""))
+    # A waiting thread spins 300,000 times before it sleeps, and beside other work it spins
+    # away the core that the thread it waits for needs: see benchmarks/waiting_threads.md.
+    if "OMP_WAIT_POLICY" not in env:
+        env.setdefault("GOMP_SPINCOUNT", "2000")
+    return env
 
 
 def call(python, *arguments, **options):

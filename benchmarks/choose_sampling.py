@@ -2,7 +2,7 @@
 validation images.
 
     python benchmarks/choose_sampling.py --calls 20 '{}' '{"sampler": "dpmpp_2m", "guide":
-    "ddpm-fashion-50k"}'
+    "ddpm-fashion-250k"}'
 
 Each argument is JSON of a recipes.sampling.Sampling. 2,048 samples of seed 1 against the first
 2,048 images of the validation split, so that neither the test images nor the noise of the

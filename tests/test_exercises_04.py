@@ -246,3 +246,291 @@ def test_each_sign_belongs_to_one_bug(bug):
         lesson.moments(lesson.broken_sampler(other)) for other in lesson.BUGS if other != bug
     ]
     assert not any(SIGNS[bug](found) for found in others)
+
+
+# ---------------------------------------------------------------- a table of slips
+
+SCHEDULE, DENOISER, CARVE, HEUN, VARIANCE = (
+    lesson.SCHEDULE,
+    lesson.DENOISER,
+    lesson.CARVE,
+    lesson.HEUN,
+    lesson.VARIANCE,
+)
+
+
+def bars(beta):
+    return torch.cat([torch.ones(1), torch.cumprod(1 - beta, 0)])
+
+
+def walk(look, move=lambda x0, eps, x, plan, t, s: plan.alpha[s] * x0 + plan.sigma[s] * eps):
+    """A reader's DDIM with another look, or another move."""
+
+    def carve(denoise, schedule, x, times):
+        path = [x]
+        for i in range(len(times) - 1):
+            t, s = times[i], times[i + 1]
+            x0, eps = look(denoise, x, t, s)
+            x = move(x0, eps, x, schedule, t, s)
+            path.append(x)
+        return torch.stack(path)
+
+    return carve
+
+
+def right_look(denoise, x, t, s):
+    return denoise(x, t)
+
+
+def pops(denoise, schedule, x, times):
+    path, t = [x], times.pop(0)
+    while times:
+        s = times.pop(0)
+        x0, eps = denoise(x, t)
+        x = schedule.alpha[s] * x0 + schedule.sigma[s] * eps
+        path.append(x)
+        t = s
+    return torch.stack(path)
+
+
+def never_updated(denoise, schedule, x, times):
+    path = [x]
+    for t, s in zip(times, times[1:], strict=False):
+        x0, eps = denoise(x, t)
+        path.append(schedule.alpha[s] * x0 + schedule.sigma[s] * eps)
+    return torch.stack(path)
+
+
+def asked_once(denoise, schedule, x, times):
+    (x0, eps), path = denoise(x, times[0]), [x]
+    for s in times[1:]:
+        path.append(schedule.alpha[s] * x0 + schedule.sigma[s] * eps)
+    return torch.stack(path)
+
+
+def two_looks(average, where=lambda x, ahead: ahead):
+    """A reader's Heun with another use of the two looks."""
+
+    def carve_heun(denoise, schedule, x, times):
+        path = [x]
+        for t, s in zip(times, times[1:], strict=False):
+            da = schedule.alpha[s] - schedule.alpha[t]
+            ds = schedule.sigma[s] - schedule.sigma[t]
+            one = denoise(x, t)
+            ahead = x + da * one[0] + ds * one[1]
+            if s > 0:
+                x0, eps = average(one, denoise(where(x, ahead), s))
+                ahead = x + da * x0 + ds * eps
+            x = ahead
+            path.append(x)
+        return torch.stack(path)
+
+    return carve_heun
+
+
+def mean_of(one, two):
+    return (one[0] + two[0]) / 2, (one[1] + two[1]) / 2
+
+
+def variance(schedule, t, s, std, which=1, at=None):
+    a, b = (
+        table[t if at is None else at].item() for table in (schedule.alpha, schedule.sigma)
+    )
+    c, small = posterior(schedule, t, s)[which], posterior(schedule, t, s)[2]
+    return small + c**2 * std**2 * b**2 / (a**2 * std**2 + b**2)
+
+
+def in_place(x_t, alpha, sigma, points):
+    points *= alpha
+    return torch.softmax(-(torch.cdist(x_t, points) ** 2) / 2 / sigma**2, 1) @ (points / alpha)
+
+
+SLIPS = [
+    (SCHEDULE, lambda b: torch.stack([bars(b), 1 - bars(b)]), "two square roots are missing"),
+    (SCHEDULE, lambda b: torch.stack([bars(b), (1 - bars(b)).sqrt()]), "alpha-bar, the prod"),
+    (SCHEDULE, lambda b: torch.stack([bars(b).sqrt(), 1 - bars(b)]), "its own square"),
+    (
+        SCHEDULE,
+        lambda b: torch.stack([bars(b), (1 - bars(b) ** 2).sqrt()]),
+        "alpha is its square root",
+    ),
+    (
+        SCHEDULE,
+        lambda b: torch.stack([bars(b).sqrt(), (1 - bars(b)).sqrt()])[:, 1:],
+        "index 0",
+    ),
+    (SCHEDULE, lambda b: torch.stack([(1 - bars(b)).sqrt(), bars(b).sqrt()]), "exchanged"),
+    (SCHEDULE, lambda b: torch.stack([bars(b).sqrt(), (1 - bars(b)).sqrt()], 1), "in columns"),
+    (
+        SCHEDULE,
+        lambda b: torch.stack([bars(b).sqrt(), math.sqrt(1 - bars(b))]),
+        "a tensor of many",
+    ),
+    (DENOISER, in_place, "writes into its own argument, `points`"),
+    (
+        DENOISER,
+        lambda x, a, s, p: torch.exp(-(torch.cdist(x, a * p) ** 2) / (2 * s**2)) @ p,
+        "The weights don't sum to 1",
+    ),
+    (
+        DENOISER,
+        lambda x, a, s, p: torch.softmax(-(torch.cdist(x, a * p) ** 2) / 2 * s**2, 1) @ p,
+        "divides by 2 and then multiplies",
+    ),
+    (
+        DENOISER,
+        lambda x, a, s, p: torch.softmax(-((x - a * p) ** 2) / (2 * s**2), 1) @ p,
+        "two shapes don't fit",
+    ),
+    (
+        DENOISER,
+        lambda x, a, s, p: torch.softmax(-(torch.cdist(x, a * p) ** 2) / (2 * s**2), 1) * p,
+        "two shapes don't fit",
+    ),
+    (
+        DENOISER,
+        lambda x, a, s, p: (
+            torch.softmax(-(torch.cdist(x, a * p) ** 2) / (2 * torch.sqrt(1 - a**2) ** 2), 1)
+            @ p
+        ),
+        "x ** 0.5",
+    ),
+    (CARVE, walk(lambda denoise, x, t, s: denoise(x, s)), "denoise(x, s) is told"),
+    (CARVE, walk(lambda denoise, x, t, s: denoise(x, max(s, 1))), "max(s, 1)"),
+    (
+        CARVE,
+        walk(right_look, lambda x0, eps, x, p, t, s: p.alpha[t] * x0 + p.sigma[t] * eps),
+        "The stroke ends at s",
+    ),
+    (CARVE, never_updated, "x is never updated"),
+    (CARVE, asked_once, "asked once, before the loop"),
+    (CARVE, pops, "writes into its own argument, `times`"),
+    (
+        CARVE,
+        walk(
+            right_look,
+            lambda x0, eps, x, p, t, s: p.alpha[s] * x0 + p.sigma[s] * torch.randn_like(x),
+        ),
+        "fresh noise is drawn",
+    ),
+    (
+        CARVE,
+        walk(right_look, lambda x0, eps, x, p, t, s: p.sigma[s] * x0 + p.alpha[s] * eps),
+        "the other way round",
+    ),
+    (
+        CARVE,
+        walk(right_look, lambda x0, eps, x, p, t, s: p.alpha[s] * x0 + p.sigma[t] * eps),
+        "the noise still at t",
+    ),
+    (
+        CARVE,
+        walk(right_look, lambda x0, eps, x, p, t, s: p.alpha[t] * x0 + p.sigma[s] * eps),
+        "the image isn't brought up to alpha[s]",
+    ),
+    (
+        CARVE,
+        walk(
+            lambda denoise, x, t, s: (denoise(x, t), 0.5), lambda x0, eps, x, p, t, s: 0.5 * x0
+        ),
+        "is unpacked, x0, eps",
+    ),
+    (HEUN, two_looks(lambda one, two: (mean_of(one, two)[0], one[1])), "the noises are not"),
+    (HEUN, two_looks(lambda one, two: (one[0], mean_of(one, two)[1])), "the images are not"),
+    (HEUN, two_looks(mean_of, where=lambda x, ahead: x), "The second look is at x again"),
+    (HEUN, two_looks(lambda one, two: two), "Only the second look is used"),
+    (HEUN, two_looks(lambda one, two: one), "That is DDIM"),
+    (HEUN, two_looks(lambda one, two: (one[0] + two[0], one[1] + two[1])), "divide by 2"),
+    (VARIANCE, lambda *case: variance(*case, which=0), "c_t is x_t's factor"),
+    (VARIANCE, lambda plan, t, s, std: variance(plan, t, s, std, at=s), "is taken at s here"),
+    (VARIANCE, lambda *case: variance(*case) ** 0.5, "the standard deviation"),
+    (
+        VARIANCE,
+        lambda plan, t, s, std: torch.sqrt(variance(plan, t, s, std)),
+        "Of a number x take x ** 0.5",
+    ),
+    (VARIANCE, lambda plan, t, s, std: posterior(plan, t, s)[2], "That is beta-tilde"),
+    (VARIANCE, lambda plan, t, s, std: posterior(plan, t, s)[3], "That is beta, right only"),
+    (VARIANCE, lambda *case: 1.001 * variance(*case), "0.1 % of the right"),
+]
+
+
+@pytest.mark.parametrize(("exercise", "attempt", "hint"), SLIPS)
+def test_a_slip_is_caught_with_its_own_hint(exercise, attempt, hint):
+    verdict = exercise(attempt)
+    assert verdict.state == "wrong" and hint in verdict.text, verdict.text
+
+
+def in_float32(beta):
+    return torch.stack([bars(beta.float()).sqrt(), (1 - bars(beta.float())).sqrt()])
+
+
+def roots_first(beta):
+    alpha = torch.cat([torch.ones(1), torch.cumprod((1 - beta.float()).sqrt(), 0)])
+    return torch.stack([alpha, (1 - alpha**2).sqrt()])
+
+
+def through_x_t(x0, eps, x, plan, t, s):
+    """The step as the paper writes it, from x_t."""
+    a_t, a_s = plan.alpha[t], plan.alpha[s]
+    if a_t == 0:
+        return a_s * x0 + plan.sigma[s] * eps
+    return a_s / a_t * (x - plan.sigma[t] * eps) + plan.sigma[s] * eps
+
+
+RIGHT = [
+    (SCHEDULE, in_float32),
+    (SCHEDULE, roots_first),
+    (SCHEDULE, lambda b: torch.stack([torch.exp(bars(b).log() / 2), torch.sqrt(1 - bars(b))])),
+    (
+        DENOISER,
+        lambda x, a, s, p: (
+            torch.softmax(-((x[:, None] - a * p[None]) ** 2).sum(-1) / 2 / s / s, dim=-1) @ p
+        ),
+    ),
+    (
+        DENOISER,  # the square multiplied out: what doesn't depend on the point drops out
+        lambda x, a, s, p: torch.einsum(
+            "bn,nd->bd", ((x @ p.T * a - a * a * (p * p).sum(1) / 2) / s**2).softmax(1), p
+        ),
+    ),
+    (
+        DENOISER,
+        lambda x, a, s, p: (
+            torch.softmax(-(torch.cdist(x.double(), a * p.double()) ** 2) / (2 * s**2), 1)
+            @ p.double()
+        ).float(),
+    ),
+    (CARVE, walk(right_look)),
+    (CARVE, walk(right_look, through_x_t)),
+    (
+        CARVE,
+        walk(
+            right_look,
+            lambda x0, eps, x, p, t, s: (
+                x + (p.alpha[s] - p.alpha[t]) * x0 + (p.sigma[s] - p.sigma[t]) * eps
+            ),
+        ),
+    ),
+    (CARVE, lambda denoise, plan, x, times: pops(denoise, plan, x, list(times))),
+    (HEUN, two_looks(mean_of)),
+    (HEUN, lambda d, plan, x, times: two_looks(mean_of)(d, plan, x.clone(), list(times))),
+    (VARIANCE, variance),
+    (
+        VARIANCE,
+        lambda plan, t, s, std: torch.tensor(variance(plan, t, s, std)),
+    ),
+    (
+        VARIANCE,
+        lambda plan, t, s, std: (
+            posterior(plan, t, s)[2]
+            + posterior(plan, t, s)[1] ** 2
+            / (plan.alpha[t] ** 2 / plan.sigma[t] ** 2 + std**-2)
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("exercise", "attempt"), RIGHT)
+def test_right_in_other_words(exercise, attempt):
+    assert exercise(attempt), exercise(attempt).text

@@ -1,6 +1,7 @@
 """Generator, discriminator and their game: penalties against autograd, and who moves when."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -58,6 +59,18 @@ def test_shapes(pair, batch):
     assert fakes.shape == x.shape
     assert SMALL.side == 4 and GanConfig().side == 28
     assert judge(x, cond).shape == (6,)
+
+
+def test_folded_images_are_as_large():
+    """A folding net works at half the places a side and knows every pixel."""
+    config = replace(SMALL, fold=2)
+    generator, judge = Generator(config), Discriminator(config)
+    x, cond = torch.randn(3, 1, 8, 8, requires_grad=True), torch.arange(3)
+    assert (
+        generator(torch.randn(3, 4), cond).shape == x.shape == (3, 1, config.side, config.side)
+    )
+    judge(x, cond).sum().backward()
+    assert (x.grad != 0).all()
 
 
 def test_what_ships_fits():
@@ -225,6 +238,16 @@ class TestPenalties:
         torch.testing.assert_close(losses["r2"], r2)
         torch.testing.assert_close(losses["pairing"], pairing)
         torch.testing.assert_close(losses["loss"], pairing + 2.0 / 2 * (r1 + r2))
+
+    def test_lazy_penalties_come_seldom_and_weigh_more(self, pair, batch):
+        """Over a round of steps they weigh as much as without."""
+        games = [Game(*pair, Draws(3), gamma=lambda step: 0.5, lazy=lazy) for lazy in (1, 4)]
+        plain, lazy = (game.discriminator_loss(batch, 4) for game in games)
+        penalty, heavier = (each["loss"] - each["pairing"] for each in (plain, lazy))
+        torch.testing.assert_close(heavier, 4 * penalty)
+        for step in (1, 2, 3):
+            losses = games[1].discriminator_loss(batch, step)
+            assert "r1" not in losses and torch.equal(losses["loss"], losses["pairing"])
 
 
 def phases_of(pair, draws) -> list[Phase]:

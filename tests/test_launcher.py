@@ -809,6 +809,17 @@ def test_children_import_this_checkout(course, tmp_path, monkeypatch):
     assert course.child_env()["PYTHONPATH"] == str(tmp_path) + os.pathsep + "/mine"
 
 
+def test_waiting_threads_sleep_soon_unless_the_caller_says_otherwise(course, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert course.child_env()["GOMP_SPINCOUNT"] == "2000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert course.child_env()["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert "GOMP_SPINCOUNT" not in course.child_env()
+
+
 def test_lab_finds_lessons_for_going_further(course, tmp_path, capsys):
     (tmp_path / "notebooks" / "further").mkdir()
     for name in ("00_start_here", "04_diffusion", "further/04_more", "further/11_extra"):

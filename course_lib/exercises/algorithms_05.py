@@ -1,5 +1,5 @@
-"""The two algorithms of the DDPM paper that a reader of lesson 05 writes: the loss, and a step
-back.
+"""Algorithm 1 of the DDPM paper, which a reader of lesson 05 writes: the loss. The step of
+Algorithm 2 stands in sampling_05.py.
 """
 
 import torch
@@ -28,12 +28,14 @@ def _toy_net(x_t: Tensor, t: Tensor) -> Tensor:
 
 
 def _squared(
-    alpha_power: int = 1,
-    sigma_power: int = 1,
+    alpha_power: float = 1,
+    sigma_power: float = 1,
     target: str = "eps",
     told=None,
     reduce=None,
     distance=None,
+    back: tuple[int, int] = (0, 0),
+    fed: str = "x_t",
 ):
     """Algorithm 1's loss with any of its parts bent: what the wrong turns compute."""
 
@@ -41,13 +43,10 @@ def _squared(
         predict, alpha: Tensor, sigma: Tensor, x0: Tensor, t: Tensor, eps: Tensor
     ) -> Tensor:
         by_image = [-1] + [1] * (x0.ndim - 1)
-        x_t = (alpha[t] ** alpha_power).reshape(by_image) * x0 + (
-            sigma[t] ** sigma_power
-        ).reshape(by_image) * eps
-        gap = (
-            predict(x_t, t if told is None else told(t))
-            - {"eps": eps, "x0": x0, "x_t": x_t}[target]
-        )
+        signal, noise = alpha[t - back[0]] ** alpha_power, sigma[t - back[1]] ** sigma_power
+        x_t = signal.reshape(by_image) * x0 + noise.reshape(by_image) * eps
+        tensors = {"eps": eps, "x0": x0, "x_t": x_t}
+        gap = predict(tensors[fed], t if told is None else told(t)) - tensors[target]
         gap = gap.square() if distance is None else distance(gap)
         return gap.flatten(1).mean(dim=1) if reduce is None else reduce(gap)
 
@@ -91,6 +90,20 @@ def _stops_gradients(attempt) -> bool:
         return True
 
 
+def _redraws(attempt) -> bool:
+    """Whether the same arguments give another loss."""
+    one, two = (attempt(_toy_net, *(a.clone() for a in _CASE)) for _ in range(2))
+    return not torch.equal(one, two)
+
+
+_ROOT_TOO_MANY = (
+    "A root too many: the tables `alpha` and `sigma` hold the roots already, the factors of "
+    "the jump. (The paper's table is alpha-bar, our alpha squared.)"
+)
+_ONE_EARLIER = (
+    "The picture is of time t - 1 where t is meant. In these tables index 0 is the clean "
+    "image, so time t has index t: alpha[t], sigma[t]."
+)
 _SQUEEZED = (
     "The channel axis is squeezed away, which goes only for grey images, C = 1. Average over "
     "channels, rows and "
@@ -165,6 +178,36 @@ NOISE_LOSS = Exercise(
             "the clean image, so time "
             "t has index t.",
         ),
+        (_squared(alpha_power=0.5), _ROOT_TOO_MANY),
+        (_squared(sigma_power=0.5), _ROOT_TOO_MANY),
+        (_squared(alpha_power=0.5, sigma_power=0.5), _ROOT_TOO_MANY),
+        (_squared(back=(1, 0)), _ONE_EARLIER),
+        (_squared(back=(0, 1)), _ONE_EARLIER),
+        (_squared(back=(1, 1)), _ONE_EARLIER),
+        (
+            _squared(fed="x0"),
+            "The net is fed the clean image, in which there is no noise to see. It gets x_t.",
+        ),
+        (
+            _squared(fed="eps"),
+            "The net is fed the noise alone, the very label. It gets x_t.",
+        ),
+        (
+            lambda predict, alpha, sigma, *case: _squared()(
+                predict, alpha, (1 - alpha).sqrt(), *case
+            ),
+            "1 - alpha is no variance: alpha is a root, and sigma is sqrt(1 - alpha^2), which "
+            "the table `sigma` holds. Use sigma[t].",
+        ),
+        (
+            lambda predict, alpha, sigma, *case: _squared()(predict, sigma, alpha, *case),
+            "The tables are exchanged: alpha[t] multiplies the image, sigma[t] the noise.",
+        ),
+        (
+            _squared(reduce=lambda gap: gap.flatten(1).mean(dim=1).sqrt()),
+            "A root is taken of the mean. Algorithm 1 has the squared error itself: its floor "
+            "and its gradient are those of the square.",
+        ),
         (_squared(reduce=lambda gap: gap.mean(dim=(2, 3)).squeeze(1)), _SQUEEZED),
         (_squared(reduce=lambda gap: gap.squeeze(1).mean(dim=(1, 2))), _SQUEEZED),
         (
@@ -184,133 +227,23 @@ NOISE_LOSS = Exercise(
             "torch.tensor(...), and no "
             "torch.no_grad().",
         ),
-    ],
-)
-
-
-# ---- one step of Algorithm 2
-
-
-def _reverse(
-    x_t: Tensor, eps: Tensor, z: Tensor, alpha_bar_t: float, alpha_bar_s: float
-) -> Tensor:
-    """Through the posterior: read x_0 off x_t, then take q(x_s | x_t, x_0), by the precisions
-    of its two sources.
-    """
-    x0 = (x_t - (1 - alpha_bar_t) ** 0.5 * eps) / alpha_bar_t**0.5
-    keep = alpha_bar_t / alpha_bar_s  # 1 - beta
-    if alpha_bar_s == 1:
-        return x0
-    from_x0, from_x_t = 1 / (1 - alpha_bar_s), keep / (1 - keep)  # precisions of x_s
-    variance = 1 / (from_x0 + from_x_t)
-    mean = variance * (from_x0 * alpha_bar_s**0.5 * x0 + from_x_t * x_t / keep**0.5)
-    return mean + variance**0.5 * z
-
-
-def _bent_step(*, gain="keep", noise_factor="root", spread="small", sign=-1.0, extra=1.0):
-    """Line 4 of Algorithm 2 with one part bent."""
-
-    def step(
-        x_t: Tensor, eps: Tensor, z: Tensor, alpha_bar_t: float, alpha_bar_s: float
-    ) -> Tensor:
-        keep = alpha_bar_t / alpha_bar_s
-        beta = 1 - keep
-        divisor = {
-            "keep": keep**0.5,
-            "alpha-bar": alpha_bar_t**0.5,
-            "none": 1.0,
-            "no root": keep,
-        }[gain]
-        factor = {
-            "root": beta / (1 - alpha_bar_t) ** 0.5,
-            "no root": beta / (1 - alpha_bar_t),
-            "beta": beta,
-        }
-        factor |= {"sqrt beta": beta**0.5, "sigma": (1 - alpha_bar_t) ** 0.5}
-        small = beta * (1 - alpha_bar_s) / (1 - alpha_bar_t)
-        std = {
-            "small": small**0.5,
-            "variance": small,
-            "large": beta**0.5,
-            "beta": beta,
-            "none": 0.0,
-        }[spread]
-        return (x_t + sign * factor[noise_factor] * eps) / divisor + std * z
-
-    return step
-
-
-_X, _EPS, _Z = (seeded(2, 1, 3, 3, seed=seed) for seed in (2, 3, 4))
-
-REVERSE_STEP = Exercise(
-    name="reverse_step",
-    solution=_reverse,
-    cases=[(_X, _EPS, _Z, 0.3, 0.45), (_X, _EPS, _Z, 0.9, 0.97), (_X, _EPS, _Z, 0.97, 1.0)],
-    wrong_turns=[
         (
-            _bent_step(spread="variance"),
-            "z is multiplied by beta-tilde, which is the fresh noise's variance. Its spread "
-            "is the root, so the factor "
-            "of z is sqrt(beta-tilde). (The paper calls that sigma_t. It isn't our sigma[t].)",
-        ),
-        (
-            _bent_step(spread="beta"),
-            "z is multiplied by beta, a variance, and by the larger of the two that the "
-            "paper offers. Take the root "
-            "of beta-tilde.",
-        ),
-        (
-            _bent_step(spread="large"),
-            "sqrt(beta) is the paper's other choice. It does not vanish at the last step "
-            "(alpha_bar_s = 1), so it "
-            "would leave noise in the finished picture: use the root of beta-tilde here.",
-        ),
-        (
-            _bent_step(spread="none"),
-            "The mean is right; the fresh noise is missing. The next section shows what a "
-            "run without it looks like.",
-        ),
-        (
-            _bent_step(gain="alpha-bar"),
-            "The bracket is divided by the root of alpha-bar_t. The step divides by the root "
-            "of its own factor, "
-            "1 - beta = alpha_bar_t / alpha_bar_s: it undoes one step, not all of them.",
-        ),
-        (
-            _bent_step(gain="none"),
-            "The mean is not scaled up: the forward step shrank the picture by sqrt(1 - "
-            "beta), so divide by that.",
-        ),
-        (
-            _bent_step(gain="no root"),
-            "The bracket is divided by 1 - beta. The forward step multiplied by its root.",
-        ),
-        (
-            _bent_step(noise_factor="no root"),
-            "eps is multiplied by beta / (1 - alpha_bar_t). The denominator is a spread, "
-            "sqrt(1 - alpha_bar_t).",
-        ),
-        (
-            _bent_step(noise_factor="sqrt beta"),
-            "eps is multiplied by sqrt(beta), the noise of one step as if it were known. eps "
-            "is the noise of all "
-            "steps; this step's share of it is beta / sqrt(1 - alpha_bar_t).",
-        ),
-        (
-            _bent_step(noise_factor="beta"),
-            "The division by sqrt(1 - alpha_bar_t) is missing under eps.",
-        ),
-        (
-            _bent_step(noise_factor="sigma"),
-            "This takes away all of the noise at once. A step takes its share: beta / sqrt(1 "
-            "- alpha_bar_t) of eps.",
-        ),
-        (
-            _bent_step(sign=1.0),
-            "The predicted noise is added. It is to be taken away: x_t minus ...",
+            _redraws,
+            "Two calls give two losses: noise is drawn inside. The eps that is given goes "
+            "into x_t, and the very same is the label, or the net is asked for noise that it "
+            "can't see.",
         ),
     ],
-    praise="Right, at a small step, at a large one, and at the last, where beta-tilde is 0 "
-    "and no noise is added.",
-    dtype_hint=FLOAT32.format("x_s") + " End with .to(x_t.dtype).",
+    known_errors=[
+        (
+            "must match the size of tensor",
+            "alpha[t] has one number an image, [B]. It takes three more axes to multiply [B, "
+            "C, H, W]: alpha[t][:, None, None, None], or .reshape(-1, 1, 1, 1).",
+        ),
+        (
+            "_toy_net() missing",
+            "The net is not told the time: predict(x_t, t).",
+        ),
+    ],
+    advice="the mean over an image of the square of predict(x_t, t) - eps",
 )

@@ -122,6 +122,15 @@ MASK = Exercise(
             lambda kind, size: 1 - causal_mask(kind, size),
             "0 and 1 are swapped: 1 is where the kernel may look.",
         ),
+        (
+            lambda kind, size: torch.ones(size, size),
+            "Nothing is hidden: the pixel itself, those on its right and the rows below are "
+            "0.",
+        ),
+        (
+            lambda kind, size: causal_mask(kind, size).flatten(),
+            "The right numbers in one row; the mask is [size, size].",
+        ),
     ],
     "Right: what is drawn may be seen, and nothing else.",
     known_errors=[
@@ -242,6 +251,14 @@ FIELD = Exercise(
         (
             _combined(lambda grads: grads.abs().amax(dim=0)),
             "This is the largest size of all numbers; here it is their sum.",
+        ),
+        (
+            _combined(lambda grads: grads.norm(dim=0)),
+            "This is the root of the squares' sum; here it is the sum of the sizes.",
+        ),
+        (
+            _combined(lambda grads: (grads != 0).sum(dim=0)),
+            "This counts the numbers that are moved; how much they are is asked for.",
         ),
         (
             _gradient(lambda out, row, column: out[0, :, row, column].abs().sum()),

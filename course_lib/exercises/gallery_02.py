@@ -6,13 +6,12 @@ model is known: its likelihood, its KL divergence and its spread.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from course_lib.exercises.grader import Verdict
+from course_lib.exercises.matching import Bug, Matching, listed
 from course_lib.models.vae import LOG_2PI, kl_to_standard
 
 D, L = 16, 2
@@ -31,14 +30,6 @@ def gallery_data(n: int = 500) -> Tensor:
         torch.linalg.cholesky(x.T @ x / n).mT, x, upper=True, left=False
     )
     return x * torch.tensor([*STRONG, *[NOISE] * (D - L)], dtype=torch.float64).sqrt()
-
-
-@dataclass(frozen=True)
-class Bug:
-    """A line that was written wrong, and what gives it away."""
-
-    line: str  # what the code does
-    sign: str  # the number that gives it away
 
 
 BUGS = {
@@ -155,43 +146,10 @@ def gallery() -> dict[str, Broken]:
     return {letter: broken_vae(bug) for letter, bug in bar}
 
 
-@dataclass(frozen=True)
-class Matching:
-    """A grader for "which is which": it names what speaks against the first wrong answer."""
-
-    name: str
-    key: Mapping[str, int]
-
-    def __call__(self, answers: Mapping[str, int]) -> Verdict:
-        """Grade {letter: number}."""
-        if not isinstance(answers, Mapping):
-            return Verdict("wrong", 'Give it a dict of letters and numbers: {"A": 1, ...}.')
-        given = {letter: answers.get(letter) for letter in self.key}
-        if any(number is None or number is Ellipsis for number in given.values()):
-            return Verdict(
-                "awaits",
-                f"{self.name} awaits its reader: give each letter the number of its line.",
-            )
-        wrong = [letter for letter, number in given.items() if number != self.key[letter]]
-        if not wrong:
-            return Verdict(
-                "right",
-                f"All {len(self.key)} right. A loss curve would have shown none of them.",
-            )
-        letter, right = wrong[0], f"{len(self.key) - len(wrong)} of {len(self.key)} right."
-        if not isinstance(given[letter], int) or given[letter] not in BUGS:
-            return Verdict(
-                "wrong",
-                f"{right} {letter}: {given[letter]!r} is no number of a line; they run from 1 "
-                f"to {len(BUGS)}, without quotes.",
-            )
-        found = broken_vae(self.key[letter]).numbers()
-        listed = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
-        return Verdict(
-            "wrong",
-            f"{right} {letter} isn't line {given[letter]}: that {BUGS[given[letter]].sign}. "
-            f"{letter} has {listed}.",
-        )
-
-
-GALLERY = Matching("The gallery", _HUNG)
+GALLERY = Matching(
+    "The gallery",
+    _HUNG,
+    BUGS,
+    "A loss curve would have shown none of them.",
+    lambda bug: listed(broken_vae(bug).numbers()),
+)

@@ -6,14 +6,13 @@ all of them. Every flow is an affine map, so that everything about it is known e
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from course_lib.exercises.grader import Verdict
+from course_lib.exercises.matching import Bug, Matching, listed
 from course_lib.models.flow import normal_log_prob
 
 D = 4
@@ -21,14 +20,6 @@ MEAN = (30.0, 34.0, 3.0, 3.0)  # in grey levels, the varying pixels first
 STD, CORRELATION = (8.0, 6.0), 0.7  # of the varying pixels
 CENTRE, UNIT = 16.0, 16.0  # what the continuous flow of bug 5 takes off, and divides by
 NAMES = ("reported - log P", "area", "round trip", "mean", "spread")
-
-
-@dataclass(frozen=True)
-class Bug:
-    """A line that was written wrong, and what gives it away."""
-
-    line: str  # what the code does
-    sign: str  # the number that gives it away
 
 
 BUGS = {
@@ -188,41 +179,10 @@ def gallery() -> dict[str, Broken]:
     return {letter: broken_flow(bug) for letter, bug in _HUNG.items()}
 
 
-@dataclass(frozen=True)
-class Matching:
-    """A grader for "which is which": it names what speaks against the first wrong answer."""
-
-    name: str
-    key: Mapping[str, int]
-
-    def __call__(self, answers: Mapping[str, int]) -> Verdict:
-        """Grade {letter: number}."""
-        given = {letter: answers.get(letter) for letter in self.key}
-        if any(number is None or number is Ellipsis for number in given.values()):
-            return Verdict(
-                "awaits",
-                f"{self.name} awaits its reader: give each letter the number of its line.",
-            )
-        wrong = [letter for letter, number in given.items() if number != self.key[letter]]
-        if not wrong:
-            return Verdict(
-                "right",
-                f"All {len(self.key)} right. Three of them would win a table of likelihoods.",
-            )
-        letter, right = wrong[0], f"{len(self.key) - len(wrong)} of {len(self.key)} right."
-        if given[letter] not in BUGS:
-            return Verdict(
-                "wrong",
-                f"{right} {letter}: there is no line {given[letter]!r}; they run from 1 to "
-                f"{len(BUGS)}.",
-            )
-        found = broken_flow(self.key[letter]).numbers()
-        listed = ", ".join(f"{name} {value:.3g}" for name, value in found.items())
-        return Verdict(
-            "wrong",
-            f"{right} {letter} isn't line {given[letter]}: that {BUGS[given[letter]].sign}. "
-            f"{letter} has {listed}.",
-        )
-
-
-GALLERY = Matching("The gallery", _HUNG)
+GALLERY = Matching(
+    "The gallery",
+    _HUNG,
+    BUGS,
+    "Three of them would win a table of likelihoods.",
+    lambda bug: listed(broken_flow(bug).numbers(), ".3g"),
+)

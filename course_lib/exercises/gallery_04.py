@@ -2,30 +2,19 @@
 the moments that give those away.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from course_lib.diffusion.exact import mixture_denoiser
 from course_lib.diffusion.samplers import posterior
 from course_lib.diffusion.schedule import Schedule
-from course_lib.exercises.grader import Verdict
+from course_lib.exercises.matching import Bug, Matching, listed
 
 MODES = torch.tensor(
     [[0.0, 0.0], [1.4, 1.4], [-1.4, 1.4], [1.4, -1.4], [-1.4, -1.4]]
 )  # as on a die
 MODE_STD = 0.12
 _EXACT_SPREAD = (0.8 * 1.4**2 + MODE_STD**2) ** 0.5  # of each coordinate
-
-
-@dataclass(frozen=True)
-class Bug:
-    """A line that was written wrong, and what it does to the cloud."""
-
-    line: str  # what the code says, and what it should say
-    sign: str  # the moment that gives it away
 
 
 BUGS = {
@@ -58,7 +47,9 @@ BUGS = {
 
 
 def broken_sampler(bug: int, n: int = 1500, seed: int = 0) -> Tensor:
-    """DDPM in 25 steps with an exact denoiser, and one of the BUGS in it: samples [n, 2]."""
+    """DDPM with an exact denoiser and one of the BUGS in it: samples [n, 2]. 25 steps of 1000;
+    bug 5 has no more than 20 to take, and takes them all.
+    """
     schedule = Schedule.linear(20) if bug == 5 else Schedule.linear()
     times = schedule.times(20 if bug == 5 else 25)
     denoise = mixture_denoiser(schedule, MODES, MODE_STD)
@@ -107,46 +98,10 @@ def gallery(n: int = 1500) -> dict[str, Tensor]:
     return {letter: broken_sampler(bug, n) for letter, bug in _HUNG.items()}
 
 
-@dataclass(frozen=True)
-class Matching:
-    """A grader for "which is which": it names the moment that speaks against the first wrong
-    answer.
-    """
-
-    name: str
-    key: Mapping[str, int]
-
-    def __call__(self, answers: Mapping[str, int]) -> Verdict:
-        """Grade {letter: number}."""
-        given = {letter: answers.get(letter) for letter in self.key}
-        if any(number is None or number is Ellipsis for number in given.values()):
-            return Verdict(
-                "awaits",
-                f"{self.name} awaits its reader: give each letter the number of its line.",
-            )
-        wrong = [letter for letter, number in given.items() if number != self.key[letter]]
-        if not wrong:
-            return Verdict(
-                "right",
-                f"All {len(self.key)} right. A sampler is debugged with moments, and then by "
-                "eye.",
-            )
-        letter = wrong[0]
-        right = f"{len(self.key) - len(wrong)} of {len(self.key)} right."
-        if given[letter] not in BUGS:
-            return Verdict(
-                "wrong",
-                f"{right} {letter}: there is no line {given[letter]!r}; they run from 1 to 8.",
-            )
-        found = ", ".join(
-            f"{name} {value:.2f}"
-            for name, value in moments(broken_sampler(self.key[letter])).items()
-        )
-        clue = (
-            f"{letter} isn't line {given[letter]}: that {BUGS[given[letter]].sign}. "
-            f"{letter} has {found}."
-        )
-        return Verdict("wrong", f"{right} {clue}")
-
-
-GALLERY = Matching("The gallery", _HUNG)
+GALLERY = Matching(
+    "The gallery",
+    _HUNG,
+    BUGS,
+    "A sampler is debugged with moments, and then by eye.",
+    lambda bug: listed(moments(broken_sampler(bug))),
+)

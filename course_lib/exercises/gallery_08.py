@@ -2,24 +2,12 @@
 give the line away.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from course_lib.exercises.grader import Verdict
+from course_lib.exercises.matching import Bug, Matching
 from course_lib.metrics.psnr import psnr
 from course_lib.models import Autoencoder
-
-
-@dataclass(frozen=True)
-class Bug:
-    """A line that was written wrong, and what it does to the picture that comes back."""
-
-    line: str  # what the code says
-    sign: str  # the figure that gives it away
-
 
 BUGS = {
     1: Bug("nothing is wrong", "has the highest PSNR of all, and its latents have spread 1"),
@@ -101,41 +89,9 @@ def gallery(net: Autoencoder, x: Tensor) -> dict[str, tuple[Tensor, dict[str, fl
     return found
 
 
-@dataclass(frozen=True)
-class Matching:
-    """A grader for "which is which": it says what speaks against the first wrong answer."""
-
-    name: str
-    key: Mapping[str, int]
-
-    def __call__(self, answers: Mapping[str, int]) -> Verdict:
-        """Grade {letter: number}."""
-        if not isinstance(answers, Mapping):
-            return Verdict("wrong", 'Give it a dict of letters and numbers: {"A": 1, ...}.')
-        given = {letter: answers.get(letter) for letter in self.key}
-        if any(number is None or number is Ellipsis for number in given.values()):
-            return Verdict(
-                "awaits",
-                f"{self.name} awaits its reader: give each letter the number of its line.",
-            )
-        wrong = [letter for letter, number in given.items() if number != self.key[letter]]
-        if not wrong:
-            return Verdict(
-                "right", f"All {len(self.key)} right. A round trip would have shown each."
-            )
-        letter = wrong[0]
-        right = f"{len(self.key) - len(wrong)} of {len(self.key)} right."
-        if not isinstance(given[letter], int) or given[letter] not in BUGS:
-            return Verdict(
-                "wrong",
-                f"{right} {letter}: {given[letter]!r} is no number of a line; they run from 1 "
-                f"to {len(BUGS)}, without quotes.",
-            )
-        return Verdict(
-            "wrong",
-            f"{right} {letter} isn't line {given[letter]}: that one "
-            f"{BUGS[given[letter]].sign}. Look at {letter} again.",
-        )
-
-
-GALLERY = Matching("The gallery", _HUNG)
+GALLERY = Matching(
+    "The gallery",
+    _HUNG,
+    BUGS,
+    "A round trip would have shown each.",
+)

@@ -1,13 +1,14 @@
 """The gallery of lesson 09: seven pipelines, six of them with a wrong line in them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from course_lib.exercises.grader import Verdict
-from course_lib.exercises.lesson_09 import combined, first_step, keep_outside
+from course_lib.exercises.edits_09 import first_step, keep_outside
+from course_lib.exercises.lesson_09 import combined
+from course_lib.exercises.matching import Bug, Matching
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,6 @@ class Parts:
     std: Tensor
     alpha: Tensor  # [T + 1]
     sigma: Tensor
-
-
-@dataclass(frozen=True)
-class Bug:
-    """A line that was written wrong, and what gives it away."""
-
-    line: str
-    sign: str
 
 
 BUGS = {
@@ -129,31 +122,9 @@ def readings(found: dict[str, Tensor], picture: Tensor, mask: Tensor) -> dict[st
     }
 
 
-@dataclass(frozen=True)
-class Matching:
-    """A grader for "which is which": it names what speaks against the first wrong answer."""
-
-    name: str
-    key: Mapping[str, int]
-
-    def __call__(self, answers: Mapping[str, int]) -> Verdict:
-        """Grade {letter: number}."""
-        given = {letter: answers.get(letter) for letter in self.key}
-        if any(number is None or number is Ellipsis for number in given.values()):
-            return Verdict(
-                "awaits",
-                f"{self.name} awaits its reader: give each letter the number of its line.",
-            )
-        wrong = [letter for letter, number in given.items() if number != self.key[letter]]
-        if not wrong:
-            return Verdict("right", f"All {len(self.key)} right.")
-        letter = wrong[0]
-        right = f"{len(self.key) - len(wrong)} of {len(self.key)} right."
-        if given[letter] not in BUGS:
-            says = f"{letter}: there is no line {given[letter]!r}; they run from 1 to 7."
-        else:
-            says = f"{letter} isn't line {given[letter]}: that {BUGS[given[letter]].sign}."
-        return Verdict("wrong", f"{right} {says}")
-
-
-GALLERY = Matching("The gallery", _HUNG)
+GALLERY = Matching(
+    "The gallery",
+    _HUNG,
+    BUGS,
+    "A pipeline is tested by what each dial must do and must not do.",
+)

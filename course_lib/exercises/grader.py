@@ -3,6 +3,7 @@ where it is a known one.
 """
 
 import html
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Number
@@ -10,6 +11,8 @@ from numbers import Number
 import numpy as np
 import torch
 from torch import Tensor
+
+from course_lib.exercises.stumbles import first_line, hint_for
 
 
 @dataclass(frozen=True)
@@ -70,32 +73,44 @@ class Exercise:
         """Grade an attempt; the random numbers that everybody shares are left as they were."""
         with torch.random.fork_rng(devices=[]):
             try:
-                answers = self._answers(attempt)
+                answers, changed = self._run(attempt)
                 if answers[0] is Ellipsis:
                     raise NotImplementedError
+                fault = self._fault(attempt, answers, changed)
             # whatever the reader's code may raise is the reader's to see, in one line
             except Exception as error:
                 return self._stopped(error)
-            fault = self._fault(attempt, answers)
             return Verdict("wrong", fault) if fault else Verdict("right", self.praise)
 
     def or_library(self, attempt: Callable) -> Callable:
         """The attempt where it is right, else the library's own: what the next cells run on.
-        Says so of a wrong one.
+        Says which of the two it is.
         """
         verdict = self(attempt)
-        if verdict.state == "wrong":
-            print(
-                f"{self.name}: yours isn't right yet, so the library's version runs in its "
-                "place in the cells below."
-            )
+        print(
+            {
+                "right": f"{self.name}: yours runs in the cells below.",
+                "wrong": f"{self.name}: yours isn't right yet, so the library's version runs "
+                "in its place in the cells below.",
+                "awaits": f"{self.name}: the library's version runs in the cells below until "
+                "yours is written.",
+            }[verdict.state]
+        )
         return attempt if verdict else self.solution
 
-    def _answers(self, function: Callable) -> list:
-        return [
-            function(*(a.clone() if isinstance(a, Tensor) else a for a in case))
-            for case in self.cases
-        ]
+    def _run(self, function: Callable) -> tuple[list, str | None]:
+        """The answers to all cases, and the first argument that the function wrote into."""
+        answers, changed = [], None
+        for case in self.cases:
+            given = [_copied(argument) for argument in case]
+            answers.append(function(*given))
+            if changed is None and not _same(given, list(case)):
+                changed = next(
+                    name
+                    for name, *pair in zip(_names(function, case), given, case, strict=True)
+                    if not _same(*pair)
+                )
+        return answers, changed
 
     def _stopped(self, error: Exception) -> Verdict:
         # PyTorch raises NotImplementedError too, where a kernel is "not implemented for
@@ -103,17 +118,19 @@ class Exercise:
         if isinstance(error, NotImplementedError) and "not implemented for" not in str(error):
             return Verdict(
                 "awaits",
-                f"{self.name} awaits its reader: write the stub above, then run both cells "
-                "again.",
+                f"{self.name} awaits its reader: write it where the stub is, and run that "
+                "cell again.",
             )
         for text, hint in self.known_errors:
             if text in str(error):
                 return Verdict("wrong", hint)
-        return Verdict("wrong", f"{self.name} stopped with {type(error).__name__}: {error}")
+        if hint := hint_for(error):
+            return Verdict("wrong", f"{self.name} stopped: {hint}. ({first_line(error)})")
+        return Verdict("wrong", f"{self.name} stopped with {first_line(error)}")
 
-    def _fault(self, attempt: Callable, answers: list) -> str | None:
+    def _fault(self, attempt: Callable, answers: list, changed: str | None) -> str | None:
         """What is wrong with an attempt that ran, in a sentence; None where nothing is."""
-        solved = self._answers(self.solution)
+        solved, _ = self._run(self.solution)
         for answer, expected in zip(answers, solved, strict=True):
             if kind := _other_kind(answer, expected):
                 return f"{self.name} returned {kind}"
@@ -123,6 +140,12 @@ class Exercise:
             known = (hint for wrong, hint in self.wrong_turns if self._took(found, wrong))
             if hint := next(known, None) or self._shape(found, expected):
                 return hint
+        if changed:
+            return (
+                f"{self.name} writes into its own argument, {changed} (with +=, [...] =, .pop "
+                "or a function whose name ends in _), and whoever called it still needs that. "
+                "Make a new one, or begin with a copy: x.clone(), list(times)."
+            )
         for breaks, hint in self.habits:
             if breaks(attempt):
                 return hint
@@ -132,13 +155,8 @@ class Exercise:
 
     def _took(self, found: list[Tensor], wrong: Callable) -> bool:
         try:
-            return _alike(found, _tensors(self._answers(wrong)), self.rtol)
-        except (
-            RuntimeError,
-            ValueError,
-            IndexError,
-            TypeError,
-        ):  # a wrong turn that does not fit a case
+            return _alike(found, _tensors(self._run(wrong)[0]), self.rtol)
+        except Exception:  # a wrong turn that does not fit a case is not the one taken
             return False
 
     def _shape(self, found: list[Tensor], expected: list[Tensor]) -> str | None:
@@ -151,11 +169,10 @@ class Exercise:
         return None
 
     def _off(self, found: list[Tensor], expected: list[Tensor]) -> str:
-        """How large the first difference is, and where, for a mistake that nobody foresaw."""
-        pairs = zip(self.cases, found, expected, strict=True)
-        case, f, e = next(
-            pair for pair in pairs if not _alike([pair[1]], [pair[2]], self.rtol)
-        )
+        """How large the worst difference is, and where, for a mistake that nobody foresaw."""
+        triples = zip(self.cases, found, expected, strict=True)
+        unlike = [each for each in triples if not _alike([each[1]], [each[2]], self.rtol)]
+        case, f, e = max(unlike, key=lambda each: _gap(*each[1:]).max() / _size(each[2]))
         numbers = ", ".join(str(a) for a in case if isinstance(a, int | float))
         where = f" (with {numbers})" if numbers else ""
         if f.isnan().any():
@@ -163,8 +180,53 @@ class Exercise:
                 f"{self.name} gives nan{where}: somewhere 0 is divided by 0, or a root is "
                 "taken of less than 0."
             )
-        gap = (f.double() - e.double()).abs().max().item()
-        return f"{self.name} is off by up to {gap:.3g}{where}: {self.advice}."
+        if f.isinf().any() and not e.isinf().any():
+            return (
+                f"{self.name} gives infinity{where}: a division by 0, the log of 0, or an exp "
+                "that is too large for its dtype."
+            )
+        k = _gap(f, e).argmax()
+        gap, right = _gap(f, e)[k].item(), e.flatten()[k].item()
+        # 3e-06 reads like rounding; where 9e-06 is right it is not
+        share = 100 * gap / abs(right) if right else 0
+        percent = f"{share:,.0f} %" if share >= 10 else f"{share:.2g} %"
+        times = f"{share / 100:,.0f} times" if share >= 1e4 else f"{percent} of"
+        told = f", {times} the right {right:.3g}" if share else ""
+        return f"{self.name} is off by up to {gap:.3g}{told}{where}: {self.advice}."
+
+
+def _gap(f: Tensor, e: Tensor) -> Tensor:
+    """Absolute differences, flat; nan is the largest of all."""
+    return (f.double() - e.double()).abs().nan_to_num(torch.inf).flatten()
+
+
+def _names(function: Callable, case: tuple) -> list[str]:
+    """What the function calls its arguments, where it names each."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some of torch's own have no signature
+        parameters = []
+    names = [f"`{p.name}`" for p in parameters if p.kind is not p.VAR_POSITIONAL]
+    return names if len(names) == len(case) else [f"number {k + 1}" for k in range(len(case))]
+
+
+def _copied(argument):
+    """An argument that an attempt may spoil: tensors and lists are copied, nets are not."""
+    if isinstance(argument, Tensor):
+        return argument.clone()
+    if isinstance(argument, list | tuple):
+        return type(argument)(_copied(part) for part in argument)
+    return argument
+
+
+def _same(given, case) -> bool:
+    """Whether an argument is still what it was."""
+    if isinstance(case, Tensor):
+        return given.shape == case.shape and given.dtype == case.dtype and given.equal(case)
+    if isinstance(case, list | tuple):
+        pairs = zip(given, case, strict=False)
+        return len(given) == len(case) and all(_same(*pair) for pair in pairs)
+    return True
 
 
 def _other_kind(answer, expected) -> str | None:
@@ -198,12 +260,23 @@ def _tensors(answers: list) -> list[Tensor]:
 
 
 def _alike(found: list[Tensor], expected: list[Tensor], rtol: float) -> bool:
-    """Whether all have the same shapes and values; nan is nan: some wrong turns end there."""
+    """Whether all have the same shapes and values; nan is nan: some wrong turns end there.
+    What counts as 0 shrinks with the answer, so that 1e-5 is not right by its size alone.
+    """
     return all(
         f.shape == e.shape
-        and torch.allclose(f.double(), e.double(), rtol=rtol, atol=rtol, equal_nan=True)
+        and torch.allclose(
+            f.double(), e.double(), rtol=rtol, atol=rtol * _size(e), equal_nan=True
+        )
         for f, e in zip(found, expected, strict=True)
     )
+
+
+def _size(e: Tensor) -> float:
+    """The largest absolute value, at most 1; 1 where all is 0 or nothing is finite."""
+    e = e.double().nan_to_num(0.0, 0.0, 0.0).abs()
+    largest = e.max().item() if e.numel() else 0.0
+    return min(largest, 1.0) or 1.0
 
 
 def _other_dtype(found: list[Tensor], expected: list[Tensor]) -> bool:

@@ -108,6 +108,16 @@ LOST = Exercise(
             "This is the logarithm to base 10; bits are to base 2.",
         ),
         (
+            lambda joint: -(joint * joint.log2()).sum(),
+            "This is H(x) alone, and 0 log 0, which counts as 0, made nan of it: "
+            "torch.special.xlogy(p, p) is p ln p with 0 at 0.",
+        ),
+        (
+            lambda joint: math.log2(joint.numel()) - entropy(joint.flatten()),
+            "This compares with a law in which all cases are alike. Each pixel keeps its own "
+            "distribution: joint summed over all other axes.",
+        ),
+        (
             _half_in_nats,
             "One part is in nats and the other in bits: divide both by ln 2.",
         ),
@@ -186,6 +196,18 @@ AGREEMENT = Exercise(
         (
             lambda rho: 0.5 + math.atan(rho) / math.pi,
             "The angle between the lines has rho as its cosine: arccos or arcsin, not arctan.",
+        ),
+        (
+            lambda rho: 0.5 + 2 * math.asin(rho) / math.pi,
+            "At rho = 1 this is 3/2: arcsin(1) is pi / 2, so divide by pi.",
+        ),
+        (
+            lambda rho: 0.5 + math.sin(rho) / math.pi,
+            "The sine of rho, where rho is a cosine: the angle is its arcus, math.asin.",
+        ),
+        (
+            lambda rho: 0.25 + math.asin(rho) / math.pi,
+            "At rho = 0 two fair coins agree half of the time, not a quarter.",
         ),
         (
             lambda rho: 0.5 + math.asin(rho**2) / math.pi,

@@ -13,8 +13,7 @@ from course_lib.exercises.grader import Exercise
 from course_lib.exercises.independence import AGREEMENT, LOST, agreement
 from course_lib.exercises.pixel_bugs import (
     BUGS,
-    HUNG,
-    Matching,
+    GALLERY,
     gallery,
     neighbour,
     symptoms,
@@ -118,6 +117,22 @@ def _one_uniform(net: Callable, uniforms: Tensor) -> Tensor:
     return paint(net, uniforms[:, :1, :1].expand_as(uniforms))
 
 
+def _means(net: Callable, uniforms: Tensor) -> Tensor:
+    """The mean of each pixel's first logistic, in place of a draw."""
+    B, H, W = uniforms.shape
+    x = torch.zeros(B, 1, H, W)
+    for row, column in _rows(H, W):
+        out = net(x)
+        x[:, 0, row, column] = out[:, out.shape[1] // 3, row, column]
+    return x
+
+
+def _other_draws(attempt: Callable) -> bool:
+    """Whether the same numbers give other pictures."""
+    one, two = (attempt(_toy_net, _a_row_of(1)) for _ in range(2))
+    return not torch.equal(one, two)
+
+
 def _a_row_of(seed: int) -> Tensor:
     return torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(seed))
 
@@ -164,6 +179,15 @@ PAINT = Exercise(
             "These pixels run from 0 to 2: take 1 off, so that they run from -1 to 1.",
         ),
         (
+            _scaled(lambda level: 1 - level / 127.5),
+            "This paints the negative: level 0 is black, -1.",
+        ),
+        (
+            _means,
+            "Each pixel is its distribution's mean: nothing is drawn, and all pictures are "
+            "alike. draw_levels draws.",
+        ),
+        (
             _scaled(lambda level: level / 128 - 1),
             "White, level 255, must become exactly 1: divide by 127.5, not by 128.",
         ),
@@ -191,6 +215,13 @@ PAINT = Exercise(
         ),
     ],
     "Right. That is all of it: one call of the net for each pixel.",
+    habits=[
+        (
+            _other_draws,
+            "Two calls give two pictures: chance comes from elsewhere. The uniforms that are "
+            "given are all of it: draw_levels(..., uniforms[:, row, column]).",
+        ),
+    ],
     known_errors=[
         (
             "not enough values to unpack",
@@ -218,5 +249,3 @@ PAINT = Exercise(
     ],
     advice="one call for each pixel, in the order in which one reads, with its own uniforms",
 )
-
-GALLERY = Matching("The gallery", HUNG)

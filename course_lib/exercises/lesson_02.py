@@ -89,6 +89,19 @@ WEIGHT = Exercise(
             "/ (2 * a * L).",
         ),
         (
+            lambda a, b, D, L: b * D // (2 * a * L),
+            "// cuts off what is behind the point: divide with /.",
+        ),
+        (
+            lambda a, b, D, L: D / L,
+            "a and b are missing, and the half: the KL's share is b / L, that of the halved "
+            "error 2 a / D.",
+        ),
+        (
+            lambda a, b, D, L: a * D / (2 * b * L),
+            "a and b are exchanged: a weighs the error, b the KL.",
+        ),
+        (
             lambda a, b, D, L: b / a,
             "Both means and the half are missing: of the summed error the loss holds a / D, "
             "of its half 2 a / D, and of the summed KL b / L.",
@@ -169,6 +182,23 @@ IW_BOUND = Exercise(
         (
             lambda log_w: torch.logsumexp(log_w, dim=1) - math.log2(log_w.shape[1]),
             "log2 among natural logarithms: nats want math.log.",
+        ),
+        (
+            lambda log_w: iw_bound(log_w)[:, None],
+            "The values are right, but keepdim=True keeps the axis: [B] is asked for.",
+        ),
+        (
+            lambda log_w: torch.logsumexp(log_w, dim=1) - log_w.shape[1],
+            "A mean divides by k, so in logs it is log k that is taken off, not k.",
+        ),
+        (
+            lambda log_w: torch.logsumexp(log_w, dim=1) / math.log(log_w.shape[1]),
+            "In logs a division is a subtraction: take log k off.",
+        ),
+        (
+            lambda log_w: log_w.log_softmax(dim=1).mean(dim=1),
+            "A softmax makes the weights sum to 1, and their size, which is the bound, is "
+            "gone.",
         ),
         (
             lambda log_w: -iw_bound(log_w),

@@ -1,14 +1,14 @@
-"""The exercises of lesson 03: a log-determinant, the inverse of a coupling, noise that pays
-for its width, bits per dimension, and the floor of flow matching. The broken flows that its
-last section hangs on the wall stand in gallery_03.py.
+"""The exercises of lesson 03: a log-determinant and the inverse of a coupling. Noise that pays
+for its width and bits per dimension stand in density_03.py, the floor of flow matching in
+matching_03.py, the broken flows that its last section hangs on the wall in gallery_03.py.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from course_lib.exercises.density_03 import BITS, NOISE
 from course_lib.exercises.gallery_03 import BUGS, GALLERY, NAMES, gallery, gallery_data
 from course_lib.exercises.grader import Exercise
 from course_lib.exercises.matching_03 import FLOOR, matching_floor
@@ -30,10 +30,6 @@ __all__ = [
 
 def _randn(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def _rand(*shape: int, seed: int) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 # ---------------------------------------------------------------- 1: a log-determinant
@@ -59,8 +55,9 @@ AFFINE = Exercise(
     "affine_logdet",
     affine_logdet,
     [
-        (_randn(3, 2, 4, 5, seed=0), _randn(2, seed=1)),
-        (_randn(2, 3, 2, 2, seed=2), _randn(3, seed=3)),
+        # scales of both signs, or their absolute values would do as well
+        (_randn(3, 2, 4, 5, seed=0), torch.tensor([0.9, -0.3])),
+        (_randn(2, 3, 2, 2, seed=2), torch.tensor([-1.1, 0.4, -0.2])),
     ],
     [
         (
@@ -93,6 +90,32 @@ AFFINE = Exercise(
         (
             lambda x, s: (_places(x) * s.abs().log().sum()).expand(len(x)),
             "The log was taken twice: log_scale is a log already.",
+        ),
+        (
+            lambda x, s: (_places(x) * s.abs().sum()).expand(len(x)),
+            "abs takes the signs away: a scale below 1 shrinks, and its log is below 0.",
+        ),
+        (
+            lambda x, s: (x * s.exp()[:, None, None]).abs().log().sum(dim=(1, 2, 3)),
+            "This is the log of the scaled image. The determinant is that of the map: x "
+            "itself is not in it.",
+        ),
+        (
+            lambda x, s: (x * s[:, None, None]).sum(dim=(1, 2, 3)),
+            "x is not in a log-determinant: each of its numbers is stretched by "
+            "exp(log_scale), whatever it is.",
+        ),
+        (
+            lambda x, s: (x.shape[2] * s.sum()).expand(len(x)),
+            "Only one side of the image is counted: a channel has H W pixels.",
+        ),
+        (
+            lambda x, s: (784 * s.sum()).expand(len(x)),
+            "784 pixels are counted, and the images here are smaller: x.shape has H and W.",
+        ),
+        (
+            lambda x, s: (_places(x) * s.sum()).expand(len(x))[:, None],
+            "The values are right, but an axis is left over: [B] is asked for.",
         ),
         (
             lambda x, s: (x.shape[1] * _places(x) * s.sum()).expand(len(x)),
@@ -203,6 +226,20 @@ UNDO = Exercise(
             "Mask and 1 - mask are swapped in the last line: where the mask is 1, z stays.",
         ),
         (
+            lambda z, mask, net: (
+                mask * z + (1 - mask) * _right_rest(z, *reversed(net(mask * z)))
+            ),
+            "log_scale and shift are exchanged: the net gives log_scale first.",
+        ),
+        (
+            lambda z, mask, net: mask * z + _right_rest(z, *net(mask * z)),
+            "The kept half is counted twice: multiply the other part by 1 - mask.",
+        ),
+        (
+            _bent_undo(lambda z, s, b: z * (-s).exp()),
+            "The scale is undone, the shift is not: take it off first.",
+        ),
+        (
             lambda z, mask, net: (1 - mask) * _right_rest(z, *net(mask * z)),
             "The kept half is lost: add mask * z.",
         ),
@@ -210,133 +247,4 @@ UNDO = Exercise(
     "Right: the net was never inverted. It was asked the same question twice.",
     rtol=1e-5,
     advice="undo x * exp(log_scale) + shift where the mask is 0, and keep the rest",
-)
-
-# ---------------------------------------------------------------- 3: noise that pays
-
-
-def noisy(levels: Tensor, u: Tensor, width: float) -> tuple[Tensor, Tensor]:
-    """y = (levels + width * u) / 128 - 1 and -log q(y | levels) [B]: levels and u [B, D]."""
-    y = (levels + width * u) / 128 - 1
-    cost = levels.shape[1] * math.log(width / 128)
-    return y, torch.full((len(levels),), cost, dtype=y.dtype)
-
-
-def noise_logdet(levels: Tensor, width: float) -> Tensor:
-    """-log q(y given levels) [B], y = (levels + width * u) / 128 - 1: levels [B, D]."""
-    return noisy(levels, torch.zeros_like(levels), width)[1]
-
-
-def _bent_noise(each: Callable, D: bool = True) -> Callable:
-    def bent(levels: Tensor, width: float) -> Tensor:
-        return torch.full((len(levels),), each(width) * (levels.shape[1] if D else 1))
-
-    return bent
-
-
-NOISE = Exercise(
-    "noise_logdet",
-    noise_logdet,
-    [
-        (torch.floor(256 * _rand(3, 5, seed=6)), 0.5),
-        (torch.floor(256 * _rand(2, 7, seed=7)), 0.8),
-    ],
-    [
-        (
-            _bent_noise(lambda a: -math.log(128)),
-            "Right for a = 1. Noise of width a is drawn with density 1 / a in its part of the "
-            "cell: its log is missing, D log a, and a model can win just that for nothing.",
-        ),
-        (
-            _bent_noise(lambda a: -math.log(a / 128)),
-            "The sign is turned: q is high, 128 / a, where the cell is small, and *minus* its "
-            "log is wanted.",
-        ),
-        (
-            _bent_noise(lambda a: -math.log(a) - math.log(128)),
-            "log a has the wrong sign: half a cell (a = 1/2) must make the number smaller, "
-            "not larger.",
-        ),
-        (
-            _bent_noise(lambda a: math.log(a / 128), D=False),
-            "That is one pixel's. D pixels draw independently: times D.",
-        ),
-        (
-            _bent_noise(lambda a: math.log(a)),
-            "The cells are 1/128 wide, so q is 128 / a: the log of 128 is missing.",
-        ),
-        (
-            _bent_noise(lambda a: math.log(a / 128) / math.log(2)),
-            "That is in bits. Nats here, as the log-density that it is added to.",
-        ),
-        (
-            _bent_noise(lambda a: math.log(a / 256)),
-            "256 cells between -1 and 1 are each 2/256 = 1/128 wide. (1/256 belongs to pixels "
-            "in [0, 1].)",
-        ),
-        (
-            lambda levels, width: torch.tensor(levels.shape[1] * math.log(width / 128)),
-            "The value is right; one for each picture of the batch is wanted: [B].",
-        ),
-    ],
-    "Right: what a narrower noise gains in density, this takes back.",
-    rtol=1e-5,
-    advice="q is uniform over a / 128 in each of D pixels",
-)
-
-# ---------------------------------------------------------------- 4: bits per dimension
-
-
-def bits_per_dim(log_p: Tensor, D: int) -> Tensor:
-    """Densities of y in [-1, 1]^D in nats [B], 256 levels a pixel, to bits a dimension [B]."""
-    return -(log_p - D * math.log(128)) / (D * math.log(2))
-
-
-BITS = Exercise(
-    "bits_per_dim",
-    bits_per_dim,
-    [(100 * _randn(4, seed=8) + 2000, 784), (_randn(3, seed=9), 12)],
-    [
-        (
-            lambda log_p, D: -log_p / (D * math.log(2)),
-            "That is the density's. A level's cell is 2/256 wide: its probability is the "
-            "density times (1/128)^D, so 7 bits a dimension are missing.",
-        ),
-        (
-            lambda log_p, D: -(log_p - D * math.log(256)) / (D * math.log(2)),
-            "Off by one bit: pixels run from -1 to 1, so a cell is 2/256 = 1/128 wide.",
-        ),
-        (
-            lambda log_p, D: -(log_p + D * math.log(128)) / (D * math.log(2)),
-            "The cells' size has the wrong sign: a smaller cell holds less probability and "
-            "costs more bits.",
-        ),
-        (
-            lambda log_p, D: (log_p - D * math.log(128)) / (D * math.log(2)),
-            "The sign is turned: bits are minus the log-probability.",
-        ),
-        (
-            lambda log_p, D: -(log_p - D * math.log(128)) / D,
-            "That is in nats: divide by log 2.",
-        ),
-        (
-            lambda log_p, D: -(log_p - D * math.log(128)) / math.log(2),
-            "That is bits a picture: divide by D.",
-        ),
-        (
-            lambda log_p, D: -(log_p - math.log(128)) / (D * math.log(2)),
-            "One pixel's cell only: there are D of them.",
-        ),
-        (
-            lambda log_p, D: bits_per_dim(log_p, D).mean(),
-            "The batch is averaged too: keep one number a picture, [B].",
-        ),
-        (
-            lambda log_p, D: -(log_p - D * math.log(128)) * math.log(2) / D,
-            "Divide by log 2, don't multiply: a nat is 1.44 bits.",
-        ),
-    ],
-    "Right: this number may stand beside the PixelCNN's.",
-    rtol=1e-5,
-    advice="probability of the levels = density times the cells' size",
 )

@@ -1,8 +1,8 @@
 """The exercises of lesson 04: each grader knows the answer from a formula, and the usual wrong
 turns by their look.
 
-The two samplers, `carve` and `carve_heun`, stand in samplers_04.py, the broken ones that hang
-in the gallery in gallery_04.py.
+The two samplers, `carve` and `carve_heun`, stand in samplers_04.py, the right variance in
+variance_04.py, the broken samplers that hang in the gallery in gallery_04.py.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_lib.diffusion.samplers import posterior
-from course_lib.diffusion.schedule import Schedule
 from course_lib.exercises.gallery_04 import (
     BUGS,
     GALLERY,
@@ -23,6 +21,7 @@ from course_lib.exercises.gallery_04 import (
 )
 from course_lib.exercises.grader import Exercise
 from course_lib.exercises.samplers_04 import CARVE, HEUN, carve, carve_heun
+from course_lib.exercises.variance_04 import VARIANCE, right_variance
 
 __all__ = [
     "BUGS",
@@ -116,9 +115,48 @@ SCHEDULE = Exercise(
             "variances add: "
             "alpha^2 + sigma^2 = 1.",
         ),
+        (
+            lambda beta: torch.stack(
+                [
+                    signal_and_noise(beta)[0].square(),
+                    (1 - signal_and_noise(beta)[0] ** 4).sqrt(),
+                ]
+            ),
+            "Both follow from alpha-bar, the product of (1 - beta): alpha is its square root, "
+            "the product of sqrt(1 - beta), and then sigma^2 is 1 - alpha^2.",
+        ),
+        (
+            lambda beta: signal_and_noise(beta).flip(0),
+            "The two rows are exchanged: alpha first, then sigma.",
+        ),
+        (
+            lambda beta: signal_and_noise(beta).T,
+            "The right numbers in columns. Two rows are asked for, [2, T + 1]: torch.stack "
+            "without a dim.",
+        ),
+        (
+            lambda beta: torch.cat(
+                [signal_and_noise(beta)[:, 1:], torch.tensor([[1.0], [0.0]])], dim=1
+            ),
+            "The clean image, alpha = 1 and sigma = 0, stands at the end; it is index 0.",
+        ),
+        (
+            lambda beta: _with_start(
+                (1 - torch.cumsum(beta, 0)).sqrt(), torch.cumsum(beta, 0).sqrt()
+            ),
+            "The betas are summed. Each step multiplies what is left by its own 1 - beta: it "
+            "is a product, torch.cumprod.",
+        ),
+        (
+            lambda beta: _with_start(
+                torch.cumprod((1 - beta).sqrt(), 0), (1 - torch.cumprod(beta, 0)).sqrt()
+            ),
+            "alpha is right. sigma^2 is 1 - alpha^2, with the product of 1 - beta, not of "
+            "beta.",
+        ),
     ],
     "Right: a thousand small steps are one jump now.",
-    rtol=1e-6,
+    rtol=2e-5,  # float32's: sigma of the first steps is the root of a difference
 )
 
 
@@ -217,6 +255,29 @@ DENOISER = Exercise(
             "The weights are right, but they average alpha * x_i: the clean image is x_i "
             "itself.",
         ),
+        (
+            lambda x_t, alpha, sigma, points: (
+                torch.exp(-torch.cdist(x_t, alpha * points).square() / (2 * sigma**2)) @ points
+            ),
+            "The weights don't sum to 1: a mean divides by their sum. torch.softmax does "
+            "both, exp and the division.",
+        ),
+        (
+            lambda x_t, alpha, sigma, points: exact_x0(x_t, alpha, sigma, points) / alpha,
+            "The weights are right; the points they average are clean already, so nothing is "
+            "to be divided by alpha.",
+        ),
+        (
+            _weighted(lambda x, a, s, p: -torch.cdist(x, a * p).square() / 2),
+            "sigma is missing: the squared distance is divided by 2 sigma^2, so that strong "
+            "noise makes the weights alike.",
+        ),
+        (
+            _weighted(
+                lambda x, a, s, p: -torch.cdist(x, a * p).square() / 2 * s**2,
+            ),
+            "/ 2 * sigma**2 divides by 2 and then multiplies: write / (2 * sigma**2).",
+        ),
         (_by_weights, _UNDERFLOW),
         (
             lambda *case: _by_weights(*case).nan_to_num(),
@@ -227,88 +288,4 @@ DENOISER = Exercise(
     dtype_hint="The values are right, but x_t and points came in float32, and section 5 "
     "mixes your answer with them, "
     "which PyTorch will not: end with .to(x_t.dtype).",
-)
-
-
-# ---- 4: the right variance
-
-
-def right_variance(schedule: Schedule, t: int, s: int, std: float) -> float:
-    """Var[x_s | x_t] for data Normal(0, std^2), by the law of total variance."""
-    _, c_0, small, _ = posterior(schedule, t, s)
-    return small + c_0**2 * _unknown(schedule, t, std)
-
-
-def _unknown(schedule: Schedule, t: int, std: float) -> float:
-    """Var[x_0 | x_t] for data Normal(0, std^2)."""
-    alpha, sigma = schedule.alpha[t].item(), schedule.sigma[t].item()
-    return std**2 * sigma**2 / (alpha**2 * std**2 + sigma**2)
-
-
-def _variance_like(rule: Callable) -> Callable:
-    """rule(c_0, small, large, unknown, std) as a wrong turn."""
-
-    def wrong(schedule, t, s, std):
-        _, c_0, small, large = posterior(schedule, t, s)
-        return rule(c_0, small, large, _unknown(schedule, t, std), std)
-
-    return wrong
-
-
-def _times_of(schedule: Schedule, t: int) -> tuple[float, float]:
-    return schedule.alpha[t].item(), schedule.sigma[t].item()
-
-
-def _unrooted(schedule, t, s, std):
-    _, c_0, small, _ = posterior(schedule, t, s)
-    alpha, sigma = _times_of(schedule, t)
-    return small + c_0**2 * std**2 * sigma / (alpha * std**2 + sigma)
-
-
-VARIANCE = Exercise(
-    "right_variance",
-    right_variance,
-    [
-        (Schedule.linear(), t, s, std)
-        for t, s in ((1000, 900), (600, 500), (300, 100))
-        for std in (0.2, 0.5, 2.0)
-    ],
-    [
-        (
-            _variance_like(lambda c_0, small, large, unknown, std: small),
-            "That is beta-tilde, right only where x_0 is known. It isn't: add what the "
-            "denoiser can't know, "
-            "c_0^2 Var[x_0 | x_t].",
-        ),
-        (
-            _variance_like(lambda c_0, small, large, unknown, std: large),
-            "That is beta, right only for data of spread 1.",
-        ),
-        (
-            _variance_like(lambda c_0, small, large, unknown, std: small + c_0 * unknown),
-            "x_0 enters the mean as c_0 * x_0, so its variance enters with c_0 *squared*.",
-        ),
-        (
-            _variance_like(lambda c_0, small, large, unknown, std: small + unknown),
-            "Var[x_0 | x_t] is right, but only c_0 * x_0 enters x_s: its variance comes with "
-            "c_0^2.",
-        ),
-        (
-            _variance_like(lambda c_0, small, large, unknown, std: small + c_0**2 * std**2),
-            "That uses std^2, what was unknown before x_t was seen. Having seen it, less is: "
-            "std^2 sigma^2 / (alpha^2 std^2 + sigma^2).",
-        ),
-        (
-            _unrooted,
-            "Nearly: in Var[x_0 | x_t] both alpha and sigma are squared.",
-        ),
-        (
-            _variance_like(
-                lambda c_0, small, large, unknown, std: (small + c_0**2 * unknown) ** 0.5
-            ),
-            "That is the standard deviation; the variance is asked for.",
-        ),
-    ],
-    "Right: no dial is needed where this is known.",
-    rtol=1e-6,
 )

@@ -1,5 +1,5 @@
 """The exercises of lesson 05: an embedding, a loss, its floor, a mask, a reverse step and
-guidance. The loss and the step stand in algorithms_05.py.
+guidance. The loss stands in algorithms_05.py, the step and guidance in sampling_05.py.
 
 Each solution is a closed form, or the library's own where its test compares that with one:
 later cells run on it where the reader has not written theirs yet.
@@ -8,8 +8,9 @@ later cells run on it where the reader has not written theirs yet.
 import torch
 from torch import Tensor
 
-from course_lib.exercises.algorithms_05 import FLOAT32, NOISE_LOSS, REVERSE_STEP, seeded
+from course_lib.exercises.algorithms_05 import FLOAT32, NOISE_LOSS
 from course_lib.exercises.grader import Exercise
+from course_lib.exercises.sampling_05 import GUIDANCE, REVERSE_STEP
 from course_lib.layers import time_embedding
 
 __all__ = [
@@ -46,6 +47,17 @@ _ON_ROWS = (
     "Each time needs both: "
     "cosines in one half of the columns and sines in the other (dim=1)."
 )
+
+
+def _rises(attempt) -> bool:
+    """Whether the frequencies rise. Asked at small times, for in float32 the sine of 10^7 is
+    anyone's guess.
+    """
+    t = torch.tensor([1e-4, 3e-3])
+    return torch.allclose(
+        attempt(t, 8).double(), _cos_sin(_angles(t, 4, sign=1.0)), rtol=1e-3, atol=1e-3
+    )
+
 
 TIME_EMBEDDING = Exercise(
     name="embed",
@@ -99,13 +111,40 @@ TIME_EMBEDDING = Exercise(
             "end.",
         ),
         (
-            lambda t, dim: _cos_sin(_angles(t, dim // 2, sign=1.0)),
-            "The frequencies rise to 10000 instead of falling to 1 / 10000: a minus is "
-            "missing in the exponent.",
+            lambda t, dim: _cos_sin(_angles(t, dim // 2, steps=dim / 4)),
+            "The exponents reach 2: j is divided by dim / 4. In the transformer's paper 2 i / "
+            "d has d = dim, which is our j / h with h = dim / 2.",
+        ),
+        (
+            lambda t, dim: _angles(t, dim // 2).cos().repeat(1, 2),
+            "Both halves are cosines; the second half is of sines.",
+        ),
+        (
+            lambda t, dim: _angles(t, dim // 2).sin().repeat(1, 2),
+            "Both halves are sines; the first half is of cosines.",
+        ),
+        (
+            lambda t, dim: _angles(t, dim // 2).repeat(1, 2),
+            "These are the angles: their cosines go into the first half of the columns, their "
+            "sines into the second.",
         ),
     ],
     praise="Right: fast waves in the first columns, slow ones in the last, a cosine and a "
     "sine of each.",
+    habits=[
+        (
+            _rises,
+            "The frequencies rise to 10000 instead of falling to 1 / 10000: a minus is "
+            "missing in the exponent.",
+        ),
+    ],
+    known_errors=[
+        (
+            "must match the size of tensor",
+            "Each time meets each frequency: t[:, None] is [B, 1], the frequencies [dim / 2], "
+            "and their product [B, dim / 2].",
+        ),
+    ],
     rtol=1e-3,  # a float32 angle of 1000 radians is only known to 6e-5
     dtype_hint=FLOAT32.format("the embedding") + " End with .float().",
 )
@@ -199,6 +238,16 @@ def _drop(labels: Tensor, null_class: int, u: Tensor) -> Tensor:
 _LABELS = torch.tensor([3, 0, 9, 1, 7, 4, 2, 5, 8, 6, 3, 0])
 _CHANCE = torch.tensor([0.05, 0.5, 0.95, 0.0999, 0.3, 0.15, 0.02, 0.85, 0.7, 0.92, 0.11, 0.4])
 
+
+def _draws_anew(attempt) -> bool:
+    """Whether the same arguments give other labels: 50 draws of one image in ten agree by
+    chance once in many thousands.
+    """
+    labels, u = torch.arange(50) % 10, torch.linspace(0.001, 0.999, 50)
+    one, two = (attempt(labels.clone(), 10, u.clone()) for _ in range(2))
+    return not torch.equal(one, two)
+
+
 DROP_LABELS = Exercise(
     name="drop_labels",
     solution=_drop,
@@ -233,6 +282,37 @@ DROP_LABELS = Exercise(
             lambda labels, null_class, u: torch.where(u[:1] < 0.1, null_class, labels),
             "One draw decides for the whole batch. Each image has its own number in u.",
         ),
+        (
+            lambda labels, null_class, u: torch.where(u < 0.1, 10, labels),
+            'The 10 is written in. It is right for ten classes alone: the label that says "no '
+            'class" is null_class.',
+        ),
+        (
+            lambda labels, null_class, u: torch.where(u < 0.1, -1, labels),
+            'A label of -1 has no row in the net\'s table. "No class" is null_class.',
+        ),
+        (
+            lambda labels, null_class, u: torch.full_like(labels, null_class),
+            "All labels are dropped. Keep those whose u is 0.1 or more.",
+        ),
+        (
+            lambda labels, null_class, u: labels,
+            "No label is dropped.",
+        ),
+    ],
+    habits=[
+        (
+            _draws_anew,
+            "The labels are dropped by chance drawn inside, and a run could not be repeated. "
+            "u is the chance: one number an image, already drawn.",
+        ),
+    ],
+    known_errors=[
+        (
+            "Boolean value of Tensor",
+            "`if` takes one truth, and u has one number for each image: "
+            "torch.where(u < 0.1, null_class, labels) chooses image by image.",
+        ),
     ],
     praise="Right: one image in ten is shown without its class, and the same net learns both "
     "jobs.",
@@ -240,71 +320,4 @@ DROP_LABELS = Exercise(
     "of a table, and there is "
     "no row 3.0. torch.where(u < 0.1, null_class, labels) keeps their dtype.",
     advice="compare u with 0.1, image by image",
-)
-
-
-# ---- guidance
-
-
-def _guide(uncond: Tensor, cond: Tensor, scale: float) -> Tensor:
-    return (1 - scale) * uncond + scale * cond
-
-
-_U, _C = seeded(2, 1, 3, 3, seed=5), seeded(2, 1, 3, 3, seed=6)
-_ONE_NUMBER = (
-    "The lesson has a dial for each image of a batch: scale may be a tensor [B, 1, 1, 1], "
-    "which no `if` and no float() "
-    "can take. The formula needs neither: both ends come out of it."
-)
-
-GUIDANCE = Exercise(
-    name="guide",
-    solution=_guide,
-    cases=[
-        (_U, _C, 3.0),
-        (_U, _C, 0.0),
-        (_U, _C, 1.0),
-        (_U, _C, torch.tensor([1.0, 2.5]).reshape(2, 1, 1, 1)),
-    ],
-    wrong_turns=[
-        (
-            lambda uncond, cond, scale: cond + scale * (cond - uncond),
-            "This is the paper's w, for which 0 means no guidance. Here scale 0 is "
-            "unconditional and 1 is plain: start "
-            "from uncond. (Their w is our scale - 1.)",
-        ),
-        (
-            lambda uncond, cond, scale: cond + scale * (uncond - cond),
-            "The two are exchanged: at scale 0 this is the conditional answer, at 1 the "
-            "unconditional one, and above "
-            "it runs away from the class.",
-        ),
-        (
-            lambda uncond, cond, scale: scale * (cond - uncond),
-            "Only the difference is left. It is a push, to be added to the unconditional "
-            "answer.",
-        ),
-        (
-            lambda uncond, cond, scale: scale * cond - uncond,
-            "The two factors must add up to 1, or the answer changes its size: scale and 1 - "
-            "scale.",
-        ),
-        (
-            lambda uncond, cond, scale: uncond + scale * cond,
-            "The difference cond - uncond is to be scaled, not cond itself.",
-        ),
-        (
-            lambda uncond, cond, scale: scale * cond,
-            "The unconditional answer is missing: guidance goes on along the line from "
-            "uncond through cond.",
-        ),
-    ],
-    praise="Right: 0 is the net without a class, 1 the net with it, and beyond 1 the line "
-    "goes on.",
-    known_errors=[
-        ("Boolean value of Tensor", _ONE_NUMBER),
-        ("only one element tensors can be converted", _ONE_NUMBER),
-        ("cannot be converted to Scalar", _ONE_NUMBER),
-    ],
-    dtype_hint=FLOAT32.format("the answer") + " End with .to(cond.dtype).",
 )

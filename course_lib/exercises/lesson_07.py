@@ -1,14 +1,17 @@
-"""The exercises of lesson 07; each grader knows the usual slips."""
+"""The exercises of lesson 07; each grader knows the usual slips. MERGE stands in merge_07.py,
+those on distances between crowds, FRECHET and BIAS, in distance_07.py.
+"""
 
-from collections import Counter
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.exercises.gallery_07 import BUGS, COLUMNS, GALLERY, gallery
+from course_lib.exercises.distance_07 import BIAS, FRECHET, frechet_1d, mean_bias
 from course_lib.exercises.grader import Exercise
+from course_lib.exercises.matching import Bug, Matching
+from course_lib.exercises.merge_07 import MERGE, merge_once
 from course_lib.metrics.clip_score import concept_ranks, recall_at
 from course_lib.models.clip import contrastive_loss
 
@@ -21,83 +24,15 @@ __all__ = [
     "GALLERY",
     "MERGE",
     "RECALL",
+    "contrastive",
+    "frechet_1d",
     "gallery",
-]
-
-# ---------------------------------------------------------------- 1: one merge
-
-
-def _pairs(ids: Tensor) -> Counter:
-    row = ids.tolist()
-    return Counter(zip(row, row[1:], strict=False))
-
-
-def _merged(ids: Tensor, pair: tuple, new: list[int], most: int | None = None) -> Tensor:
-    """Each `pair` in ids [L], from the left, gives way to the tokens `new`."""
-    row, out, done = ids.tolist(), [], 0
-    while row:
-        if tuple(row[:2]) == pair and done != most:
-            out, row, done = out + new, row[2:], done + 1
-        else:
-            out, row = out + row[:1], row[1:]
-    return torch.tensor(out)
-
-
-def merge_once(ids: Tensor, new: int) -> Tensor:
-    """The most frequent pair of neighbours in ids int64 [L] joined to the one token `new`
-    wherever it stands, from the left: int64 [at most L - 1] (Sennrich et al. 2016, alg. 1).
-    """
-    return _merged(ids, _pairs(ids).most_common(1)[0][0], [new])
-
-
-def _frequent_tokens(ids: Tensor, new: int) -> Tensor:
-    (first, _), (second, _) = Counter(ids.tolist()).most_common(2)
-    return _merged(ids, (first, second), [new])
-
-
-def _rarest(ids: Tensor, new: int) -> Tensor:
-    pairs = _pairs(ids)
-    return _merged(ids, min(pairs, key=pairs.get), [new])
-
-
-def _pair_of(ids: Tensor) -> tuple:
-    return _pairs(ids).most_common(1)[0][0]
-
-
-_MERGE_CASES = [
-    (torch.tensor([7, 1, 2, 3, 1, 2, 4, 4, 1, 2, 5, 4, 4]), 9),
-    (torch.tensor([5, 5, 5, 5, 3, 5, 5, 5, 2, 3]), 8),  # a run: pairs that overlap
-    (torch.tensor([2, 6, 1, 6, 2, 6, 3, 2, 6, 6, 3]), 10),
-]
-
-MERGE = Exercise(
+    "mean_bias",
     "merge_once",
-    merge_once,
-    _MERGE_CASES,
-    [
-        (
-            lambda ids, new: _merged(ids, _pair_of(ids), [new], most=1),
-            "Only the first place is merged: the pair becomes one token wherever it stands.",
-        ),
-        (
-            lambda ids, new: _merged(ids, _pair_of(ids), [new, _pair_of(ids)[1]]),
-            "The new token stands there, but its right half too: after a merge go on two "
-            "tokens further.",
-        ),
-        (
-            lambda ids, new: _merged(ids, _pair_of(ids)[::-1], [new]),
-            "The pair is merged the wrong way round: (a, b) is a followed by b.",
-        ),
-        (
-            _frequent_tokens,
-            "These are the two most frequent *tokens*. Count pairs of neighbours: "
-            "zip(row, row[1:]).",
-        ),
-        (_rarest, "This is the rarest pair: the most frequent one is merged first."),
-    ],
-    "Right: 3,838 of these merges, in the order found, are our tokenizer.",
-    advice="count neighbours with Counter(zip(row, row[1:])), then walk from the left",
-)
+    "readings",
+    "recall",
+    "text_readings",
+]
 
 # ---------------------------------------------------------------- 2: the contrastive loss
 
@@ -125,6 +60,12 @@ def _one_side(turn: bool) -> Callable:
     return loss
 
 
+def _to_first(images: Tensor, texts: Tensor, log_scale: float) -> Tensor:
+    s = torch.as_tensor(log_scale).exp() * images @ texts.T
+    first = torch.zeros(len(s), dtype=torch.int64)
+    return (F.cross_entropy(s, first) + F.cross_entropy(s.T, first)) / 2
+
+
 def _contrastive_cases() -> list[tuple]:
     generator = torch.Generator().manual_seed(7)
 
@@ -132,10 +73,8 @@ def _contrastive_cases() -> list[tuple]:
         return F.normalize(torch.randn(B, 6, generator=generator), dim=1)
 
     # tensors, as the net's own is: log_scale.exp() is the usual way
-    return [
-        (vectors(2), vectors(2), torch.tensor(1.5)),
-        (vectors(5), vectors(5), torch.tensor(2.5)),
-    ]
+    one, two = torch.tensor(1.5), torch.tensor(2.5)
+    return [(vectors(2), vectors(2), one), (vectors(5), vectors(5), two)]
 
 
 def _loses_the_gradient(attempt: Callable) -> bool:
@@ -159,7 +98,8 @@ CONTRASTIVE = Exercise(
         ),
         (
             _sides(lambda s, log_scale: s),
-            "The scale is missing: cosines reach only from -1 to 1.",
+            "The scale is missing, or is added, which a softmax doesn't see: cosines reach "
+            "only from -1 to 1, so multiply.",
         ),
         (
             _one_side(False),
@@ -178,6 +118,24 @@ CONTRASTIVE = Exercise(
         (
             lambda images, *rest: len(images) * contrastive(images, *rest),
             "A sum over the batch where the mean belongs: chance would be B log B.",
+        ),
+        (
+            lambda *case: -contrastive(*case),
+            "The sign is turned: F.cross_entropy is minus the log already.",
+        ),
+        (
+            _sides(lambda s, log_scale: (log_scale.exp() * s).softmax(dim=1)),
+            "The logits have been through a softmax. F.cross_entropy takes logits: it makes "
+            "the softmax itself.",
+        ),
+        (
+            lambda images, texts, log_scale: contrastive(images, images, log_scale),
+            "The images are compared with themselves: images @ texts.T.",
+        ),
+        (
+            lambda images, texts, log_scale: _to_first(images, texts, log_scale),
+            "The first text is the target of all images. Row i belongs to column i: "
+            "torch.arange(B).",
         ),
     ],
     "Right: this loss trains three nets below.",
@@ -237,98 +195,101 @@ RECALL = Exercise(
             lambda images, texts, own, k: _hit()(images, texts, own, 1),
             "This is recall at 1: k isn't used.",
         ),
+        (
+            lambda *case: 100 * _hit()(*case),
+            "These are percent; recall is a share, from 0 to 1.",
+        ),
+        (
+            lambda *case: 1 - _hit()(*case),
+            "This is the share that is *not* found.",
+        ),
+        (
+            lambda images, texts, own, k: _hit()(images, texts, torch.arange(len(own)), k),
+            "The number of the image is looked for. Its text is row own[i].",
+        ),
+        (
+            lambda images, texts, own, k: _hit()(
+                images.repeat(1, 1), texts, own, max(k - 1, 1)
+            ),
+            "One place too few: the k nearest are ranks 0 to k - 1.",
+        ),
     ],
     "Right: chance is k / M.",
     advice="topk(k, dim=1) of images @ texts.T, and whether `own` is among its indices",
 )
 
-# ---------------------------------------------------------------- 4: Fréchet in one dimension
+# ---------------------------------------------------------------- the gallery of bugs
 
 
-def frechet_1d(a: Tensor, b: Tensor) -> Tensor:
-    """Squared Fréchet distance of the Normals fitted to numbers a [N] and b [M]."""
-    return (a.mean() - b.mean()) ** 2 + (a.std() - b.std()) ** 2
+BUGS = {
+    1: Bug("nothing is wrong", "has a small loss and a high recall"),
+    2: Bug("log_scale used without exp", "raises the loss alone: recall asks for order only"),
+    3: Bug("the image vectors are not normalised", "makes cosines larger than 1"),
+    4: Bug(
+        "the texts are one place further than the images", "leaves pictures and texts apart"
+    ),
+    5: Bug(
+        "the text is read at its start token, not at its first end token",
+        "gives every text the same vector: a token sees only those before it",
+    ),
+    6: Bug("pixels in 0 ... 255, not in -1 ... 1", "makes all pictures nearly one vector"),
+    7: Bug("the loss summed over the batch", "multiplies the loss by B and nothing else"),
+}
+COLUMNS = ("loss / ln B", "recall at 5", "own cosine", "picture-picture", "text-text")
+_HUNG = {"A": 6, "B": 2, "C": 1, "D": 5, "E": 7, "F": 3, "G": 4}
 
 
-def _apart(spread: Callable) -> Callable:
-    return lambda a, b: (a.mean() - b.mean()) ** 2 + spread(a, b)
+def _mean_cosine(vectors: Tensor) -> float:
+    """Of two different rows, over all pairs."""
+    n, unit = len(vectors), F.normalize(vectors, dim=1)
+    return ((unit.sum(dim=0).square().sum() - n) / (n * (n - 1))).item()
 
 
-def _frechet_cases() -> list[tuple]:
-    generator = torch.Generator().manual_seed(5)
-    a, b = (torch.randn(n, generator=generator, dtype=torch.float64) for n in (30, 50))
-    return [(1 + 0.6 * a, 2.5 * b), (3 * b, 1.2 + 2 * a)]
+@torch.no_grad()
+def text_readings(clip, tokens: Tensor) -> dict[bool, Tensor]:
+    """Unit vectors [N, dim] of tokens [N, L]: False read at the first end token, True at the
+    start.
+    """
+    states = clip.text(tokens)
+    pooled = {False: clip.text.at_end(tokens, states), True: states[:, 0]}
+    return {k: F.normalize(clip.text_projection(each), dim=1) for k, each in pooled.items()}
 
 
-FRECHET = Exercise(
-    "frechet_1d",
-    frechet_1d,
-    _frechet_cases(),
-    [
-        (
-            _apart(lambda a, b: (a.var() - b.var()) ** 2),
-            "Standard deviations, not variances: a Normal is moved onto another by "
-            "stretching, and the stretch is in standard deviations.",
-        ),
-        (
-            _apart(lambda a, b: (a.var() - b.var()).abs()),
-            "|s_a^2 - s_b^2| is not (s_a - s_b)^2: take the roots first.",
-        ),
-        (_apart(lambda a, b: a.var() + b.var()), "The term -2 s_a s_b is missing."),
-        (
-            _apart(lambda a, b: (a.std(correction=0) - b.std(correction=0)) ** 2),
-            "Almost: these spreads divide by N. Divide by N - 1, as torch.std and the library "
-            "do.",
-        ),
-        (
-            _apart(lambda a, b: a.var() + b.var() - 2 * a.var() * b.var()),
-            "The last term is 2 s_a s_b, the root of the product of the variances.",
-        ),
-        (
-            _apart(lambda a, b: (a.std() - b.std()).abs()),
-            "The difference of the spreads isn't squared.",
-        ),
-        (lambda a, b: frechet_1d(a, b).sqrt(), "This is its root: FID is the *squared* one."),
-        (
-            lambda a, b: (a.mean() - b.mean()) ** 2,
-            "The means only: two crowds of equal mean and unequal spread would be alike.",
-        ),
-    ],
-    "Right: in one dimension, FID is this.",
-    rtol=1e-6,
-)
-
-# ---------------------------------------------------------------- 5: its bias
+@torch.no_grad()
+def readings(bug: int, clip, images: Tensor, own: Tensor, texts: dict) -> dict[str, float]:
+    """What one of the BUGS does to the measures of COLUMNS: images [B, 3, H, W], each one's
+    concept own [B], and the `text_readings` of all names.
+    """
+    x = (images + 1) * 127.5 if bug == 6 else images
+    pictures = clip.image_projection(clip.image(x))
+    if bug != 3:
+        pictures = F.normalize(pictures, dim=1)
+    all_texts = texts[bug == 5]
+    if bug == 4:
+        own = own.roll(1)
+    mine, same = all_texts[own], own[:, None] == own[None, :]
+    scale = clip.log_scale if bug == 2 else clip.scale
+    loss = contrastive_loss(pictures, mine, scale, same) * (len(own) if bug == 7 else 1)
+    return {
+        "loss / ln B": (loss / torch.tensor(float(len(own))).log()).item(),
+        "recall at 5": recall(pictures, all_texts, own, 5),
+        "own cosine": (pictures * mine).sum(dim=1).mean().item(),
+        "picture-picture": _mean_cosine(pictures),
+        "text-text": _mean_cosine(mine),
+    }
 
 
-def mean_bias(cov: Tensor, N: int, M: int) -> Tensor:
-    """E|mean of N - mean of M|^2 of two crowds drawn from one law of covariance cov [D, D]."""
-    return cov.trace() * (1 / N + 1 / M)
+def gallery(clip, images: Tensor, own: Tensor, tokens: Tensor) -> dict[str, dict]:
+    """The readings of the seven programs under their letters; tokens [concepts, L] of all
+    names.
+    """
+    texts = text_readings(clip, tokens)
+    return {letter: readings(bug, clip, images, own, texts) for letter, bug in _HUNG.items()}
 
 
-_COV = torch.tensor([[2.0, 0.7, 0.1], [0.7, 1.5, 0.2], [0.1, 0.2, 4.0]], dtype=torch.float64)
-
-BIAS = Exercise(
-    "mean_bias",
-    mean_bias,
-    [(_COV, 10, 40), (_COV[:2, :2], 7, 3)],
-    [
-        (
-            lambda cov, N, M: cov.sum() * (1 / N + 1 / M),
-            "The covariances beside the diagonal don't count: |x|^2 adds up the *variances*.",
-        ),
-        (lambda cov, N, M: cov.det() * (1 / N + 1 / M), "The trace, not the determinant."),
-        (
-            lambda cov, N, M: cov.trace() / (N + M),
-            "1 / (N + M) is for one pooled mean. Two independent means: their variances add, "
-            "1 / N + 1 / M.",
-        ),
-        (lambda cov, N, M: cov.trace() / N, "The other crowd's mean is random too: + 1 / M."),
-        (
-            lambda cov, N, M: cov.trace() * (1 / N - 1 / M),
-            "Variances of independent things add, also in a difference.",
-        ),
-    ],
-    "Right: the same law, and yet a distance above 0.",
-    rtol=1e-6,
+GALLERY = Matching(
+    "The gallery",
+    _HUNG,
+    BUGS,
+    "Each of these bugs is found by one number.",
 )

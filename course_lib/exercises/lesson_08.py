@@ -1,5 +1,5 @@
-"""The exercises of lesson 08: what a thumbnail fixes, the error of a mean and of a draw, PCA
-as an autoencoder, the signal-to-noise ratio of latents.
+"""The exercises of lesson 08: what a thumbnail fixes, the error of a mean and of a draw. PCA
+as an autoencoder and the signal-to-noise ratio of latents stand in latents_08.py.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from course_lib.exercises.gallery_08 import BUGS, GALLERY, broken_round, gallery, moments
 from course_lib.exercises.grader import Exercise
+from course_lib.exercises.latents_08 import PCA, SCALE, come_back, log_snr
 from course_lib.models import superres
 
 __all__ = [
@@ -19,8 +20,12 @@ __all__ = [
     "PROJECT",
     "SCALE",
     "broken_round",
+    "come_back",
     "gallery",
+    "log_snr",
+    "mean_and_draw",
     "moments",
+    "project",
 ]
 
 
@@ -87,6 +92,26 @@ PROJECT = Exercise(
         (
             lambda x, thumb: x - superres.repeat(superres.shrink(x)),
             "The old means are taken off; the thumbnail's are still to be put in their place.",
+        ),
+        (
+            lambda x, thumb: x + 16 * superres.repeat(_lacking(x, thumb)),
+            "Multiplied by 16: if 16 pixels each move by d, their mean moves by d.",
+        ),
+        (
+            lambda x, thumb: project(x, thumb).clamp(-1, 1),
+            "The answer is clamped: its squares no longer have the thumbnail's means.",
+        ),
+        (
+            lambda x, thumb: x + superres.repeat(thumb) - superres.enlarge(superres.shrink(x)),
+            "What is taken off is enlarged smoothly, what is added is not. `repeat` both.",
+        ),
+        (
+            lambda x, thumb: x - x.mean() + superres.repeat(thumb),
+            "One mean of all is taken off. Each square has its own: repeat(shrink(x)).",
+        ),
+        (
+            lambda x, thumb: _lacking(x, thumb),
+            "This is what is lacking, as a thumbnail. Enlarge it with `repeat`, and add x.",
         ),
     ],
     "Right: any picture can be made to fit a thumbnail, and this is the nearest that does.",
@@ -187,156 +212,31 @@ DRAW = Exercise(
             lambda cov, A: mean_and_draw(cov, A).flip(0),
             "The two are in the wrong order: the mean's error first.",
         ),
+        (
+            _errors(
+                lambda left, cov: (cov - left).trace(),
+                lambda left, cov: 2 * (cov - left).trace(),
+            ),
+            "That is what y tells. The error is what is left: cov less this.",
+        ),
+        (
+            _errors(lambda left, cov: left.det(), lambda left, cov: 2 * left.det()),
+            "The determinant is a volume; squared errors of the pixels add up, a trace.",
+        ),
+        (
+            _errors(_trace, lambda left, cov: 3 * left.trace()),
+            "The mean's error is right. Truth and draw each lie once Cov[x | y] from the "
+            "mean: 1 + 1, not 3.",
+        ),
+        (
+            _errors(lambda left, cov: 0 * left.trace(), _trace),
+            "The mean is no hit: it errs by Cov[x | y], and the draw by twice that.",
+        ),
+        (
+            _errors(lambda left, cov: left.diagonal(), lambda left, cov: 2 * left.diagonal()),
+            "Right for each pixel by itself: sum over the pixels, .trace().",
+        ),
     ],
     "Right: a draw has twice the error of the mean, 3.01 dB, whatever the Gaussian.",
-    rtol=1e-6,
-)
-
-# ---------------------------------------------------------------- 3: PCA comes back
-
-
-def come_back(x: Tensor, k: int) -> Tensor:
-    """x [N, D] through its k principal components and back: [N, D]."""
-    mean = x.mean(dim=0)
-    return mean + (x - mean) @ _projector(x - mean, k)
-
-
-def _directions(centred: Tensor) -> Tensor:
-    """Eigenvectors of the covariance in columns, the largest variance first."""
-    return torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)
-
-
-def _projector(centred: Tensor, k: int) -> Tensor:
-    V = _directions(centred)[:, :k]
-    return V @ V.T
-
-
-def _through(choose: Callable) -> Callable:
-    """PCA with other directions: choose(V [D, D], k) -> [D, k]."""
-
-    def wrong(x, k):
-        mean = x.mean(dim=0)
-        V = choose(_directions(x - mean), k)
-        return mean + (x - mean) @ V @ V.T
-
-    return wrong
-
-
-def _pca_cases() -> list[tuple]:
-    stretch = torch.tensor([3.0, 2.0, 1.0, 0.5, 0.2]).double()
-    turned = torch.linalg.qr(_normal(5, 5, seed=5)).Q
-    x = _normal(40, 5, seed=6) * stretch @ turned + torch.arange(5.0) / 2
-    return [(x, 1), (x, 2), (x[:, :3] - 1, 2)]
-
-
-PCA = Exercise(
-    "come_back",
-    come_back,
-    _pca_cases(),
-    [
-        (
-            _through(lambda V, k: V[:, -k:]),
-            "torch.linalg.eigh gives the eigenvalues in rising order: you kept the k "
-            "directions of the *least* variance. The last k columns are the ones.",
-        ),
-        (
-            _through(lambda V, k: V[:k].T),
-            "The eigenvectors are the *columns* of what eigh returns; these are rows.",
-        ),
-        (
-            lambda x, k: x @ _projector(x, k),
-            "x is not centred: the first direction is spent on the mean. Take the mean off "
-            "first, and put it back at the end.",
-        ),
-        (
-            lambda x, k: (x - x.mean(dim=0)) @ _projector(x - x.mean(dim=0), k),
-            "The mean was taken off and not put back: what returns is centred on 0.",
-        ),
-        (
-            lambda x, k: x @ _projector(x - x.mean(dim=0), k),
-            "The directions are right, but x itself went through them, not x - mean.",
-        ),
-        (
-            lambda x, k: (
-                x.mean(dim=0) + (x - x.mean(dim=0)) @ _directions(x - x.mean(dim=0))[:, :k]
-                if k == x.shape[1]
-                else (x - x.mean(dim=0)) @ _directions(x - x.mean(dim=0))[:, :k]
-            ),
-            "This is the code, [N, k]: only the encoder. Decode it again with the transpose, "
-            "code @ V.T, and put the mean back.",
-        ),
-        (
-            lambda x, k: x.mean() + (x - x.mean()) @ _projector(x - x.mean(), k),
-            "x.mean() is one number; each of the D columns has a mean of its own: "
-            "x.mean(dim=0).",
-        ),
-    ],
-    "Right: the encoder is V, the decoder its transpose, and no pair of linear maps does "
-    "better.",
-    rtol=1e-5,
-)
-
-# ---------------------------------------------------------------- 4: the latents' log-SNR
-
-
-def log_snr(alpha: Tensor, sigma: Tensor, spread: float) -> Tensor:
-    """Log of signal power over noise power of alpha z + sigma eps, in nats, where z has the
-    standard deviation `spread`: [T].
-    """
-    return 2 * torch.log(spread * alpha / sigma)
-
-
-def _snr(rule: Callable) -> Callable:
-    """rule(log of alpha / sigma, spread as a tensor) as a wrong turn."""
-    return lambda alpha, sigma, spread: rule(
-        torch.log(alpha / sigma), torch.tensor(spread, dtype=alpha.dtype)
-    )
-
-
-def _snr_cases() -> list[tuple]:
-    angle = torch.tensor([0.2, 0.7, 1.1, 1.4], dtype=torch.float64)
-    return [(angle.cos(), angle.sin(), spread) for spread in (0.5, 2.4, 5.49)]
-
-
-SCALE = Exercise(
-    "log_snr",
-    log_snr,
-    _snr_cases(),
-    [
-        (
-            _snr(lambda ratio, s: 2 * ratio + s.log()),
-            "Power is amplitude squared: a spread of s multiplies the signal's power by s^2, "
-            "so the logarithm moves by 2 ln s.",
-        ),
-        (
-            _snr(lambda ratio, s: 2 * ratio),
-            "The spread is missing: this is the log-SNR of latents of spread 1.",
-        ),
-        (
-            _snr(lambda ratio, s: 2 * ratio - 2 * s.log()),
-            "The sign: latents that are larger drown later in the same noise.",
-        ),
-        (
-            _snr(lambda ratio, s: ratio + s.log()),
-            "That is the log of the ratio of amplitudes; power is its square, so twice that.",
-        ),
-        (
-            _snr(lambda ratio, s: 2 * (ratio + s.log()) / torch.log(torch.tensor(10.0))),
-            "A logarithm to the base 10; nats are asked for, torch.log.",
-        ),
-        (
-            lambda alpha, sigma, spread: (spread * alpha / sigma) ** 2,
-            "That is the ratio of powers itself: its logarithm is asked for.",
-        ),
-        (
-            _snr(lambda ratio, s: 2 * ratio + s.square()),
-            "The spread is a factor of the signal, so its logarithm is what adds: 2 ln s.",
-        ),
-        (
-            _snr(lambda ratio, s: 2 * s.log() * ratio),
-            "The logarithm of a product is a sum: 2 ln s is added, not multiplied.",
-        ),
-    ],
-    "Right: a scale that is wrong by s moves the whole schedule by 2 ln s.",
     rtol=1e-6,
 )

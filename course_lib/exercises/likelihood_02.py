@@ -164,6 +164,29 @@ LOG_LIK = Exercise(
             "sigma is given.",
         ),
         (
+            lambda x, out, sigma: log_lik(x, out, sigma.square()),
+            "This squares sigma once too often: sigma is the standard deviation, and its log "
+            "counts once.",
+        ),
+        (
+            lambda x, out, sigma: log_lik(x, out, sigma.sqrt()),
+            "This takes sigma for the variance. It is the standard deviation: the exponent "
+            "has sigma^2.",
+        ),
+        (
+            _bent_lik(logs=2.0),
+            "log sigma counts once in every pixel, not twice: it is half of log sigma^2.",
+        ),
+        (
+            lambda x, out, sigma: log_lik(x, out, sigma)[:, None],
+            "The values are right, but an axis is left over: [B] is asked for.",
+        ),
+        (
+            lambda x, out, sigma: log_lik(x, out, sigma).exp(),
+            "This is the density itself. Its log is asked for: 784 pixels' product is 0 or "
+            "infinite in float32.",
+        ),
+        (
             _repeated,
             "The constants of all D pixels stand in every pixel and are then summed: D^2 of "
             "them. A public course had this one.",

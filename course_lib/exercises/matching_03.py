@@ -48,6 +48,27 @@ FLOOR = Exercise(
             "s is the standard deviation; the variance is its square.",
         ),
         (
+            lambda t, s: s**2 / ((1 - t) ** 2 * s + t**2),
+            "s is the standard deviation: x_t's variance has s^2.",
+        ),
+        (
+            lambda t, s: 1 / ((1 - t) ** 2 * s**2 + t**2),
+            "At t = 1 all noise is known and the picture is not: the floor is s^2 there, so "
+            "s^2 is on top.",
+        ),
+        (
+            lambda t, s: 1 + s**2 - (t - (1 - t) * s**2) ** 2,
+            "The covariance squared is to be divided by the variance of x_t.",
+        ),
+        (
+            lambda t, s: 1 - (t - (1 - t) * s**2) ** 2 / ((1 - t) ** 2 * s**2 + t**2),
+            "The variance of eps - x_0 is 1 + s^2: both are unknown before x_t is seen.",
+        ),
+        (
+            lambda t, s: (1 - t) ** 2 * s**2 + t**2,
+            "That is the variance of x_t.",
+        ),
+        (
             lambda t, s: s**2 / ((1 - t) * s**2 + t),
             "The variance of x_t has (1 - t) and t squared.",
         ),

@@ -6,26 +6,17 @@ shows in what is measured.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.exercises.grader import Verdict
+from course_lib.exercises.matching import Bug, Matching
 from course_lib.models.pixelcnn import draw_levels, mixture_log_prob, mixture_table
 
 SIDE = 12
 LEFT, ABOVE, SCALE = 0.6, 0.38, 0.2  # of the world
-
-
-@dataclass(frozen=True)
-class Bug:
-    """What is wrong, and what gives it away."""
-
-    line: str
-    sign: str
 
 
 BUGS = {
@@ -181,43 +172,10 @@ def told(found: Mapping[str, float | str]) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Matching:
-    """A grader for "which is which": it names the symptom that speaks against the first wrong
-    answer.
-    """
-
-    name: str
-    key: Mapping[str, int]
-    describe: Callable[[Mapping], str] = told
-
-    def __call__(self, answers: Mapping[str, int]) -> Verdict:
-        """Grade {letter: number}."""
-        if not isinstance(answers, Mapping):
-            return Verdict("wrong", f"{self.name} takes a dict, {{letter: number}}.")
-        given = {letter: answers.get(letter) for letter in self.key}
-        if any(number is None or number is Ellipsis for number in given.values()):
-            return Verdict(
-                "awaits",
-                f"{self.name} awaits its reader: give each letter the number of its line.",
-            )
-        wrong = [letter for letter, number in given.items() if number != self.key[letter]]
-        if not wrong:
-            return Verdict(
-                "right",
-                f"All {len(self.key)} right. A number below the floor is never good news.",
-            )
-        letter = wrong[0]
-        right = f"{len(self.key) - len(wrong)} of {len(self.key)} right."
-        if given[letter] not in list(BUGS):  # a list has no hash, and is none of them
-            return Verdict(
-                "wrong",
-                f"{right} {letter}: there is no line {given[letter]!r}; they run from 1 to "
-                f"{len(BUGS)}.",
-            )
-        found = self.describe(symptoms(self.key[letter])).replace("\n", ", ")
-        return Verdict(
-            "wrong",
-            f"{right} {letter} isn't line {given[letter]}: that one "
-            f"{BUGS[given[letter]].sign}. {letter} has {found}.",
-        )
+GALLERY = Matching(
+    "The gallery",
+    HUNG,
+    BUGS,
+    "A number below the floor is never good news.",
+    lambda bug: told(symptoms(bug)).replace("\n", ", "),
+)

@@ -36,6 +36,51 @@ def _path(move: Callable) -> Callable:
     return run
 
 
+def _asked(ask: Callable) -> Callable:
+    """DDIM whose look at each pair of times is ask(denoise, x, start, t, s, first)."""
+
+    def run(denoise, schedule, x, times):
+        states, start, first = [x], x, denoise(x, times[0])
+        for t, s in zip(times[:-1], times[1:], strict=True):
+            x0, eps = ask(denoise, x, start, t, s, first)
+            alpha, sigma = schedule.at(s, x)
+            x = alpha * x0 + sigma * eps
+            states.append(x)
+        return torch.stack(states)
+
+    return run
+
+
+def _times_told(attempt: Callable) -> list[int]:
+    """The times that an attempt's looks are told, from 8 down to 0 in four strokes."""
+    schedule, told = Schedule.flow(8), []
+    exact = gaussian_denoiser(schedule, 0.5, 0.4)
+
+    def denoise(x, t, *cond):
+        told.append(int(torch.as_tensor(t).flatten()[0]))
+        return exact(x, t)
+
+    attempt(denoise, schedule, torch.tensor([[0.3, -1.0]], dtype=torch.float64), _DOWN)
+    return told
+
+
+_DOWN = [8, 6, 4, 2, 0]
+
+
+def _other_noise(attempt: Callable) -> bool:
+    """Whether the same block is carved to another end: no generator was given."""
+    one, two = (attempt(*_sampler_cases()[0]) for _ in range(2))
+    return not torch.equal(one, two)
+
+
+def _stays(attempt: Callable) -> bool:
+    case = _sampler_cases()[0]
+    states = attempt(*case)
+    return states.shape[1:] == case[2].shape and torch.allclose(
+        states, states[:1].expand_as(states)
+    )
+
+
 def _sampler_cases() -> list[tuple]:
     generator = torch.Generator().manual_seed(5)
     straight, curved = Schedule.flow(), Schedule.linear()
@@ -64,11 +109,6 @@ CARVE = Exercise(
             "missing at the front.",
         ),
         (
-            _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: a_t * x0 + s_t * eps),
-            "x doesn't move: alpha and sigma of the old time t put back what was taken away. "
-            "The stroke ends at s.",
-        ),
-        (
             _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: a_s * x0 + s_s**2 * eps),
             "sigma^2 for sigma: the noise put back has standard deviation sigma[s].",
         ),
@@ -92,9 +132,55 @@ CARVE = Exercise(
             "alpha[s]: this holds only for "
             "schedules that keep alpha at 1.",
         ),
+        (
+            _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: s_s * x0 + a_s * eps),
+            "alpha multiplies the image and sigma the noise; here it is the other way round. "
+            "schedule.at gives alpha first, and denoise gives x0 first.",
+        ),
+        (
+            _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: a_s * x0 + s_s * x),
+            "x is put back, where its noise belongs: alpha[s] * x0 + sigma[s] * eps.",
+        ),
+        (
+            _asked(lambda denoise, x, start, t, s, first: denoise(x, max(s, 1))),
+            "The denoiser is told the time of the next stroke, max(s, 1). x still has the "
+            "noise of t: denoise(x, t).",
+        ),
+        (
+            _asked(lambda denoise, x, start, t, s, first: denoise(start, t)),
+            "x is never updated: each look is at the block as it came. After a stroke x is "
+            "the new state, and the next look is at that.",
+        ),
+        (
+            _asked(lambda denoise, x, start, t, s, first: first),
+            "The denoiser is asked once, before the loop. Each stroke looks anew: "
+            "denoise(x, t) belongs inside the loop.",
+        ),
+        (
+            lambda *case: carve(*case)[:-1],
+            "The last state is missing: append x after each stroke, the last one too.",
+        ),
     ],
     "Right: this is DDIM. It carves the next cell's points, and a network's pictures at the "
     "end of the lesson.",
+    habits=[
+        (
+            lambda attempt: _times_told(attempt) == _DOWN[1:],
+            "x doesn't move: denoise(x, s) is told that x has the noise of s already, so "
+            "there is nothing to take away. x still has that of t: denoise(x, t).",
+        ),
+        (
+            _stays,
+            "x doesn't move: alpha and sigma of the old time t put back what was taken away. "
+            "The stroke ends at s.",
+        ),
+        (
+            _other_noise,
+            "Two calls give two paths: fresh noise is drawn. DDIM puts back the very noise "
+            "that was seen, eps.",
+        ),
+    ],
+    advice="in each stroke x0, eps = denoise(x, t), then x = alpha[s] * x0 + sigma[s] * eps",
 )
 
 
@@ -130,6 +216,21 @@ def _second_look(
         return torch.stack(states)
 
     return run
+
+
+def _look_from_start(denoise, schedule, x, times):
+    """Heun whose second look is at the place where the first one was."""
+    states = [x]
+    for t, s in zip(times[:-1], times[1:], strict=True):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.at(t, x), schedule.at(s, x)
+        first = denoise(x, t)
+        if s > 0:
+            d_alpha, d_sigma = alpha_s - alpha_t, sigma_s - sigma_t
+            x = _heun(x, None, first, denoise(x, s), d_alpha, d_sigma)
+        else:
+            x = alpha_s * first[0] + sigma_s * first[1]
+        states.append(x)
+    return torch.stack(states)
 
 
 def _heun(x, ahead, first, second, d_alpha, d_sigma):
@@ -184,6 +285,54 @@ HEUN = Exercise(
             lambda *case: carve_heun(*case)[-1],
             "The end is right; collect the path, as in `carve`.",
         ),
+        (
+            lambda *case: carve_heun(*case)[1:],
+            "The states after each stroke are right; the first of all, x as it came, is "
+            "missing at the front.",
+        ),
+        (
+            _second_look(
+                lambda x, ahead, one, two, da, ds: x + da * (one[0] + two[0]) / 2 + ds * one[1]
+            ),
+            "The images of the two looks are averaged, the noises are not: take the mean of "
+            "both, x0 and eps.",
+        ),
+        (
+            _second_look(
+                lambda x, ahead, one, two, da, ds: x + da * one[0] + ds * (one[1] + two[1]) / 2
+            ),
+            "The noises of the two looks are averaged, the images are not: take the mean of "
+            "both, x0 and eps.",
+        ),
+        (
+            _look_from_start,
+            "The second look is at x again, told another time. It is to be where the first "
+            "stroke ended: ahead = alpha_s * x0 + sigma_s * eps, then denoise(ahead, s).",
+        ),
+        (
+            _second_look(
+                lambda x, ahead, one, two, da, ds: _heun(x, ahead, one, two, -da, -ds)
+            ),
+            "The movement has the wrong sign: from t to s it is alpha_s - alpha_t and "
+            "sigma_s - sigma_t.",
+        ),
+        (
+            _second_look(lambda x, ahead, one, two, da, ds: (ahead + x) / 2),
+            "The mean of the two *places* is half a stroke. Average the two looks, and make "
+            "the whole stroke with their mean.",
+        ),
+        (
+            _second_look(lambda x, ahead, one, two, da, ds: _heun(x, ahead, one, two, ds, da)),
+            "alpha's difference moves the image and sigma's the noise; here they are "
+            "exchanged.",
+        ),
     ],
     "Right: two looks a stroke. The next cell measures what the second one buys.",
+    habits=[
+        (
+            _other_noise,
+            "Two calls give two paths: fresh noise is drawn, and this sampler draws none.",
+        ),
+    ],
+    advice="x + (alpha_s - alpha_t) * (x0 + x0') / 2 + (sigma_s - sigma_t) * (eps + eps') / 2",
 )

@@ -62,6 +62,35 @@ KL = Exercise(
             "That sums over the batch, dim=0. Sum over the latents, dim=1.",
         ),
         (
+            lambda mean, std: _right_terms(mean, std).sum(dim=1, keepdim=True),
+            "The values are right, but keepdim=True keeps the axis: [B] is asked for.",
+        ),
+        (
+            lambda mean, std: _right_terms(mean, std).mean(),
+            "That is a mean over all. Independent latents' divergences add up, sum(dim=1), "
+            "and one number a picture is kept.",
+        ),
+        (
+            _bent_kl(lambda mean, std: 0.5 * (mean.square() + std.square() - 1)),
+            "- log std is missing: without it a q as narrow as you like would cost nothing "
+            "more.",
+        ),
+        (
+            _bent_kl(
+                lambda mean, std: 0.5 * (mean.square() + std.square() - 1 - std.log().square())
+            ),
+            "The log is squared, where the log *of the square* is meant: log std^2 is 2 log "
+            "std.",
+        ),
+        (
+            _bent_kl(lambda mean, std: 0.5 * (mean.square() + std.square() + 1) - std.log()),
+            "The sign of 1: it is taken off, so that the prior's own divergence is 0.",
+        ),
+        (
+            _bent_kl(lambda mean, std: 0.5 * (mean.square() + std.square() - 1 - 2 * std)),
+            "std stands where its log belongs.",
+        ),
+        (
             _bent_kl(lambda mean, std: -_right_terms(mean, std)),
             "The sign is turned: a KL divergence is never below 0.",
         ),
@@ -216,6 +245,29 @@ DRAW = Exercise(
             lambda mean, log_std, eps: mean + torch.nn.functional.softplus(log_std) * eps,
             "Softplus also makes numbers positive, but here the logarithm is given, and only "
             "exp undoes it.",
+        ),
+        (
+            lambda mean, log_std, eps: mean + 10**log_std * eps,
+            "10 to the power log_std undoes a logarithm to base 10. Here it is the natural "
+            "one: exp.",
+        ),
+        (
+            lambda mean, log_std, eps: mean + 2**log_std * eps,
+            "2 to the power log_std undoes a logarithm to base 2. Here it is the natural one: "
+            "exp.",
+        ),
+        (
+            lambda mean, log_std, eps: mean * eps + log_std.exp(),
+            "Mean and deviation are exchanged: the deviation multiplies eps, the mean is "
+            "added.",
+        ),
+        (
+            lambda mean, log_std, eps: mean + (1 + log_std) * eps,
+            "1 + log_std is exp(log_std) only near 0: take the exp.",
+        ),
+        (
+            lambda mean, log_std, eps: mean + log_std.exp() * eps[:1],
+            "All pictures got the first one's noise: eps has a row for each.",
         ),
         (
             lambda mean, log_std, eps: (mean + eps) * log_std.exp(),

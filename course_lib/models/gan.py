@@ -16,8 +16,9 @@ class GanConfig:
 
     channels: int = 1  # of the image
     z_dim: int = 64  # numbers of noise an image
-    start: int = 7  # pixels a side at the narrowest place
-    widths: tuple[int, ...] = (192, 96, 32)  # channels at 7x7, 14x14 and 28x28
+    start: int = 7  # places a side at the narrowest
+    fold: int = 1  # each fold x fold square of pixels is one place with fold^2 channels inside
+    widths: tuple[int, ...] = (192, 96, 32)  # channels at 7x7, 14x14 and 28x28 places
     blocks: int = 2  # residual blocks at each size
     expand: int = 2  # channels inside a block, as a multiple of those outside
     group: int = 32  # channels a group of the 3x3 convolution inside
@@ -32,7 +33,7 @@ class GanConfig:
     @property
     def side(self) -> int:
         """Pixels a side of an image: each level has twice those of the one before."""
-        return self.start * 2 ** (len(self.widths) - 1)
+        return self.start * 2 ** (len(self.widths) - 1) * self.fold
 
 
 def _init(layer: nn.Module, gain: float) -> nn.Module:
@@ -100,12 +101,13 @@ class Generator(nn.Module):
             if level:
                 self.layers.append(Resample(widths[level - 1], width, 2))
             self.layers.extend(Block(width, config) for _ in range(config.blocks))
-        self.head = _init(nn.Conv2d(widths[-1], config.channels, 1, bias=False), 1.0)
+        folded = config.channels * config.fold**2
+        self.head = _init(nn.Conv2d(widths[-1], folded, 1, bias=False), 1.0)
 
     def forward(self, z: Tensor, cond: Tensor) -> Tensor:
         strengths = self.choose(torch.cat([z, self.embed(cond)], dim=1))
         h = strengths[:, :, None, None] * self.basis  # [B, widths[0], start, start]
-        return self.head(self.layers(h))
+        return F.pixel_shuffle(self.head(self.layers(h)), self.config.fold)
 
 
 class Discriminator(nn.Module):
@@ -117,7 +119,8 @@ class Discriminator(nn.Module):
         super().__init__()
         self.config = config
         widths, side = config.widths[::-1], config.start
-        self.stem = _init(nn.Conv2d(config.channels, widths[0], 1, bias=False), 1.0)
+        folded = config.channels * config.fold**2
+        self.stem = _init(nn.Conv2d(folded, widths[0], 1, bias=False), 1.0)
         self.layers = nn.Sequential()
         for level, width in enumerate(widths):
             if level:
@@ -128,8 +131,8 @@ class Discriminator(nn.Module):
         self.embed = nn.Embedding(config.classes, config.emb_dim)
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
-        h = self.layers(self.stem(x))  # [B, widths[-1], start, start]
-        h = self.head((h * self.basis).sum(dim=(2, 3)))  # [B, emb_dim]
+        h = self.layers(self.stem(F.pixel_unshuffle(x, self.config.fold)))
+        h = self.head((h * self.basis).sum(dim=(2, 3)))  # over start x start: [B, emb_dim]
         return (h * self.embed(cond)).sum(dim=1) / self.config.emb_dim**0.5
 
 

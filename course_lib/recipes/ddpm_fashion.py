@@ -47,7 +47,7 @@ class DdpmRecipe(DiffusionRecipe):
         }
 
     def snapshots(self) -> dict[str, int]:
-        seen = {"10k": 10_000, "50k": 50_000, "250k": 250_000}
+        seen = {"10k": 10_000, "250k": 250_000}
         return {f"{self.name}-{key}": n // self.batch_size for key, n in seen.items()}
 
     def build(self, setting: Setting) -> Run:

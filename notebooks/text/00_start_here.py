@@ -146,7 +146,8 @@ show_images(batch, columns=8, size=1.2);
 # and the last dark.
 
 # %%
-copies, factor = batch[:1].repeat(28, 1, 1, 1) + 1, torch.linspace(1, 0, 28)  # + 1: from 0, black, to 2, white
+copies = batch[:1].repeat(28, 1, 1, 1) + 1  # + 1: from 0, black, to 2, white
+factor = torch.linspace(1, 0, 28)
 show_images((copies * factor)[::4] - 1, columns=7, size=1.2);
 
 # %% [markdown]
@@ -199,7 +200,8 @@ starts = torch.cat([my_noise(torch.zeros(4, 1, 28, 28), seed) for seed in (1, 2)
 sneaker = torch.full((8,), 7, device=device)
 with autocast(device):
     *_, last = sample_ddim(denoise, schedule, starts.to(device), schedule.times(20), sneaker)
-show_images({"noise": starts / 3, "what the net makes of it": last.x_t.cpu()}, columns=4, size=2);
+shown = {"noise": starts / 3, "what the net makes of it": last.x_t.cpu()}
+show_images(shown, columns=4, size=2);
 
 # %% [markdown]
 # ### An error is squared, and averaged over pixels

@@ -1,0 +1,56 @@
+"""What a lesson's main path may ask of a reader: words, cells, exercises, columns."""
+
+import re
+from pathlib import Path
+
+import jupytext
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXTS = ROOT / "notebooks" / "text"
+SHORT = ("04_diffusion", "05_noise_predictor")
+FURTHER = ("further/04_variances_and_orders", "further/05_bound_guidance_targets")
+
+
+def cells(name: str, kind: str) -> list:
+    """The cells of one kind of a lesson's twin."""
+    notebook = jupytext.read(TEXTS / f"{name}.py", fmt="py:percent")
+    return [cell for cell in notebook.cells if cell.cell_type == kind]
+
+
+def words(text: str) -> int:
+    """The words of prose, without formulas, tables and tags."""
+    text = re.sub(r"\$\$.*?\$\$", " ", text, flags=re.DOTALL)
+    text = re.sub(r"\$[^$\n]*\$|<[^>]+>", " x ", text)
+    lines = [line for line in text.split("\n") if not line.lstrip().startswith("|")]
+    return len(re.findall(r"\w[\w'’.,/-]*", "\n".join(lines)))
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_main_path_is_short(name):
+    code = cells(name, "code")
+    assert sum(words(cell.source) for cell in cells(name, "markdown")) <= 3500
+    assert len(code) <= 40
+    graded = [cell for cell in code if re.search(r"^grade\.[A-Z_]+\(", cell.source, re.M)]
+    assert len(graded) in (4, 5), "exercises, a quiz among them"
+
+
+@pytest.mark.parametrize("name", ("00_start_here", *SHORT, *FURTHER))
+def test_code_fits_a_narrow_window(name):
+    for cell in cells(name, "code"):
+        assert max(map(len, cell.source.split("\n"))) <= 95, cell.source
+
+
+@pytest.mark.parametrize("name", (*SHORT, *FURTHER))
+def test_a_lesson_gives_the_fields_terms(name):
+    text = "\n".join(cell.source for cell in cells(name, "markdown"))
+    assert "| here | the field's term | 中文 |" in text
+    assert not re.search(r"\bstrokes?\b|\bwish\b", text, re.I), "private words"
+
+
+@pytest.mark.parametrize(("name", "further"), list(zip(SHORT, FURTHER, strict=True)))
+def test_the_main_path_and_what_goes_beyond_lead_to_each_other(name, further):
+    text = "\n".join(cell.source for cell in cells(name, "markdown"))
+    assert f"({further}.ipynb)" in text
+    text = "\n".join(cell.source for cell in cells(further, "markdown"))
+    assert f"(../{name}.ipynb)" in text
