@@ -1,4 +1,6 @@
-"""The command line: python -m course_lib train, sample, evaluate, sd, html, verify, doctor."""
+"""The command line: python -m course_lib train, sample, evaluate, showdown, sd, html, verify,
+doctor.
+"""
 
 import argparse
 import json
@@ -98,6 +100,17 @@ def _parser(flags: tuple = ()) -> argparse.ArgumentParser:
     command.add_argument(
         "--card", action="store_true", help="write the figures into the model's card as well"
     )
+    command = commands.add_parser(
+        "showdown", help="all families on one table, from their cards; nothing is sampled"
+    )
+    how = command.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    how.add_argument("--markdown", action="store_true", help="as the README has it")
+    command.add_argument(
+        "--measure",
+        action="store_true",
+        help="first measure what is missing: rows without a net, seconds, rows of a card",
+    )
     _add_sd(commands.add_parser("sd", help="run Stable Diffusion 1.x from a published folder"))
     command = commands.add_parser(
         "html", help="a lesson as one HTML file that moves with no kernel and no network"
@@ -176,6 +189,7 @@ def _write(out: Path, images, shown):
 
 def _evaluate(args, flags: tuple = ()):
     from course_lib.metrics import YARDSTICKS, measure
+    from course_lib.weights import read_card
 
     if args.checkpoint is not None:
         _check_folder(args.checkpoint)
@@ -185,11 +199,9 @@ def _evaluate(args, flags: tuple = ()):
     figures = measure(maker, n, seed=args.seed, checkpoint=args.checkpoint)
     if args.card:
         _write_on_card(args.name, figures)
+    # what was measured once, at the end of training, with its protocol
+    likelihood = read_card(args.name).get("figures", {}).get("likelihood", {})
     if args.json:
-        from course_lib.weights import read_card
-
-        # what was measured once, at the end of training, with its protocol
-        likelihood = read_card(args.name).get("figures", {}).get("likelihood", {})
         print(json.dumps({**figures, **likelihood}))
         return
     print(
@@ -197,6 +209,27 @@ def _evaluate(args, flags: tuple = ()):
         f"n = {n}; real training images {figures['fd_floor']:.3f}, "
         f"{figures['fd'] / figures['fd_floor']:.2f} times as far"
     )
+    for key, unit in (("bits_per_dim", "bits a dimension"), ("nats", "nats")):
+        if key in likelihood:
+            print(f"{likelihood[key]} {unit}: {likelihood['protocol']}")
+
+
+def _showdown(args):
+    from course_lib import showdown
+
+    if args.measure:
+        showdown.record(log=lambda line: print(line, file=sys.stderr))
+    found = showdown.table()
+    if args.json:
+        print(json.dumps(found))
+    elif args.markdown:
+        print(showdown.markdown(found["rows"]))
+    else:
+        print(showdown.text(found["rows"]))
+        floors = {row["n"]: row["fd_floor"] for row in found["rows"] if row["n"]}
+        floors |= {r["n_full"]: r["fd_floor_full"] for r in found["rows"] if r["n_full"]}
+        print("floor: " + ", ".join(f"{fd:.3f} with {n:,}" for n, fd in floors.items()))
+        print(f"seconds: {found['seconds']}; {found['machine']}")
 
 
 def _write_on_card(name: str, figures: dict):

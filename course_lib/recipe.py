@@ -129,6 +129,12 @@ class Recipe:
         """What the command line offers for making images: an option of `maker` each."""
         return ()
 
+    def ways(self) -> tuple[dict, ...]:
+        """The ways of making images that stand in the course's comparison of all families:
+        options of `maker` each.
+        """
+        return ({},)
+
     def conditions(self, n: int, **asked):
         """What the n images are to be of, from the flags with `cond`; None where none was
         asked.

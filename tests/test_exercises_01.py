@@ -188,6 +188,10 @@ MASKS = {
     "on the left are drawn": mask_of(_no_left),
     "one pixel too far": mask_of(_too_far),
     "are swapped: 1 is": lambda k, size: 1 - lesson.causal_mask(k, size),
+    "Nothing is hidden": lambda k, size: torch.ones(size, size),
+    "in one row": lambda k, size: lesson.causal_mask(k, size).flatten(),
+    "Kind A is right": lambda k, size: lesson.causal_mask("A", size),
+    "off by up to": lambda k, size: lesson.causal_mask(k, size) / 2,
     "size // 2": lambda k, size: torch.zeros(size, size)[: size / 2],
 }
 
@@ -233,6 +237,8 @@ FIELDS = {
     "largest size": gradients(lambda g: g.abs().amax(0)),
     "size of the *numbers*": of_sizes,
     "along the row": gradients(lambda g: g.abs().sum(0), lambda o, r, c: o[0, r, c]),
+    "root of the squares' sum": gradients(lambda g: g.norm(dim=0)),
+    "counts the numbers": gradients(lambda g: (g.abs() > 0).sum(0)),
     "one number at a time": at_once,
     "returns a tuple": a_tuple,
     "clone first": cloned_late,
@@ -269,6 +275,12 @@ PAINTS = {
     "from 0 to 1": painted(lambda level: level / 255),
     "from 0 to 2": painted(lambda level: level / 127.5),
     "not by 128": painted(lambda level: level / 128 - 1),
+    "the negative": painted(lambda level: 1 - level / 127.5),
+    "its distribution's mean": painted(
+        lambda m: m, lambda out, u, r, c: out[:, 1, r, c].clamp(-1, 1)
+    ),
+    "chance comes from elsewhere": lambda net, u: lesson.paint(net, torch.rand(u.shape)),
+    "writes into its own argument, `u`": lambda net, u: (lesson.paint(net, u), u.zero_())[0],
     "these are levels": lambda net, u: (lesson.paint(net, u) + 1) * 127.5,
     "first one's distributions": painted(
         ready, lambda out, u, r, c: draw_levels(out[:1, :, r, c], u[:, r, c])
@@ -302,6 +314,8 @@ LOSTS = {
     "taken off, not added": lambda j: sum_of_own(j) + bits(j),
     "here it was multiplied": lambda j: (sum_of_own(j) - bits(j)) * math.log(2) ** 2,
     "base 10": lambda j: (sum_of_own(j) - bits(j)) * math.log10(2),
+    "H(x) alone, and 0 log 0": lambda j: -(j * j.log2()).sum(),
+    "all cases are alike": lambda j: math.log2(j.numel()) - bits(j),
     "One part is in nats": lambda j: sum_of_own(j) * math.log(2) - bits(j),
 }
 
@@ -311,6 +325,9 @@ AGREEMENTS = {
     "correlation of the two signs": lambda rho: 1 - 2 * math.acos(rho) / math.pi,
     "no share": lambda rho: 1 - math.acos(rho),
     "not 180": lambda rho: 1 - math.acos(rho) / 180,
+    "this is 3/2": lambda rho: 0.5 + math.asin(rho) / (math.pi / 2),
+    "The sine of rho": lambda rho: 0.5 + math.sin(rho) / math.pi,
+    "not a quarter": lambda rho: 0.25 + math.asin(rho) / math.pi,
     "not arctan": lambda rho: 0.5 + math.atan(rho) / math.pi,
     "square it again": lambda rho: 0.5 + math.asin(rho * rho) / math.pi,
     "none is needed": lambda rho: 0.5 + math.asin(math.sqrt(rho)) / math.pi,
@@ -333,6 +350,61 @@ SLIPS = [
 def test_a_usual_slip_is_named(exercise, words, slip):
     verdict = exercise(slip)
     assert verdict.state == "wrong" and words in verdict.text
+
+
+def by_halves(kind, size):
+    mask, c = torch.ones(size, size), size // 2
+    mask[c, c + (kind == "B") :] = 0
+    mask[c + 1 :] = 0
+    return mask
+
+
+def by_jacrev(net, x, row, column):
+    return torch.func.jacrev(lambda y: net(y)[0, :, row, column])(x).abs().sum((0, 1, 2))
+
+
+def by_hand_reset(net, x, row, column):
+    x = x.detach().clone().requires_grad_()
+    total = torch.zeros_like(x)
+    for number in net(x)[0, :, row, column]:
+        x.grad = None
+        number.backward(retain_graph=True)
+        total += x.grad.abs()
+    return total[0, 0].double()
+
+
+def by_clones(net, uniforms):
+    B, H, W = uniforms.shape
+    x = uniforms.new_zeros(B, 1, H, W)
+    for i in range(H * W):
+        (r, c), x = divmod(i, W), x.clone()
+        x[:, :, r, c] = (
+            draw_levels(net(x)[..., r, c], uniforms[:, r, c])[:, None] - 127.5
+        ) / 127.5
+    return x
+
+
+RIGHT = [
+    (lesson.MASK, by_halves),
+    (
+        lesson.MASK,
+        lambda k, s: (torch.arange(s * s) < s * s // 2 + (k == "B")).view(s, s).double(),
+    ),
+    (lesson.FIELD, by_jacrev),
+    (lesson.FIELD, by_hand_reset),
+    (lesson.PAINT, by_clones),
+    (lesson.PAINT, painted(lambda level: (2 * level - 255) / 255)),
+    (lesson.LOST, lambda j: sum_of_own(j) - bits(j)),
+    (lesson.LOST, lambda j: (sum_of_own(j) - bits(j)).float()),
+    (lesson.LOST, lambda j: -(j.clamp(min=1e-300).log2() * j).sum().neg() + sum_of_own(j)),
+    (lesson.AGREEMENT, lambda rho: 2 * (0.25 + math.asin(rho) / 2 / math.pi)),
+    (lesson.AGREEMENT, lambda rho: 0.5 + math.atan2(rho, math.sqrt(1 - rho * rho)) / math.pi),
+]
+
+
+@pytest.mark.parametrize(("exercise", "attempt"), RIGHT)
+def test_right_in_other_words(exercise, attempt):
+    assert exercise(attempt), exercise(attempt).text
 
 
 # ---------------------------------------------------------------- the gallery

@@ -272,3 +272,116 @@ def test_each_bug_shows_its_sign_and_no_other(bug, seed):
 def test_a_right_one_reports_no_more_than_its_likelihood_and_four_do():
     above = [bug for bug in lesson.BUGS if found(bug)["bound - log p"] > 0.5]
     assert above == [3, 4, 5, 6]
+
+
+# ---------------------------------------------------------------- a table of slips
+
+KL, DRAW, LOG_LIK, WEIGHT, BOUND = (
+    lesson.KL,
+    lesson.DRAW,
+    lesson.LOG_LIK,
+    lesson.WEIGHT,
+    lesson.IW_BOUND,
+)
+
+
+HALF = 0.5 * math.log(2 * math.pi)
+
+
+def density(x, out, sigma, log=lambda s: s.log(), pi=HALF):
+    return (-((x - out) ** 2) / (2 * sigma**2) - log(sigma) - pi).flatten(1).sum(1)
+
+
+def in_a_row(log_w):
+    return torch.stack([row.max() + (row - row.max()).exp().mean().log() for row in log_w])
+
+
+TABLE = [
+    (KL, lambda m, s: 0.5 * (m**2 + s**2 - 1 - s.log() ** 2).sum(1), "The log is squared"),
+    (KL, lambda m, s: (0.5 * (m**2 + s**2 - 1) - s.log()).sum(1, True), "keepdim=True"),
+    (KL, lambda m, s: 0.5 * (m**2 + s**2 - 1 - 2 * s.log()).mean(), "a mean over all"),
+    (KL, lambda m, s: 0.5 * (m**2 + s**2 + 1 - 2 * s.log()).sum(1), "The sign of 1"),
+    (KL, lambda m, s: 0.5 * (m**2 + s**2 - 1 - 2 * s).sum(1), "std stands where its log"),
+    (KL, lambda m, s: 0.5 * (m**2 + s**2 - 1).sum(1), "- log std is missing"),
+    (KL, lambda m, s: (m**2 + s**2 - 1 - 2 * s.log()).sum(1), "Twice too large"),
+    (DRAW, lambda m, ls, e: torch.normal(m, ls.exp()), "use the eps that is given"),
+    (DRAW, lambda m, ls, e: m + 10**ls * e, "10 to the power"),
+    (DRAW, lambda m, ls, e: m + 2**ls * e, "2 to the power"),
+    (DRAW, lambda m, ls, e: m * e + ls.exp(), "are exchanged"),
+    (DRAW, lambda m, ls, e: m + (1 + ls) * e, "only near 0"),
+    (DRAW, lambda m, ls, e: m + ls.exp() * e[0], "the first one's noise"),
+    (DRAW, lambda m, ls, e: m + torch.exp(0.5 * ls) * e, "belongs to a log *variance*"),
+    (LOG_LIK, lambda *a: density(*a, pi=math.log(2 * math.pi)), "counts half in every pixel"),
+    (LOG_LIK, lambda *a: density(*a, log=lambda s: 2 * s.log()), "not twice"),
+    (LOG_LIK, lambda x, o, s: density(x, o, s**2), "once too often"),
+    (LOG_LIK, lambda x, o, s: density(x, o, s.sqrt()), "takes sigma for the variance"),
+    (LOG_LIK, lambda *a: density(*a)[:, None], "an axis is left over"),
+    (LOG_LIK, lambda *a: density(*a).exp(), "This is the density itself"),
+    (LOG_LIK, lambda *a: density(*a) / 16, "off by up to"),
+    (WEIGHT, lambda a, b, D, L: b * D // (2 * a * L), "// cuts off"),
+    (WEIGHT, lambda a, b, D, L: a * D / (2 * b * L), "a and b are exchanged"),
+    (WEIGHT, lambda a, b, D, L: D / L, "a and b are missing, and the half"),
+    (WEIGHT, lambda a, b, D, L: b * D / (a * L), "The half is missing"),
+    (WEIGHT, lambda a, b, D, L: b * D / (2 * a), "averaged over L latents"),
+    (WEIGHT, lambda a, b, D, L: torch.log(a), "Of a number x take"),
+    (BOUND, lambda w: w.logsumexp(1, keepdim=True) - math.log(w.shape[1]), "keepdim=True"),
+    (BOUND, lambda w: w.logsumexp(1) - w.shape[1], "it is log k"),
+    (BOUND, lambda w: w.logsumexp(1) / math.log(w.shape[1]), "a division is a subtraction"),
+    (BOUND, lambda w: w.log_softmax(1).mean(1), "A softmax makes the weights sum to 1"),
+    (BOUND, lambda w: w.sum(1).exp().log(), "gives infinity"),
+    (BOUND, lambda w: (w.exp_().mean(1)).log(), "Right on paper"),
+    (
+        BOUND,
+        lambda w: w.sub_(math.log(w.shape[1])).logsumexp(1),
+        "writes into its own argument",
+    ),
+]
+
+RIGHT = [
+    (KL, lambda m, s: 0.5 * torch.einsum("bl->b", m * m + s * s - 1 - 2 * torch.log(s))),
+    (
+        KL,
+        lambda m, s: (0.5 * (m.double() ** 2 + s.double() ** 2 - 1) - s.double().log()).sum(
+            -1
+        ),
+    ),
+    (
+        KL,
+        lambda m, s: torch.stack(
+            [(0.5 * (a * a + b * b - 1) - b.log()).sum() for a, b in zip(m, s, strict=True)]
+        ),
+    ),
+    (DRAW, lambda m, ls, e: torch.lerp(m, m + e, ls.exp())),
+    (DRAW, lambda m, ls, e: (m.clone().double() + ls.exp() * e).float()),
+    (DRAW, lambda m, ls, e: m.clone().add_(ls.exp() * e)),
+    (LOG_LIK, density),
+    (LOG_LIK, lambda x, o, s: density(x.double(), o.double(), s.double())),
+    (
+        LOG_LIK,
+        lambda x, o, s: torch.einsum(
+            "bchw->b", -0.5 * ((x - o) / s) ** 2 - s.log() - 0.5 * math.log(2 * math.pi)
+        ),
+    ),
+    (WEIGHT, lambda a, b, D, L: b / L / (2 * a / D)),
+    (WEIGHT, lambda a, b, D, L: torch.tensor(0.5 * b * D / a / L)),
+    (WEIGHT, lambda a, b, D, L: math.exp(math.log(b * D) - math.log(2 * a * L))),
+    (BOUND, in_a_row),
+    (BOUND, lambda w: torch.log(torch.exp(w.double()).mean(1))),
+    (
+        BOUND,
+        lambda w: (
+            torch.logaddexp(w[:, :1], w[:, 1:].logsumexp(1, True))[:, 0] - math.log(w.size(1))
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("exercise", "attempt", "hint"), TABLE)
+def test_a_slip_is_caught_with_its_own_hint(exercise, attempt, hint):
+    verdict = exercise(attempt)
+    assert verdict.state == "wrong" and hint in verdict.text, verdict.text
+
+
+@pytest.mark.parametrize(("exercise", "attempt"), RIGHT)
+def test_right_in_other_words(exercise, attempt):
+    assert exercise(attempt), exercise(attempt).text

@@ -190,3 +190,149 @@ def test_each_bug_shows_its_sign_and_no_other(bug):
 
 def test_three_report_more_than_the_truth():
     assert [bug for bug in lesson.BUGS if found(bug)["reported - log P"] > 0] == [4, 6, 7]
+
+
+# ---------------------------------------------------------------- a table of slips
+
+AFFINE, UNDO, NOISE, BITS, FLOOR = (
+    lesson.AFFINE,
+    lesson.UNDO,
+    lesson.NOISE,
+    lesson.BITS,
+    lesson.FLOOR,
+)
+
+
+def same(x, number):
+    return number * torch.ones(len(x))
+
+
+def undone(rest):
+    """A reader's inverse with its last factor as given: rest(z, s, b)."""
+
+    def undo(z, mask, net):
+        s, b = net(mask * z)
+        return mask * z + (1 - mask) * rest(z, s, b)
+
+    return undo
+
+
+def undone_in_place(z, mask, net):
+    s, b = net(mask * z)
+    free = mask == 0
+    z[:, free] = ((z - b) * (-s).exp())[:, free]
+    return z
+
+
+def each(number):
+    return lambda levels, a: torch.full((len(levels),), number(levels, a))
+
+
+LN2 = math.log(2)
+TABLE = [
+    (
+        AFFINE,
+        lambda x, s: same(x, x.shape[2] * x.shape[3] * s.abs().sum()),
+        "abs takes the signs",
+    ),
+    (AFFINE, lambda x, s: (x * s[:, None, None]).sum((1, 2, 3)), "x is not in a log-det"),
+    (
+        AFFINE,
+        lambda x, s: (x * s.exp()[:, None, None]).abs().log().sum((1, 2, 3)),
+        "the scaled im",
+    ),
+    (AFFINE, lambda x, s: same(x, x.shape[2] * s.sum()), "Only one side"),
+    (AFFINE, lambda x, s: same(x, 28 * 28 * s.sum()), "784 pixels are counted"),
+    (AFFINE, lambda x, s: same(x, x.numel() * s.sum()), "off by up to"),
+    (AFFINE, lambda x, s: same(x, s.sum()), "count it H W times"),
+    (UNDO, undone_in_place, "writes into its own argument, `z`"),
+    (UNDO, undone(lambda z, s, b: (z - s) * (-b).exp()), "are exchanged"),
+    (UNDO, undone(lambda z, s, b: z * (-s).exp()), "the shift is not"),
+    (UNDO, undone(lambda z, s, b: (z - b) / (-s).exp()), "scales once more"),
+    (UNDO, undone(lambda z, s, b: z - b), "the scale is not"),
+    (
+        UNDO,
+        lambda z, m, net: m * z + (z - net(m * z)[1]) * (-net(m * z)[0]).exp(),
+        "The kept half is counted twice",
+    ),
+    (UNDO, lambda z, m, net: z * net(m * z), "a tuple stands where a tensor is meant"),
+    (
+        NOISE,
+        lambda levels, a: torch.full(levels.shape, math.log(a / 128)),
+        "each pixel by itself",
+    ),
+    (NOISE, each(lambda levels, a: levels.numel() * math.log(a / 128)), "the whole batch"),
+    (NOISE, each(lambda levels, a: len(levels) * math.log(a / 128)), "counts the pictures"),
+    (
+        NOISE,
+        each(lambda levels, a: levels.shape[1] * math.log(a / 127.5)),
+        "each is 1/128 wide",
+    ),
+    (NOISE, each(lambda levels, a: levels.shape[1] * math.log(a * 128)), "not a * 128"),
+    (NOISE, each(lambda levels, a: levels.shape[1] * math.log2(a / 128)), "in bits"),
+    (NOISE, lambda levels, a: levels.shape[1] * torch.log(a / 128), "Of a number x take"),
+    (BITS, lambda p, D: -p / D + 7, "Nats and bits are added"),
+    (BITS, lambda p, D: -p / D / LN2 + math.log(128), "Bits and nats are added"),
+    (BITS, lambda p, D: -(p - D * math.log(127.5)) / (D * LN2), "1/128 wide"),
+    (BITS, lambda p, D: -torch.log2(p) / D + 7, "log_p is a log already"),
+    (BITS, lambda p, D: -p / D / LN2 + 8, "Off by one bit"),
+    (BITS, lambda p, D: p / D / LN2 - 7, "The sign is turned"),
+    (FLOOR, lambda t, s: s**2 / ((1 - t) ** 2 * s + t**2), "variance has s^2"),
+    (FLOOR, lambda t, s: 1 / ((1 - t) ** 2 * s**2 + t**2), "s^2 is on top"),
+    (
+        FLOOR,
+        lambda t, s: 1 + s**2 - (t - (1 - t) * s**2) ** 2,
+        "to be divided by the variance",
+    ),
+    (FLOOR, lambda t, s: (1 - t) ** 2 * s**2 + t**2, "That is the variance of x_t"),
+    (
+        FLOOR,
+        lambda t, s: 1 - (t - (1 - t) * s**2) ** 2 / ((1 - t) ** 2 * s**2 + t**2),
+        "is 1 + s^2",
+    ),
+    (FLOOR, lambda t, s: s**2 / (t**2 * s**2 + (1 - t) ** 2), "papers' time"),
+    (
+        FLOOR,
+        lambda t, s: s**2 / ((1 - t) ** 2 * s**2 + t.square_()),
+        "writes into its own argument, `t`",
+    ),
+]
+
+RIGHT = [
+    (AFFINE, lambda x, s: torch.einsum("c,bchw->b", s, torch.ones_like(x))),
+    (AFFINE, lambda x, s: (x[0, 0].numel() * s.double().sum()).repeat(len(x))),
+    (AFFINE, lambda x, s: same(x, x.shape[-1] * x.shape[-2] * s.exp().prod().log())),
+    (UNDO, undone(lambda z, s, b: (z - b) / s.exp())),
+    (UNDO, lambda z, mask, net: undone_in_place(z.clone(), mask, net)),
+    (
+        UNDO,
+        lambda z, mask, net: undone(lambda z, s, b: (z - b) * torch.exp(-s))(
+            z.double(), mask, net
+        ),
+    ),
+    (NOISE, each(lambda levels, a: -levels.shape[1] * (math.log(128) - math.log(a)))),
+    (NOISE, lambda levels, a: torch.tensor([math.log(a / 128) * len(row) for row in levels])),
+    (
+        NOISE,
+        lambda levels, a: (
+            -torch.distributions.Uniform(0, a / 128).log_prob(torch.zeros_like(levels)).sum(1)
+        ),
+    ),
+    (BITS, lambda p, D: (D * math.log(128) - p.double()) / LN2 / D),
+    (BITS, lambda p, D: torch.stack([7 - q / D * math.log2(math.e) for q in p])),
+    (BITS, lambda p, D: p.clone().div_(-D * LN2).add_(7)),
+    (FLOOR, lambda t, s: 1 / ((1 - t) ** 2 + (t / s) ** 2)),
+    (FLOOR, lambda t, s: (s * s / ((1 - t) ** 2 * s * s + t * t)).float()),
+    (FLOOR, lambda t, s: torch.stack([(s / torch.hypot((1 - x) * s, x)) ** 2 for x in t])),
+]
+
+
+@pytest.mark.parametrize(("exercise", "attempt", "hint"), TABLE)
+def test_a_slip_is_caught_with_its_own_hint(exercise, attempt, hint):
+    verdict = exercise(attempt)
+    assert verdict.state == "wrong" and hint in verdict.text, verdict.text
+
+
+@pytest.mark.parametrize(("exercise", "attempt"), RIGHT)
+def test_right_in_other_words(exercise, attempt):
+    assert exercise(attempt), exercise(attempt).text

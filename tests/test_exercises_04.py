@@ -119,7 +119,7 @@ def test_a_second_look_put_together_is_ddim():
     verdict = lesson.HEUN(put_together)
     assert verdict.state == "wrong"
     assert (
-        "holds for the second look as well" in verdict.text
+        "holds for the second call as well" in verdict.text
         and "*movement* from x_t" in verdict.text
     )
 
@@ -400,7 +400,7 @@ SLIPS = [
     (
         CARVE,
         walk(right_look, lambda x0, eps, x, p, t, s: p.alpha[t] * x0 + p.sigma[t] * eps),
-        "The stroke ends at s",
+        "The step ends at s",
     ),
     (CARVE, never_updated, "x is never updated"),
     (CARVE, asked_once, "asked once, before the loop"),
@@ -437,8 +437,8 @@ SLIPS = [
     ),
     (HEUN, two_looks(lambda one, two: (mean_of(one, two)[0], one[1])), "the noises are not"),
     (HEUN, two_looks(lambda one, two: (one[0], mean_of(one, two)[1])), "the images are not"),
-    (HEUN, two_looks(mean_of, where=lambda x, ahead: x), "The second look is at x again"),
-    (HEUN, two_looks(lambda one, two: two), "Only the second look is used"),
+    (HEUN, two_looks(mean_of, where=lambda x, ahead: x), "The second call is at x again"),
+    (HEUN, two_looks(lambda one, two: two), "Only the second call is used"),
     (HEUN, two_looks(lambda one, two: one), "That is DDIM"),
     (HEUN, two_looks(lambda one, two: (one[0] + two[0], one[1] + two[1])), "divide by 2"),
     (VARIANCE, lambda *case: variance(*case, which=0), "c_t is x_t's factor"),

@@ -1,6 +1,7 @@
 """Lesson 07's graders take a reader's own ways to write it, and name the usual slips."""
 
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -121,3 +122,157 @@ def test_minilm_vectors_are_unit_rows():
     torch.testing.assert_close(
         vectors.float().norm(dim=1), torch.ones(len(vectors)), atol=2e-3, rtol=0
     )
+
+
+# ---------------------------------------------------------------- a table of slips
+
+MERGE, CONTRASTIVE, RECALL, FRECHET, BIAS = EXERCISES
+
+
+def merged(count=lambda row: Counter(zip(row, row[1:], strict=False)), put=lambda new: [new]):
+    """A reader's merge with the pairs counted, or replaced, in another way."""
+
+    def merge(ids, new):
+        row, i, out = ids.tolist(), 0, []
+        pair = count(row).most_common(1)[0][0]
+        while i < len(row):
+            if tuple(row[i : i + 2]) == pair:
+                out, i = out + put(new), i + 2
+            else:
+                out, i = [*out, row[i]], i + 1
+        return torch.tensor(out)
+
+    return merge
+
+
+def loss(logits, own=torch.arange, reduction="mean"):
+    """A reader's contrastive loss with other logits, or other targets."""
+
+    def both(images, texts, log_scale):
+        s = logits(images, texts, log_scale)
+        y = own(len(s))
+        one = F.cross_entropy(s, y, reduction=reduction)
+        return (one + F.cross_entropy(s.T, y, reduction=reduction)) / 2
+
+    return both
+
+
+def usual(images, texts, log_scale):
+    return math.exp(log_scale) * images @ texts.T
+
+
+def found(hit, nearness=lambda i, t: i @ t.T, k=lambda k: k):
+    """A reader's recall with another test of the nearest, another nearness, or another k."""
+    return lambda images, texts, own, n: (
+        hit(nearness(images, texts).topk(k(n), dim=1).indices, own).double().mean().item()
+    )
+
+
+def among(near, own):
+    return (near == own[:, None]).any(dim=1)
+
+
+def means(a, b):
+    return (a.mean() - b.mean()) ** 2
+
+
+TABLE = [
+    (
+        MERGE,
+        merged(lambda r: Counter(zip(r[::2], r[1::2], strict=False))),
+        "Only every second",
+    ),
+    (MERGE, merged(lambda r: Counter(zip(r, r[2:], strict=False))), "two places apart"),
+    (
+        MERGE,
+        merged(lambda r: Counter(tuple(sorted(p)) for p in zip(r, r[1:], strict=False))),
+        "counted as one pair",
+    ),
+    (MERGE, merged(put=lambda new: [new, new]), "two new tokens"),
+    (MERGE, merged(put=lambda new: []), "cut out"),
+    (MERGE, lambda ids, new: merged()(ids, new).double(), "tokens are whole numbers"),
+    (MERGE, lambda ids, new: merged()(ids, new).tolist(), "torch.tensor makes a tensor"),
+    (CONTRASTIVE, lambda *case: -loss(usual)(*case), "minus the log already"),
+    (CONTRASTIVE, loss(lambda *c: usual(*c).softmax(1)), "have been through a softmax"),
+    (CONTRASTIVE, loss(lambda i, t, s: usual(i, i, s)), "compared with themselves"),
+    (
+        CONTRASTIVE,
+        loss(usual, lambda n: torch.zeros(n, dtype=torch.long)),
+        "The first text is",
+    ),
+    (CONTRASTIVE, loss(lambda i, t, s: i @ t.T + s), "The scale is missing, or is added"),
+    (CONTRASTIVE, loss(lambda i, t, s: torch.exp(s) * i @ t.T), "torch.as_tensor(log_scale)"),
+    (CONTRASTIVE, loss(lambda i, t, s: s.exp() * i @ t.T), "torch.as_tensor(log_scale)"),
+    (CONTRASTIVE, loss(lambda i, t, s: math.exp(-s) * i @ t.T), "not divided"),
+    (RECALL, lambda *case: 100 * found(among)(*case), "These are percent"),
+    (RECALL, lambda *case: 1 - found(among)(*case), "that is *not* found"),
+    (
+        RECALL,
+        found(lambda near, own: among(near, torch.arange(len(own)))),
+        "The number of the image is looked for",
+    ),
+    (RECALL, found(among, k=lambda k: max(k - 1, 1)), "One place too few"),
+    (RECALL, found(among, k=lambda k: k + 1), "One place too many"),
+    (RECALL, found(among, torch.cdist), "farthest"),
+    (RECALL, found(lambda near, own: near == own[:, None]), "that is precision"),
+    (FRECHET, lambda a, b: means(a, b) + (a.var() * b.var()).sqrt(), "off by up to"),
+    (FRECHET, lambda a, b: means(a, b) + a.var() + b.var() - 2 * a.var() * b.var(), "a root"),
+    (FRECHET, lambda a, b: means(a, b) + (a.std() + b.std()) ** 2, "The spreads are added"),
+    (FRECHET, lambda a, b: means(a, b) - (a.std() - b.std()) ** 2, "add up"),
+    (FRECHET, lambda a, b: (a.std() - b.std()) ** 2, "The spreads only"),
+    (
+        FRECHET,
+        lambda a, b: means(a, b) + (a.std(correction=0) - b.std(correction=0)) ** 2,
+        "divided by N - 1",
+    ),
+    (FRECHET, lambda a, b: ((a - b) ** 2).mean(), "two shapes don't fit"),
+    (BIAS, lambda cov, N, M: cov.trace() * (1 / N**2 + 1 / M**2), "has the variance / N"),
+    (BIAS, lambda cov, N, M: cov.trace() * (N**-0.5 + M**-0.5), "belongs to standard dev"),
+    (BIAS, lambda cov, N, M: cov.diagonal().mean() * (1 / N + 1 / M), "A mean over the D"),
+    (BIAS, lambda cov, N, M: cov.trace() / (N * M), "multiplied"),
+    (BIAS, lambda cov, N, M: cov.trace() * (1 / (N - 1) + 1 / (M - 1)), "N - 1 belongs to"),
+    (BIAS, lambda cov, N, M: (cov.trace() * (1 / N + 1 / M)) ** 0.5, "This is its root"),
+    (BIAS, lambda cov, N, M: cov * (1 / N + 1 / M), "the covariance of the difference"),
+]
+
+RIGHT = [
+    (MERGE, merged()),
+    (MERGE, lambda ids, new: merged()(ids, new).int()),
+    (
+        MERGE,
+        merged(
+            lambda r: Counter(dict.fromkeys([], 0)) + Counter(zip(r[:-1], r[1:], strict=True))
+        ),
+    ),
+    (CONTRASTIVE, loss(usual)),
+    (CONTRASTIVE, loss(lambda i, t, s: usual(i.double(), t.double(), s))),
+    (
+        CONTRASTIVE,
+        loss(lambda i, t, s: torch.einsum("id,jd->ij", math.exp(s) * i, t), torch.eye),
+    ),
+    (RECALL, found(among)),
+    (RECALL, found(among, lambda i, t: -torch.cdist(i, t))),
+    (
+        RECALL,
+        lambda i, t, own, k: (
+            ((i @ t.T > (i * t[own]).sum(1, True) + 1e-6).sum(1) < k).float().mean()
+        ),
+    ),
+    (FRECHET, lambda a, b: means(a, b) + a.var() + b.var() - 2 * (a.var() * b.var()).sqrt()),
+    (FRECHET, lambda a, b: float(means(a, b) + (a.std() - b.std()) ** 2)),
+    (FRECHET, lambda a, b: frechet_distance(a[:, None], b[:, None])),
+    (BIAS, lambda cov, N, M: sum(cov[i, i] / N + cov[i, i] / M for i in range(len(cov)))),
+    (BIAS, lambda cov, N, M: float(torch.linalg.eigvalsh(cov).sum() * (N + M) / (N * M))),
+    (BIAS, lambda cov, N, M: torch.einsum("ii->", cov.float()) * (1 / N + 1 / M)),
+]
+
+
+@pytest.mark.parametrize(("exercise", "attempt", "hint"), TABLE)
+def test_a_slip_is_caught_with_its_own_hint(exercise, attempt, hint):
+    verdict = exercise(attempt)
+    assert verdict.state == "wrong" and hint in verdict.text, verdict.text
+
+
+@pytest.mark.parametrize(("exercise", "attempt"), RIGHT)
+def test_right_in_other_words(exercise, attempt):
+    assert exercise(attempt), exercise(attempt).text

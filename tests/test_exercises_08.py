@@ -2,6 +2,8 @@
 library (what every lesson's graders do: test_grader.py).
 """
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -172,3 +174,110 @@ def test_the_gallery_grades():
     for wrong in (9, "4", [4]):
         assert "no number of a line" in lesson.GALLERY({**key, "A": wrong}).text
     assert "dict" in lesson.GALLERY([1, 2]).text
+
+
+# ---------------------------------------------------------------- a table of slips
+
+PROJECT, DRAW, PCA, SCALE = EXERCISES
+
+
+def errors(rule):
+    """A reader's two errors from Cov[x | y], by a rule for the pair."""
+
+    def both(cov, A):
+        left = cov - cov @ A.T @ torch.linalg.inv(A @ cov @ A.T) @ A @ cov
+        return torch.stack(rule(left, cov))
+
+    return both
+
+
+def through(choose=lambda V, k: V[:, -k:], spread=lambda x: 1.0):
+    """A reader's PCA with other directions, or other units."""
+
+    def pca(x, k):
+        y = x / spread(x)
+        mean = y.mean(dim=0)
+        V = choose(torch.linalg.eigh(torch.cov(y.T))[1], k)
+        return ((y - mean) @ V @ V.T + mean) * spread(x)
+
+    return pca
+
+
+def project_in_place(x, thumb):
+    x += repeat(thumb - shrink(x))
+    return x
+
+
+def pca_in_place(x, k):
+    mean = x.mean(dim=0)
+    x -= mean
+    V = torch.linalg.eigh(x.T @ x)[1][:, -k:]
+    return x @ V @ V.T + mean
+
+
+TABLE = [
+    (PROJECT, project_in_place, "writes into its own argument, `x`"),
+    (PROJECT, lambda x, t: x + 16 * repeat(t - shrink(x)), "Multiplied by 16"),
+    (PROJECT, lambda x, t: (x + repeat(t - shrink(x))).clamp(-1, 1), "is clamped"),
+    (PROJECT, lambda x, t: x - x.mean() + repeat(t), "One mean of all"),
+    (PROJECT, lambda x, t: t - shrink(x), "as a thumbnail"),
+    (PROJECT, lambda x, t: x + repeat(shrink(x) - t), "The sign"),
+    (PROJECT, lambda x, t: x + t - shrink(x), "a square of 4 x 4"),
+    (DRAW, errors(lambda e, c: [(c - e).trace(), 2 * (c - e).trace()]), "what y tells"),
+    (DRAW, errors(lambda e, c: [e.det(), 2 * e.det()]), "a volume"),
+    (DRAW, errors(lambda e, c: [e.trace(), 3 * e.trace()]), "not 3"),
+    (DRAW, errors(lambda e, c: [0 * e.trace(), e.trace()]), "The mean is no hit"),
+    (DRAW, errors(lambda e, c: [e.diagonal(), 2 * e.diagonal()]), "sum over the pixels"),
+    (DRAW, lambda cov, A: (cov.trace(), 2 * cov.trace()), "torch.stack makes one"),
+    (DRAW, lambda cov, A: cov @ A @ cov, "@ multiplies matrices"),
+    (PCA, pca_in_place, "writes into its own argument, `x`"),
+    (PCA, through(lambda V, k: V), "All directions are kept"),
+    (PCA, through(lambda V, k: V[:, -k - 1 : -1]), "largest variance is left out"),
+    (PCA, through(lambda V, k: V[:, -1:]), "One direction alone"),
+    (PCA, through(lambda V, k: V[:, :k]), "rising order"),
+    (PCA, through(lambda V, k: V[-k:].T), "off by up to"),
+    (PCA, through(spread=lambda x: x.std(dim=0)), "brought to one spread"),
+    (SCALE, lambda a, s, p: 20 * torch.log10(p * a / s), "decibels"),
+    (SCALE, lambda a, s, p: 2 * torch.log2(p * a / s), "These are bits"),
+    (SCALE, lambda a, s, p: 2 * torch.log(s / (p * a)), "Upside down"),
+    (SCALE, lambda a, s, p: torch.log(p * a / s) ** 2, "The log is squared"),
+    (SCALE, lambda a, s, p: 2 * torch.log(p * a) - torch.log(s), "2 ln sigma"),
+    (SCALE, lambda a, s, p: torch.log(p) + torch.log(a / s), "Of a number x take"),
+]
+
+RIGHT = [
+    (PROJECT, lambda x, t: x - repeat(shrink(x) - t)),
+    (PROJECT, lambda x, t: project_in_place(x.clone(), t)),
+    (
+        PROJECT,
+        lambda x, t: x.float() + torch.kron((t - shrink(x)).float(), torch.ones(1, 1, 4, 4)),
+    ),
+    (DRAW, errors(lambda e, c: [e.trace(), e.trace() + e.trace()])),
+    (
+        DRAW,
+        lambda cov, A: errors(lambda e, c: [e.trace(), 2 * e.trace()])(cov.float(), A.float()),
+    ),
+    (DRAW, errors(lambda e, c: [torch.einsum("ii", e), torch.einsum("ii", e) * 2])),
+    (PCA, through()),
+    (PCA, lambda x, k: pca_in_place(x.clone(), k)),
+    (PCA, lambda x, k: through()(x.float(), k)),
+    (SCALE, lambda a, s, p: torch.log(p**2 * a**2 / s**2).float()),
+    (
+        SCALE,
+        lambda a, s, p: torch.stack(
+            [2 * torch.log(p * x / y) for x, y in zip(a, s, strict=True)]
+        ),
+    ),
+    (SCALE, lambda a, s, p: 2 * (a.log() - s.log() + math.log(p))),
+]
+
+
+@pytest.mark.parametrize(("exercise", "attempt", "hint"), TABLE)
+def test_a_slip_is_caught_with_its_own_hint(exercise, attempt, hint):
+    verdict = exercise(attempt)
+    assert verdict.state == "wrong" and hint in verdict.text, verdict.text
+
+
+@pytest.mark.parametrize(("exercise", "attempt"), RIGHT)
+def test_right_in_other_words(exercise, attempt):
+    assert exercise(attempt), exercise(attempt).text

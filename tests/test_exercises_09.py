@@ -181,3 +181,172 @@ def test_gallery_awaits_and_names_what_speaks_against():
     verdict = gallery.GALLERY({**key, first: other})
     assert verdict.text.startswith("6 of 7 right") and gallery.BUGS[other].sign in verdict.text
     assert "no line" in gallery.GALLERY({**key, first: 9}).text
+
+
+# ---------------------------------------------------------------- a table of slips
+
+LOOK, LAW, WHOLE, BEGIN, KEEP = (
+    lesson.LOOK,
+    lesson.LAW,
+    lesson.WHOLE,
+    lesson.BEGIN,
+    lesson.KEEP,
+)
+
+
+def whole(
+    lead=lambda c, u, w: u + w * (c - u),
+    read=lambda a, s, z, v: (a * z - s * v, s * z + a * v),
+    move=lambda alpha, sigma, t, s, x0, eps: alpha[s] * x0 + sigma[s] * eps,
+    end=lambda picture: picture.clamp(-1, 1),
+    at=lambda t, s: t,
+):
+    """A reader's whole model with one part in other words."""
+
+    def text_to_image(tower, net, decode, alpha, sigma, tokens, empty, z, times, scale):
+        cond, null = tower(tokens), tower(empty).repeat(len(tokens), 1, 1)
+        for t, s in zip(times, times[1:], strict=False):
+            told = torch.full((len(z),), at(t, s))
+            v = lead(net(z, told, cond), net(z, told, null), scale)
+            z = move(alpha, sigma, t, s, *read(alpha[t], sigma[t], z, v))
+        return end(decode(z))
+
+    return text_to_image
+
+
+def weights(q, k):
+    return (q @ k.T / math.sqrt(q.shape[1])).softmax(1)
+
+
+def begun(
+    run=lambda n, w: int(n * w),
+    at=lambda n, run: n - run,
+    mix=lambda a, s, z, e: a * z + s * e,
+):
+    """A reader's begin with another count, another place, or another mix."""
+
+    def begin(z0, eps, alpha, sigma, times, strength):
+        n = len(times) - 1
+        t = times[at(n, run(n, strength))]
+        return mix(alpha[t], sigma[t], z0, eps)
+
+    return begin
+
+
+def kept(
+    put=lambda x0, known, m: m * x0 + (1 - m) * known,
+    eps=lambda x_t, x0, a, s: (x_t - a * x0) / s,
+):
+    """A reader's keep_outside with one of its lines in other words."""
+
+    def keep(x_t, x0, known, mask, alpha, sigma):
+        x0 = put(x0, known, mask)
+        return torch.stack([x0, eps(x_t, x0, alpha, sigma)])
+
+    return keep
+
+
+def kept_in_place(x_t, x0, known, mask, alpha, sigma):
+    outside = (mask == 0).expand_as(x0)
+    x0[outside] = known[outside]
+    return torch.stack([x0, (x_t - alpha * x0) / sigma])
+
+
+TABLE = [
+    (LOOK, lambda q, k, v: (q @ k.T / len(k) ** 0.5).softmax(1) @ v, "number of tokens"),
+    (LOOK, lambda q, k, v: (q @ k.T / len(q) ** 0.5).softmax(1) @ v, "number of places"),
+    (LOOK, lambda q, k, v: (q @ k.T * q.shape[1] ** 0.5).softmax(1) @ v, "where it divides"),
+    (LOOK, lambda q, k, v: (q @ k.T / 8**0.5).exp() @ v, "The weights don't sum to 1"),
+    (LOOK, lambda q, k, v: weights(q, v) @ k, "are exchanged"),
+    (LOOK, lambda q, k, v: v[(q @ k.T).argmax(1)], "The best token's value alone"),
+    (LOOK, lambda q, k, v: weights(q, k) @ v + q, "The query is added"),
+    (LOOK, lambda q, k, v: (q @ k.T / torch.sqrt(q.shape[1])) @ v, "Of a number x take"),
+    (LOOK, lambda q, k, v: (q @ k).softmax(1) @ v, "@ multiplies matrices"),
+    (LAW, lambda u, c, s, w: torch.tensor([u + w * (u - c), s]), "the wrong way round"),
+    (LAW, lambda u, c, s, w: torch.tensor([u + (w - 1) * (c - u), s]), "the whole w"),
+    (LAW, lambda u, c, s, w: torch.tensor([u + w * c, s]), "not m_c itself"),
+    (LAW, lambda u, c, s, w: torch.tensor([c, s]), "at w = 1 alone"),
+    (LAW, lambda u, c, s, w: torch.tensor([u + w * (c - u), s**2]), "not the variance"),
+    (LAW, lambda u, c, s, w: torch.tensor([s, u + w * (c - u)]), "in the wrong order"),
+    (LAW, lambda u, c, s, w: (u + w * (c - u), s), "torch.tensor makes a tensor"),
+    (WHOLE, whole(at=lambda t, s: s), "The net is told s"),
+    (WHOLE, whole(read=lambda a, s, z, v: (a * z + s * v, s * z - a * v)), "signs of v"),
+    (WHOLE, whole(read=lambda a, s, z, v: (v, (z - a * v) / s)), "read as the picture"),
+    (WHOLE, whole(read=lambda a, s, z, v: ((z - s * v) / a, v)), "read as noise"),
+    (WHOLE, whole(move=lambda al, sg, t, s, x0, e: x0), "for the next latent"),
+    (WHOLE, whole(move=lambda al, sg, t, s, x0, e: al[s] * x0 + sg[t] * e), "still at t"),
+    (WHOLE, whole(move=lambda al, sg, t, s, x0, e: sg[s] * x0 + al[s] * e), "in the step"),
+    (
+        WHOLE,
+        whole(move=lambda al, sg, t, s, x0, e: al[s] * x0 + sg[s] * torch.randn_like(e)),
+        "fresh noise is drawn",
+    ),
+    (WHOLE, whole(lambda c, u, w: w * c), "The second look is missing"),
+    (WHOLE, whole(lambda c, u, w: w * (c - u)), "Only the difference is left"),
+    (WHOLE, whole(lambda c, u, w: u), "The prompt is not in it"),
+    (WHOLE, whole(end=lambda x: (x.clamp(-1, 1) + 1) / 2), "in [0, 1]"),
+    (WHOLE, whole(end=lambda x: x), "All but the last touch"),
+    (BEGIN, begun(at=lambda n, run: run), "Inverted"),
+    (BEGIN, begun(at=lambda n, run: n - run - 1), "One step too early"),
+    (BEGIN, begun(at=lambda n, run: n - run + 1), "One step too late"),
+    (BEGIN, begun(mix=lambda a, s, z, e: s * z + a * e), "alpha and sigma are exchanged"),
+    (BEGIN, begun(mix=lambda a, s, z, e: a * z), "dimmed and gets no noise"),
+    (BEGIN, begun(mix=lambda a, s, z, e: a * z + s * torch.randn_like(e)), "drawn inside"),
+    (BEGIN, begun(run=lambda n, w: n * w), "counted in whole steps"),
+    (BEGIN, begun(run=lambda n, w: round(n * w)), "is rounded"),
+    (
+        BEGIN,
+        lambda z0, e, al, sg, ts, w: al[int(1000 * w)] * z0 + sg[int(1000 * w)] * e,
+        "a share of the *steps*",
+    ),
+    (KEEP, kept_in_place, "writes into its own argument, `x0`"),
+    (KEEP, kept(eps=lambda x_t, x0, a, s: (x_t - x0) / s), "alpha is missing in eps"),
+    (KEEP, kept(eps=lambda x_t, x0, a, s: (x_t - s * x0) / a), "exchanged in eps"),
+    (KEEP, kept(eps=lambda x_t, x0, a, s: (a * x0 - x_t) / s), "The sign of eps"),
+    (KEEP, kept(put=lambda x0, known, m: m * x0 + known), "is added too"),
+    (KEEP, kept(put=lambda x0, known, m: known), "All of the guess is replaced"),
+    (KEEP, kept(put=lambda x0, known, m: x0), "The known picture is not put in"),
+    (KEEP, lambda *case: kept()(*case).flip(0), "in the wrong order"),
+]
+
+RIGHT = [
+    (
+        LOOK,
+        lambda q, k, v: torch.stack([torch.softmax(k @ x / len(x) ** 0.5, 0) @ v for x in q]),
+    ),
+    (
+        LOOK,
+        lambda q, k, v: torch.einsum(
+            "nl,ld->nd", (torch.einsum("nd,ld->nl", q, k) * q.size(1) ** -0.5).softmax(1), v
+        ),
+    ),
+    (LOOK, lambda q, k, v: weights(q.double(), k.double()) @ v.double()),
+    (LAW, lambda u, c, s, w: torch.tensor([(1 - w) * u + w * c, s])),
+    (LAW, lambda u, c, s, w: torch.tensor([c + (w - 1) * (c - u), s], dtype=torch.float64)),
+    (
+        LAW,
+        lambda u, c, s, w: torch.stack(
+            [torch.tensor(u).lerp(torch.tensor(c), w), torch.tensor(s)]
+        ),
+    ),
+    (WHOLE, whole()),
+    (WHOLE, whole(lambda c, u, w: (1 - w) * u + w * c)),
+    (WHOLE, whole(end=lambda x: x.clone().clamp_(-1, 1))),
+    (BEGIN, begun()),
+    (BEGIN, begun(lambda n, w: math.floor(w * n), lambda n, run: -1 - run)),
+    (BEGIN, begun(mix=lambda a, s, z, e: a.double() * z + s.double() * e)),
+    (KEEP, kept()),
+    (KEEP, kept(put=lambda x0, known, m: torch.where(m.bool(), x0, known))),
+    (KEEP, lambda x_t, x0, *rest: kept_in_place(x_t, x0.clone(), *rest)),
+]
+
+
+@pytest.mark.parametrize(("exercise", "attempt", "hint"), TABLE)
+def test_a_slip_is_caught_with_its_own_hint(exercise, attempt, hint):
+    verdict = exercise(attempt)
+    assert verdict.state == "wrong" and hint in verdict.text, verdict.text
+
+
+@pytest.mark.parametrize(("exercise", "attempt"), RIGHT)
+def test_right_in_other_words(exercise, attempt):
+    assert exercise(attempt), exercise(attempt).text

@@ -115,13 +115,15 @@ def test_models_and_diffusion_import_neither_plots_nor_data(name):
 FLOORS = (
     ("errors", "files", "draws"),
     ("device", "text", "layers", "optim", "configs"),
-    ("models", "diffusion", "checkpoint", "training", "adversarial"),
+    ("models", "diffusion", "checkpoint", "training", "adversarial", "toy_games"),
     ("weights",),
     ("interop",),
     ("data",),
     ("metrics",),
     ("recipe", "run_log", "runs"),
     ("recipes",),
+    ("anchors",),
+    ("showdown",),
     ("exercises", "doctor"),
     ("widgets",),
     ("__main__",),
@@ -153,6 +155,8 @@ def test_neighbours_that_know_nothing_of_each_other():
         ("models", "checkpoint"),
         ("diffusion", "models"),
         ("diffusion", "training"),
+        ("anchors",),
+        ("showdown",),
         ("exercises", "doctor"),
     ):
         for name in SOURCES:

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TEXTS = ROOT / "notebooks" / "text"
 SHORT = ("04_diffusion", "05_noise_predictor")
+ALONE = ("10_showdown",)  # nothing goes beyond it
 FURTHER = ("further/04_variances_and_orders", "further/05_bound_guidance_targets")
 
 
@@ -26,7 +27,7 @@ def words(text: str) -> int:
     return len(re.findall(r"\w[\w'’.,/-]*", "\n".join(lines)))
 
 
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("name", (*SHORT, *ALONE))
 def test_a_main_path_is_short(name):
     code = cells(name, "code")
     assert sum(words(cell.source) for cell in cells(name, "markdown")) <= 3500
@@ -35,13 +36,13 @@ def test_a_main_path_is_short(name):
     assert len(graded) in (4, 5), "exercises, a quiz among them"
 
 
-@pytest.mark.parametrize("name", ("00_start_here", *SHORT, *FURTHER))
+@pytest.mark.parametrize("name", ("00_start_here", *SHORT, *ALONE, *FURTHER))
 def test_code_fits_a_narrow_window(name):
     for cell in cells(name, "code"):
         assert max(map(len, cell.source.split("\n"))) <= 95, cell.source
 
 
-@pytest.mark.parametrize("name", (*SHORT, *FURTHER))
+@pytest.mark.parametrize("name", (*SHORT, *ALONE, *FURTHER))
 def test_a_lesson_gives_the_fields_terms(name):
     text = "\n".join(cell.source for cell in cells(name, "markdown"))
     assert "| here | the field's term | 中文 |" in text

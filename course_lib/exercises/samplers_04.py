@@ -1,4 +1,4 @@
-"""The samplers that a reader of lesson 04 writes, as paths: DDIM, and Heun's second look."""
+"""The samplers that a reader of lesson 04 writes, as paths: DDIM, and Heun's method."""
 
 from collections.abc import Callable
 
@@ -37,7 +37,7 @@ def _path(move: Callable) -> Callable:
 
 
 def _asked(ask: Callable) -> Callable:
-    """DDIM whose look at each pair of times is ask(denoise, x, start, t, s, first)."""
+    """DDIM whose call at each pair of times is ask(denoise, x, start, t, s, first)."""
 
     def run(denoise, schedule, x, times):
         states, start, first = [x], x, denoise(x, times[0])
@@ -52,7 +52,7 @@ def _asked(ask: Callable) -> Callable:
 
 
 def _times_told(attempt: Callable) -> list[int]:
-    """The times that an attempt's looks are told, from 8 down to 0 in four strokes."""
+    """The times that an attempt's calls are told, from 8 down to 0 in four steps."""
     schedule, told = Schedule.flow(8), []
     exact = gaussian_denoiser(schedule, 0.5, 0.4)
 
@@ -68,7 +68,7 @@ _DOWN = [8, 6, 4, 2, 0]
 
 
 def _other_noise(attempt: Callable) -> bool:
-    """Whether the same block is carved to another end: no generator was given."""
+    """Whether the same x is led to another end: no generator was given."""
     one, two = (attempt(*_sampler_cases()[0]) for _ in range(2))
     return not torch.equal(one, two)
 
@@ -99,13 +99,13 @@ CARVE = Exercise(
     [
         (
             lambda *case: carve(*case)[-1],
-            "The end is right, but the path is asked for: collect x before the first stroke "
+            "The end is right, but the path is asked for: collect x before the first step "
             "and after each, and "
             "torch.stack them.",
         ),
         (
             lambda *case: carve(*case)[1:],
-            "The states after each stroke are right; the block itself, x at times[0], is "
+            "The states after each step are right; the first of all, x at times[0], is "
             "missing at the front.",
         ),
         (
@@ -118,9 +118,9 @@ CARVE = Exercise(
         ),
         (
             _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: x0),
-            "One look and straight to the guess: x is now the mean of all that is possible. "
+            "One call and straight to the guess: x is now the mean of all that is possible. "
             "Put the noise back at the "
-            "lower level s, alpha[s] * x0 + sigma[s] * eps, and look again.",
+            "lower level s, alpha[s] * x0 + sigma[s] * eps, and call denoise again.",
         ),
         (
             _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: a_s * x0),
@@ -143,22 +143,22 @@ CARVE = Exercise(
         ),
         (
             _asked(lambda denoise, x, start, t, s, first: denoise(x, max(s, 1))),
-            "The denoiser is told the time of the next stroke, max(s, 1). x still has the "
+            "The denoiser is told the time of the next step, max(s, 1). x still has the "
             "noise of t: denoise(x, t).",
         ),
         (
             _asked(lambda denoise, x, start, t, s, first: denoise(start, t)),
-            "x is never updated: each look is at the block as it came. After a stroke x is "
-            "the new state, and the next look is at that.",
+            "x is never updated: each call is at the x that came in. After a step x is "
+            "the new state, and the next call is at that.",
         ),
         (
             _asked(lambda denoise, x, start, t, s, first: first),
-            "The denoiser is asked once, before the loop. Each stroke looks anew: "
+            "The denoiser is asked once, before the loop. Each step asks anew: "
             "denoise(x, t) belongs inside the loop.",
         ),
         (
             lambda *case: carve(*case)[:-1],
-            "The last state is missing: append x after each stroke, the last one too.",
+            "The last state is missing: append x after each step, the last one too.",
         ),
     ],
     "Right: this is DDIM. It carves the next cell's points, and a network's pictures at the "
@@ -172,7 +172,7 @@ CARVE = Exercise(
         (
             _stays,
             "x doesn't move: alpha and sigma of the old time t put back what was taken away. "
-            "The stroke ends at s.",
+            "The step ends at s.",
         ),
         (
             _other_noise,
@@ -180,11 +180,11 @@ CARVE = Exercise(
             "that was seen, eps.",
         ),
     ],
-    advice="in each stroke x0, eps = denoise(x, t), then x = alpha[s] * x0 + sigma[s] * eps",
+    advice="in each step x0, eps = denoise(x, t), then x = alpha[s] * x0 + sigma[s] * eps",
 )
 
 
-# ---- 5: a second look
+# ---- 5: a second call
 
 
 def carve_heun(denoise: Callable, schedule: Schedule, x: Tensor, times: list[int]) -> Tensor:
@@ -195,10 +195,10 @@ def carve_heun(denoise: Callable, schedule: Schedule, x: Tensor, times: list[int
     return torch.stack([step.x_t for step in steps])
 
 
-def _second_look(
-    move: Callable, look_at: Callable = lambda t, s: s, always: bool = False
+def _second_call(
+    move: Callable, told_time: Callable = lambda t, s: s, always: bool = False
 ) -> Callable:
-    """Heun with another last line, move(x, ahead, first, second, d_alpha, d_sigma), or a look
+    """Heun with another last line, move(x, ahead, first, second, d_alpha, d_sigma), or a call
     at another time.
     """
 
@@ -209,7 +209,7 @@ def _second_look(
             first = denoise(x, t)
             ahead = alpha_s * first[0] + sigma_s * first[1]
             if s > 0 or always:
-                second = denoise(ahead, look_at(t, s))
+                second = denoise(ahead, told_time(t, s))
                 ahead = move(x, ahead, first, second, alpha_s - alpha_t, sigma_s - sigma_t)
             x = ahead
             states.append(x)
@@ -218,8 +218,8 @@ def _second_look(
     return run
 
 
-def _look_from_start(denoise, schedule, x, times):
-    """Heun whose second look is at the place where the first one was."""
+def _call_from_start(denoise, schedule, x, times):
+    """Heun whose second call is at the place where the first one was."""
     states = [x]
     for t, s in zip(times[:-1], times[1:], strict=True):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.at(t, x), schedule.at(s, x)
@@ -244,42 +244,41 @@ HEUN = Exercise(
     [
         (
             carve,
-            "That is DDIM: the second look doesn't change the stroke yet. x_s = alpha_s x0' "
+            "That is DDIM: the second call doesn't change the step yet. x_s = alpha_s x0' "
             "+ sigma_s eps' holds for "
-            "the second look as well, so putting the mean of the two looks together gives "
+            "the second call as well, so putting the mean of the two calls together gives "
             "the same x_s again. The mean "
             "must go into the *movement* from x_t, with the factors alpha_s - alpha_t and "
             "sigma_s - sigma_t.",
         ),
         (
-            _second_look(_heun, look_at=lambda t, s: t),
-            "The second look is at the place where the stroke ends, so its time is s, not t.",
+            _second_call(_heun, told_time=lambda t, s: t),
+            "The second call is at the place where the step ends, so its time is s, not t.",
         ),
         (
-            _second_look(lambda x, ahead, one, two, da, ds: x + da * two[0] + ds * two[1]),
-            "Only the second look is used: that is of first order again. Take the mean of "
+            _second_call(lambda x, ahead, one, two, da, ds: x + da * two[0] + ds * two[1]),
+            "Only the second call is used: that is of first order again. Take the mean of "
             "the two.",
         ),
         (
-            _second_look(
+            _second_call(
                 lambda x, ahead, one, two, da, ds: (
                     x + da * (one[0] + two[0]) + ds * (one[1] + two[1])
                 )
             ),
-            "The sum of the two looks moves twice as far: divide by 2.",
+            "The sum of the two calls moves twice as far: divide by 2.",
         ),
         (
-            _second_look(
+            _second_call(
                 lambda x, ahead, one, two, da, ds: _heun(ahead, None, one, two, da, ds)
             ),
-            "The corrected stroke starts where the first one started, at x, not where it "
-            "ended.",
+            "The corrected step starts where the first one started, at x, not where it ended.",
         ),
         (
-            _second_look(_heun, always=True),
-            "All strokes are right but the last: at s = 0 nothing is left to look at, and a "
+            _second_call(_heun, always=True),
+            "All steps are right but the last: at s = 0 no noise is left to predict, and a "
             "network was never asked "
-            "there, so the last stroke is DDIM's.",
+            "there, so the last step is DDIM's.",
         ),
         (
             lambda *case: carve_heun(*case)[-1],
@@ -287,47 +286,47 @@ HEUN = Exercise(
         ),
         (
             lambda *case: carve_heun(*case)[1:],
-            "The states after each stroke are right; the first of all, x as it came, is "
+            "The states after each step are right; the first of all, x as it came, is "
             "missing at the front.",
         ),
         (
-            _second_look(
+            _second_call(
                 lambda x, ahead, one, two, da, ds: x + da * (one[0] + two[0]) / 2 + ds * one[1]
             ),
-            "The images of the two looks are averaged, the noises are not: take the mean of "
+            "The images of the two calls are averaged, the noises are not: take the mean of "
             "both, x0 and eps.",
         ),
         (
-            _second_look(
+            _second_call(
                 lambda x, ahead, one, two, da, ds: x + da * one[0] + ds * (one[1] + two[1]) / 2
             ),
-            "The noises of the two looks are averaged, the images are not: take the mean of "
+            "The noises of the two calls are averaged, the images are not: take the mean of "
             "both, x0 and eps.",
         ),
         (
-            _look_from_start,
-            "The second look is at x again, told another time. It is to be where the first "
-            "stroke ended: ahead = alpha_s * x0 + sigma_s * eps, then denoise(ahead, s).",
+            _call_from_start,
+            "The second call is at x again, told another time. It is to be where the first "
+            "step ended: ahead = alpha_s * x0 + sigma_s * eps, then denoise(ahead, s).",
         ),
         (
-            _second_look(
+            _second_call(
                 lambda x, ahead, one, two, da, ds: _heun(x, ahead, one, two, -da, -ds)
             ),
             "The movement has the wrong sign: from t to s it is alpha_s - alpha_t and "
             "sigma_s - sigma_t.",
         ),
         (
-            _second_look(lambda x, ahead, one, two, da, ds: (ahead + x) / 2),
-            "The mean of the two *places* is half a stroke. Average the two looks, and make "
-            "the whole stroke with their mean.",
+            _second_call(lambda x, ahead, one, two, da, ds: (ahead + x) / 2),
+            "The mean of the two *places* is half a step. Average the two calls, and make "
+            "the whole step with their mean.",
         ),
         (
-            _second_look(lambda x, ahead, one, two, da, ds: _heun(x, ahead, one, two, ds, da)),
+            _second_call(lambda x, ahead, one, two, da, ds: _heun(x, ahead, one, two, ds, da)),
             "alpha's difference moves the image and sigma's the noise; here they are "
             "exchanged.",
         ),
     ],
-    "Right: two looks a stroke. The next cell measures what the second one buys.",
+    "Right: two calls a step. The next cell measures what the second one buys.",
     habits=[
         (
             _other_noise,

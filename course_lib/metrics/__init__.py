@@ -2,6 +2,7 @@
 
 from course_lib.metrics.frechet import Moments, frechet_distance
 from course_lib.metrics.measure import Maker, measure
+from course_lib.metrics.neighbours import nearest, precision_recall
 from course_lib.metrics.yardsticks import YARDSTICKS, Yardstick, fashion_features
 
 __all__ = [
@@ -12,4 +13,6 @@ __all__ = [
     "fashion_features",
     "frechet_distance",
     "measure",
+    "nearest",
+    "precision_recall",
 ]

@@ -13,7 +13,8 @@ from tqdm import tqdm
 from course_lib.device import precision, precision_name
 from course_lib.errors import CourseError
 from course_lib.files import written_whole
-from course_lib.metrics.frechet import Moments, frechet_distance
+from course_lib.metrics.frechet import frechet_distance
+from course_lib.metrics.neighbours import K, precision_recall
 from course_lib.metrics.yardsticks import YARDSTICKS
 
 MOST = 10**6  # images at a time: more is a slip of the finger
@@ -63,18 +64,16 @@ class Maker:
         return torch.cat(images), [each for part in shown for each in part]
 
 
-def _take_up(path: Path, made: str, n: int) -> tuple[Moments, float, dict]:
+def _take_up(path: Path, made: str, n: int) -> tuple[Tensor, float, dict]:
     """What a measurement of images made in the way `made` has left in a checkpoint: their
-    moments, the seconds, and the sums of the maker's own figures.
+    features, the seconds, and the sums of the maker's own figures.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             kept = file.metadata() or {}
-            moments = Moments(
-                int(kept["n"]), file.get_tensor("mean"), file.get_tensor("scatter")
-            )
+            features = file.get_tensor("features")
             was, seconds = kept["made"], float(kept["seconds"])
             sums = json.loads(kept.get("sums", "{}"))
     except (SafetensorError, KeyError, ValueError):
@@ -85,20 +84,19 @@ def _take_up(path: Path, made: str, n: int) -> tuple[Moments, float, dict]:
         raise CourseError(
             f"{path} holds images made in another way, {was}: name another file or a new one."
         )
-    if moments.n > n:
+    if len(features) > n:
         raise CourseError(
-            f"{path} holds {moments.n} images already: ask for as many or more, not {n}."
+            f"{path} holds {len(features)} images already: ask for as many or more, not {n}."
         )
-    return moments, seconds, sums
+    return features, seconds, sums
 
 
-def _put_down(path: Path, made: str, moments: Moments, seconds: float, sums: dict):
+def _put_down(path: Path, made: str, features: Tensor, seconds: float, sums: dict):
     from safetensors.torch import save_file
 
-    kept = {"n": str(moments.n), "made": made, "seconds": f"{seconds:.3f}"}
-    kept["sums"] = json.dumps(sums)
+    kept = {"made": made, "seconds": f"{seconds:.3f}", "sums": json.dumps(sums)}
     with written_whole(path) as part:
-        save_file({"mean": moments.mean, "scatter": moments.scatter}, part, kept)
+        save_file({"features": features}, part, kept)
 
 
 def _made(maker: Maker, seed: int, cond) -> str:
@@ -131,29 +129,30 @@ def _added(sums: dict, maker: Maker, images: Tensor, start: int, cond) -> dict:
 
 def _crowd(
     maker: Maker, n: int, seed: int, cond, kept: Path | None
-) -> tuple[Moments, float, dict]:
-    """The moments of n images' features, the seconds that making them took, and the sums of
-    the maker's own figures.
+) -> tuple[Tensor, float, dict]:
+    """The features [n, D] of n images, the seconds that making them took, and the sums of the
+    maker's own figures.
     """
     yardstick, made = YARDSTICKS[maker.yardstick], _made(maker, seed, cond)
-    crowd, seconds = Moments.empty(len(yardstick.reference(n).mean)), 0.0
-    sums = {}
+    features, seconds, sums = yardstick.real(n)[:0].cpu(), 0.0, {}
     if kept is not None and kept.exists():
-        crowd, seconds, sums = _take_up(kept, made, n)
-    batches, what = maker.checked(n, seed, cond, crowd.n), f"{maker.cost['calls']} calls"
+        features, seconds, sums = _take_up(kept, made, n)
+    done, parts = len(features), [features]
+    batches, what = maker.checked(n, seed, cond, done), f"{maker.cost['calls']} calls"
     with tqdm(
-        total=n, initial=crowd.n, unit="image", desc=what, leave=False, disable=None
+        total=n, initial=done, unit="image", desc=what, leave=False, disable=None
     ) as bar:
-        while crowd.n < n:
+        while done < n:
             began = time.perf_counter()
             images, _ = next(batches)
             seconds += time.perf_counter() - began
-            sums = _added(sums, maker, images, crowd.n, cond)
-            crowd += Moments.of(yardstick.features(images))
+            sums = _added(sums, maker, images, done, cond)
+            parts.append(yardstick.features(images).cpu())
+            done += len(images)
             bar.update(len(images))
             if kept is not None:
-                _put_down(kept, made, crowd, seconds, sums)
-    return crowd, seconds, sums
+                _put_down(kept, made, torch.cat(parts), seconds, sums)
+    return torch.cat(parts), seconds, sums
 
 
 def measure(
@@ -164,10 +163,10 @@ def measure(
     cond=None,
     checkpoint: str | Path | None = None,
 ) -> dict:
-    """The course's figures of a maker: Fréchet distance of n images, its floor, and what they
-    cost.
+    """The course's figures of a maker: Fréchet distance of n images, its floor, precision and
+    recall by 3 neighbours, and what they cost.
 
-    checkpoint: a file for the moments so far, written after each batch and gone on from, for
+    checkpoint: a file for the features so far, written after each batch and gone on from, for
     runs of hours; a run of more images goes on from that of fewer. Raises CourseError where it
     holds something else.
     """
@@ -181,6 +180,7 @@ def measure(
         "name": maker.name,
         "fd": round(frechet_distance(crowd, reference), 4),
         "fd_floor": round(floor, 4),
+        **_by_neighbours(yardstick.real(n).cpu(), crowd),
         **{key: round(total / n, 4) for key, total in sums.items()},
         "n": n,
         **maker.cost,
@@ -193,8 +193,18 @@ def measure(
     }
 
 
-# what a measurement found; all else of a row says what was measured, and in which way
-FOUND = ("fd", "fd_floor", "precision")
+def _by_neighbours(real: Tensor, made: Tensor) -> dict:
+    """Precision and recall, where there are images enough for a third neighbour."""
+    if min(len(real), len(made)) <= K:
+        return {}
+    shares = precision_recall(real, made)
+    return {f"knn_{name}": round(share, 4) for name, share in shares._asdict().items()}
+
+
+# what a measurement found; all else of a row says what was measured, and in which way.
+# "precision" is what networks computed in, "knn_precision" the share of made images that look
+# real
+FOUND = ("fd", "fd_floor", "knn_precision", "knn_recall", "precision")
 APART = ("name", "parameters", "seconds_per_image")  # of no row: the card says them once
 
 

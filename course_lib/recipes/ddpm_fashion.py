@@ -66,6 +66,9 @@ class DdpmRecipe(DiffusionRecipe):
         batches = Batches(*data, self.batch_size, setting.seed, shard=draws.shard)
         return Run([phase], batches, phase.ema.module)
 
+    def ways(self) -> tuple[dict, ...]:
+        return tuple({"calls": calls} for calls in (1000, 50, 20, 10))
+
     def best(self, name: str, calls: int) -> Sampling:
         """With few calls, steps are worth more than a guide."""
         return BEST if name == self.name and calls >= 20 else Sampling(BEST.sampler)

@@ -67,10 +67,12 @@ def likelihood(flow: TarFlow, split: str = "test", most: int | None = None) -> d
     each = torch.cat(parts)
     noise = f"{flow.config.dequantise} dequantisation with one draw"
     return {
-        "bits_per_dim": round(each.mean().item(), 4),
-        "bits_per_dim_standard_error": round((each.std() / len(each) ** 0.5).item(), 4),
-        "protocol": f"{len(each):,} {split} images, 28x28, 256 levels, {noise} (an upper "
-        "bound), class given, float32",
+        "likelihood": {
+            "bits_per_dim": round(each.mean().item(), 4),
+            "standard_error": round((each.std() / len(each) ** 0.5).item(), 4),
+            "protocol": f"{len(each):,} {split} images, 28x28, 256 levels, {noise} (an upper "
+            "bound), class given, float32",
+        },
         "round_trip_error": worst,
         "round_trip_protocol": f"the greatest of inverse after forward, {len(each):,} {split} "
         "images, float32 in, between and out, float64 in the flow",

@@ -538,7 +538,7 @@ for name, curve in means.items():
 # picture of ten the text is replaced by the empty one. The net is smaller than the shipped one; the loss is *yours*. (That the
 # net answers in `v`, which `Denoiser` reads as noise, is explained in the further notebook.)
 
-# %%
+# %% tags=["nbval-check-output"]
 torch.manual_seed(0)
 own = place(UNet(UNetConfig(widths=(32, 64), emb_dim=128)), device)
 own_denoise = Denoiser(own, plan, "v")
@@ -557,7 +557,7 @@ def own_loss(batch) -> dict[str, Tensor]:
 
 
 sizes = [sum(p.numel() for p in module.parameters()) for module in (own, net)]
-print("{:,} parameters; the shipped net has {:,}".format(*sizes))  # NBVAL_CHECK_OUTPUT
+print("{:,} parameters; the shipped net has {:,}".format(*sizes))
 
 # %% [markdown]
 # The run draws itself: left the loss, over the two walls; right ten samples, one a text, always from the same noise. It ends
@@ -706,7 +706,7 @@ def sample_ddpm(
 # Line 4 and `c_t * x + c_0 * x0` (lesson 04, section 2) don't look alike. Put $\hat x_0 = (x_t - \sigma_t\hat\varepsilon)/\alpha_t$
 # into the second, and the first comes out. Check it before you believe it:
 
-# %%
+# %% tags=["nbval-check-output"]
 x_t, eps = noise(1000, seed=1).double(), noise(1000, seed=2).double()
 worst = 0.0
 for t in range(2, T + 1):
@@ -715,7 +715,7 @@ for t in range(2, T + 1):
     c_t, c_0, small, large = posterior(linear, t, t - 1)
     ours = c_t * x_t + c_0 * (x_t - linear.sigma[t] * eps) / linear.alpha[t]
     worst = max(worst, (line4 - ours).abs().max().item())
-print(f"largest difference over all t is below 1e-9: {worst < 1e-9}")  # NBVAL_CHECK_OUTPUT
+print(f"largest difference over all t is below 1e-9: {worst < 1e-9}")
 
 # %% [markdown]
 # ### Rebuild 4: one step back

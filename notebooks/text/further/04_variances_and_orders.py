@@ -87,8 +87,7 @@ axis.set_xticks([20, 50, 100, 200, 500, 1000], [20, 50, 100, 200, 500, 1000])
 axis.minorticks_off()
 axis.legend();
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 for T, part in zip(lengths, signal):
     if T in (50, 200, 300, 1000):
         print(f"T = {T}: DDIM reaches {1 - part:.3f} of the mean, DDPM {1 - part**2:.3f}")
@@ -100,8 +99,7 @@ for T, part in zip(lengths, signal):
 #
 # And the best known of them? Stable Diffusion's schedule, read from its published configuration:
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 stable = Schedule.scaled_linear()  # the root of beta in a line, from 0.00085 to 0.012
 ours = Schedule.cosine()
 print(
@@ -258,8 +256,7 @@ for k in counts:
             (run(denoise, straight, x, straight.times(k))[-1] - exact).abs().max().item()
         )
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 for name, error in errors.items():
     slope = np.polyfit(np.log(counts[4:]), np.log(error[4:]), 1)[0]
     print(f"{name}: the error falls as the number of steps to the power of {slope:.1f}")

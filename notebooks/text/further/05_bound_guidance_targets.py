@@ -640,15 +640,12 @@ phase = Phase("tiny", tiny, loss_of, adam, Ema(tiny), warmup_flat_decay(warmup=5
 for _ in tqdm(train(phase, bumps, 1500, precision=torch.float32), total=1500, leave=False):
     pass
 tiny.load_state_dict(phase.ema.module.state_dict())
-yours, exact_grey = (
-    Denoiser(predict, plan),
-    mixture_denoiser(plan, centres, spread, shares, kind_of),
-)
-x = torch.linspace(-2, 2, 9).reshape(-1, 1, 1, 1)
-for kind, name in ((0, "kind 0"), (2, "no kind")):
-    cond = torch.full((9,), kind)
-    ask_exact = exact_grey(x, 500, cond if kind == 0 else torch.full((9,), -1))[1]
-    gap = (ask(Denoiser(predict, plan), x, 500, cond)[1] - ask_exact).abs().mean()
+exact_grey = mixture_denoiser(plan, centres, spread, shares, kind_of)  # -1: no kind
+x, learnt = torch.linspace(-2, 2, 9).reshape(-1, 1, 1, 1), Denoiser(predict, plan)
+for told, kind, name in ((0, 0, "kind 0"), (2, -1, "no kind")):
+    with torch.no_grad():
+        guess = learnt(x, 500, torch.full((9,), told))[1]
+    gap = (guess - exact_grey(x, 500, torch.full((9,), kind))[1]).abs().mean()
     print(f"{name}: the net is {gap:.2f} from the exact noise, on average, at t = 500")
 
 # %% [markdown]

@@ -1,0 +1,242 @@
+"""All families on one table: what the cards say, beside pictures that no net has made."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from course_lib.anchors import ANCHORS
+from course_lib.data.assets import ASSETS
+from course_lib.data.fashion import TRAINED_ON
+from course_lib.device import device_name
+from course_lib.errors import CourseError
+from course_lib.files import written_whole
+from course_lib.metrics import Maker, measure
+from course_lib.metrics.measure import with_row
+from course_lib.metrics.yardsticks import FASHION
+from course_lib.recipes import RECIPES, maker, recipe
+from course_lib.weights import WEIGHTS, listed, load_weights, read_card, write_card
+
+RECORD = ASSETS / "showdown.json"  # the rows without a net, and the seconds of all
+FULL = 10_000  # images of the full protocol
+TIMED = 32  # images that a picture's seconds are the mean of
+SECONDS = f"CPU seconds of one core, {TIMED} pictures together"
+# what a table shows: the key of a row, its heading, how it is written
+COLUMNS = (
+    ("name", "", "{}"),
+    ("calls", "network calls", "{:,}"),
+    ("fd", "distance", "{:.3f}"),
+    ("times", "times the floor", "{:.3g}"),
+    ("fd_full", "distance, 10,000", "{:.3f}"),
+    ("knn_precision", "precision", "{:.2f}"),
+    ("knn_recall", "recall", "{:.2f}"),
+    ("bits", "bits a dimension", "{}"),
+    ("seconds_per_image", "seconds a picture", "{:.2g}"),
+    ("parameters", "parameters", "{:.2f} M"),
+    ("training_minutes", "training minutes", "{:,.0f}"),
+)
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One way of making pictures: a row of the table."""
+
+    card: dict  # of the weights, or the record's of an anchor
+    maker: Maker
+    net: bool  # whether there is one
+
+    def row(self, n: int) -> dict:
+        """The card's row of n images made so, with seed 0; {} where it has none."""
+        asked = {**self.maker.cost, "n": n, "seed": 0}
+        rows = self.card.get("figures", {}).get("rows", [])
+        return next((r for r in rows if asked.items() <= r.items()), {})
+
+
+def models() -> list[str]:
+    """The shipped models that make pictures of Fashion-MNIST, in the recipes' order; snapshots
+    on the way are none of them.
+    """
+    there = [name for name in RECIPES if name in listed() and recipe(name).makes_images]
+    data = TRAINED_ON["data_sha256"]
+    return [name for name in there if read_card(name).get("data_sha256") == data]
+
+
+def _entrants(record: dict) -> Iterator[Entrant]:
+    for name, anchor in ANCHORS.items():
+        yield Entrant(record.get("anchors", {}).get(name, {}), anchor.maker(), False)
+    for name in models():
+        card, net = read_card(name), load_weights(name, device="cpu")
+        for way in recipe(name).ways():
+            yield Entrant(card, maker(name, net, **way), True)
+
+
+def _record() -> dict:
+    try:
+        return json.loads(RECORD.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise CourseError(
+            f"{RECORD} is missing or damaged. Get it again: git checkout -- assets, or make "
+            "it: python -m course_lib showdown --measure"
+        ) from None
+
+
+def _seconds(record: dict, made: Maker) -> float | None:
+    wanted = {"name": made.name, **made.cost}
+    rows = record.get("seconds", [])
+    return next((r["seconds_per_image"] for r in rows if wanted.items() <= r.items()), None)
+
+
+def _line(entrant: Entrant, record: dict) -> dict:
+    """A row of the table."""
+    card, small, full = entrant.card, entrant.row(FASHION.small), entrant.row(FULL)
+    found = {key: small.get(key) for key in ("fd", "fd_floor", "knn_precision", "knn_recall")}
+    likelihood = card.get("figures", {}).get("likelihood", {})
+    trained = card.get("training_seconds")
+    return {
+        "name": entrant.maker.name,
+        **entrant.maker.cost,
+        "n": small.get("n"),
+        **found,
+        "n_full": full.get("n"),
+        "fd_full": full.get("fd"),
+        "fd_floor_full": full.get("fd_floor"),
+        "bits_per_dim": likelihood.get("bits_per_dim"),
+        "nats": likelihood.get("nats"),
+        "protocol": likelihood.get("protocol"),
+        "seconds_per_image": _seconds(record, entrant.maker),
+        "parameters": entrant.maker.parameters,
+        "training_minutes": trained and round(trained / 60, 1),
+        "trained_on": card.get("machine"),
+        "what": card.get("what"),
+    }
+
+
+def table() -> dict:
+    """{"rows": [...], and how they were measured}: anchors first, then what is shipped. What a
+    card doesn't have is None.
+    """
+    record = _record()
+    return {
+        "rows": [_line(entrant, record) for entrant in _entrants(record)],
+        "reference": f"the first {FASHION.small:,} test images; n_full: all {FULL:,}",
+        "features": FASHION.net,
+        "neighbours": 3,
+        "seconds": record["protocol"],
+        "machine": record["machine"],
+    }
+
+
+# ---- in print
+
+
+def _cells(row: dict) -> list[str]:
+    bits, nats = row["bits_per_dim"], row["nats"]
+    shown = {
+        **row,
+        "times": row["fd"] and row["fd"] / row["fd_floor"],
+        "bits": f"{bits:.3f}" if bits else nats and f"{nats:.1f} nats",
+        "parameters": row["parameters"] / 1e6 or None,
+    }
+    return ["" if shown[key] is None else form.format(shown[key]) for key, _, form in COLUMNS]
+
+
+def markdown(rows: list[dict]) -> str:
+    """A table's rows as Markdown."""
+    heads = [head for _, head, _ in COLUMNS]
+    lines = [heads, ["---"] * len(heads), *map(_cells, rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def text(rows: list[dict]) -> str:
+    """A table's rows in columns, each heading over two lines at most."""
+    heads = [head.rpartition(" ")[::2] for _, head, _ in COLUMNS]
+    lines = [[a for a, _ in heads], [b for _, b in heads], *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if k else cell.ljust(width)
+            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+# ---- measured
+
+
+def cpu_seconds(made: Maker, n: int = TIMED) -> float:
+    """Seconds of one core that a picture takes, where n are made together: the process's own
+    time, so that a busy machine changes little.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        made.make(1)  # what is built at the first call
+        began = time.process_time()
+        made.make(n)
+        return (time.process_time() - began) / n
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _anchor_card(name: str) -> dict:
+    anchor = ANCHORS[name]
+    rows = with_row([], measure(anchor.maker(), FASHION.small))
+    return {"what": anchor.what, "figures": {"likelihood": anchor.likelihood(), "rows": rows}}
+
+
+def _complete(name: str):
+    """Measure the ways that a model's card has no row of, and write them there."""
+    for way in recipe(name).ways():
+        card, made = read_card(name), maker(name, **way)
+        if Entrant(card, made, True).row(FASHION.small):
+            continue
+        figures = card.setdefault("figures", {})
+        figures["rows"] = with_row(figures.get("rows", []), measure(made, FASHION.small))
+        write_card(WEIGHTS / name, card)
+
+
+def _machine() -> str:
+    device = torch.device("cpu")
+    return f"{device_name(device)}, 1 thread, torch {torch.__version__}"
+
+
+def _begun() -> dict:
+    """The present record, to be completed; an empty one where there is none, or one of another
+    machine, whose seconds are not to be mixed with this one's.
+    """
+    try:
+        kept = _record()
+    except CourseError:
+        kept = {}
+    if kept.get("machine") != _machine():
+        kept = {"anchors": {}, "seconds": [], "protocol": SECONDS, "machine": _machine()}
+    return kept
+
+
+def record(log=print) -> dict:
+    """Complete RECORD, or make it again where it is gone or of another machine: anchors are
+    measured, all ways timed; and the rows that a card lacks are measured (a thousand calls
+    take an hour).
+    """
+    for name in models():
+        log(name)
+        _complete(name)
+    kept = _begun()
+    for name in ANCHORS:
+        if name not in kept["anchors"]:
+            log(name)
+            kept["anchors"][name] = _anchor_card(name)
+    for entrant in _entrants(kept):
+        made = entrant.maker
+        if entrant.net and _seconds(kept, made) is None:
+            taken = float(f"{cpu_seconds(made):.3g}")
+            log(f"{made.name}, {made.cost['calls']} calls: {taken} s a picture")
+            kept["seconds"].append(
+                {"name": made.name, **made.cost, "seconds_per_image": taken}
+            )
+    with written_whole(RECORD) as part:
+        part.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    return kept
