@@ -158,7 +158,7 @@ def loss(logits, own=torch.arange, reduction="mean"):
 
 
 def usual(images, texts, log_scale):
-    return math.exp(log_scale) * images @ texts.T
+    return log_scale.exp() * images @ texts.T
 
 
 def found(hit, nearness=lambda i, t: i @ t.T, k=lambda k: k):
@@ -201,8 +201,6 @@ TABLE = [
         "The first text is",
     ),
     (CONTRASTIVE, loss(lambda i, t, s: i @ t.T + s), "The scale is missing, or is added"),
-    (CONTRASTIVE, loss(lambda i, t, s: torch.exp(s) * i @ t.T), "torch.as_tensor(log_scale)"),
-    (CONTRASTIVE, loss(lambda i, t, s: s.exp() * i @ t.T), "torch.as_tensor(log_scale)"),
     (CONTRASTIVE, loss(lambda i, t, s: math.exp(-s) * i @ t.T), "not divided"),
     (RECALL, lambda *case: 100 * found(among)(*case), "These are percent"),
     (RECALL, lambda *case: 1 - found(among)(*case), "that is *not* found"),
@@ -248,7 +246,7 @@ RIGHT = [
     (CONTRASTIVE, loss(lambda i, t, s: usual(i.double(), t.double(), s))),
     (
         CONTRASTIVE,
-        loss(lambda i, t, s: torch.einsum("id,jd->ij", math.exp(s) * i, t), torch.eye),
+        loss(lambda i, t, s: torch.einsum("id,jd->ij", s.exp() * i, t), torch.eye),
     ),
     (RECALL, found(among)),
     (RECALL, found(among, lambda i, t: -torch.cdist(i, t))),
