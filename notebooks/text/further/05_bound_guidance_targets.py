@@ -316,7 +316,7 @@ plt.legend();
 #
 # Check it on one random path: both logarithms, summed.
 
-# %%
+# %% tags=["nbval-check-output"]
 def log_normal(x, mean, variance):
     """The log density of a Normal."""
     return (
@@ -339,13 +339,13 @@ back = log_normal(path[T], linear.alpha[T] * grey, linear.sigma[T] ** 2)
 for t in range(2, T + 1):
     c_t, c_0, small, _ = posterior(linear, t, t - 1)
     back = back + log_normal(path[t - 1], c_t * path[t] + c_0 * grey, small)
-print(f"forwards {onward:.6f}, backwards {back:.6f}")  # NBVAL_CHECK_OUTPUT
+print(f"forwards {onward:.6f}, backwards {back:.6f}")
 
 # %% [markdown]
 # **Step 2: the past of a known picture is a Normal.** The backward factors were $\mathcal N(c_t x_t + c_0 x_0,\; \tilde\beta)$.
 # That is Bayes' rule: prior $q(x_s \mid x_0)$ times likelihood $q(x_t \mid x_s)$, made to sum to 1. Check it on a grid.
 
-# %%
+# %% tags=["nbval-check-output"]
 t, s, x_t = 300, 280, torch.tensor(0.1, dtype=torch.float64)
 x_s = torch.linspace(-2, 2, 4001, dtype=torch.float64)
 keep = linear.alpha[t] / linear.alpha[s]
@@ -357,7 +357,7 @@ bayes = bayes / torch.trapezoid(bayes, x_s)
 c_t, c_0, small, large = posterior(linear, t, s)
 formula = log_normal(x_s, c_t * x_t + c_0 * grey, small).exp()
 agree = (bayes - formula).abs().max() < 1e-8 * formula.max()
-print(f"Bayes on a grid and the formula agree to eight digits: {agree}")  # NBVAL_CHECK_OUTPUT
+print(f"Bayes on a grid and the formula agree to eight digits: {agree}")
 
 # %% [markdown]
 # **Step 3: collect.** Put the backward reading into $L$, and pair each factor of $q$ with the model's:
@@ -384,7 +384,7 @@ def step_cost(small: Tensor, nu: Tensor, gap: Tensor) -> Tensor:
 
 grade.STEP_COST(step_cost)
 
-# %%
+# %% tags=["nbval-check-output"]
 my_cost = grade.STEP_COST.or_library(step_cost)
 x0_guess, nu = torch.tensor(0.25, dtype=torch.float64), large
 pairs = ((grey, small), (x0_guess, nu))
@@ -394,7 +394,7 @@ two = torch.tensor([small, nu], dtype=torch.float64)
 by_formula = my_cost(two[0], two[1], c_0 * (grey - x0_guess))
 print(
     f"D by quadrature {by_integral:.6f}, by the formula {by_formula:.6f}"
-)  # NBVAL_CHECK_OUTPUT
+)
 # %% [markdown]
 # **Step 4: it is a weighted squared error in the noise.** With $\nu = \tilde\beta$ only the last term is left. Its factor is half
 # the drop in signal-to-noise ratio, $\mathrm{SNR} = \alpha^2/\sigma^2$ (Kingma et al. 2021), and since the error in the picture
@@ -403,7 +403,7 @@ print(
 # $$L_{t-1} = \frac{c_0^2}{2\tilde\beta}\,(x_0-\hat x_0)^2 = \tfrac12\big(\mathrm{SNR}_{t-1} - \mathrm{SNR}_t\big)\,(x_0-\hat x_0)^2
 # = \underbrace{\tfrac12\Big(\frac{\mathrm{SNR}_{t-1}}{\mathrm{SNR}_t} - 1\Big)}_{w_t}\,(\varepsilon - \hat\varepsilon)^2.$$
 
-# %%
+# %% tags=["nbval-check-output"]
 snr = (linear.alpha / linear.sigma) ** 2
 steps_back = [posterior(linear, t, t - 1) for t in range(2, T + 1)]
 factor = torch.tensor(
@@ -413,7 +413,7 @@ half_drop = (snr[1:-1] - snr[2:]) / 2
 same = ((factor - half_drop) / half_drop).abs().max() < 1e-8
 print(
     f"c_0^2 / (2 beta-tilde) is half the drop in SNR, at every t: {same}"
-)  # NBVAL_CHECK_OUTPUT
+)
 
 # %% [markdown]
 # DDPM's training loss is this sum **with the weights $w_t$ thrown away**. The authors found that it makes better pictures; we
@@ -509,8 +509,7 @@ right.set(
 )
 left.legend();
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 for name, gap in gaps.items():
     slope = np.polyfit(np.log(counts), np.log(gap), 1)[0]
     print(f"variance {name}: gap {gap[-1]:.3f} bits at 800 steps", end="; ")
@@ -709,7 +708,7 @@ Flipbook(
     start=tilts.index(3),
 )
 
-# %%
+# %% tags=["nbval-check-output"]
 def distance(samples: Tensor, p: Tensor) -> float:
     """How far, in grey, a quantile of the samples is from that of p, on average (the
     Wasserstein-1 distance)."""
@@ -724,14 +723,14 @@ def distance(samples: Tensor, p: Tensor) -> float:
 for w in (0, 1, 2, 4):
     print(
         f"w = {w}: distance to the tilted density {distance(out[w], tilted(w)):.2f}"
-    )  # NBVAL_CHECK_OUTPUT
+    )
 ends = (
     (guided(exact_grey, -1, 0), lambda x_t, t, cond: exact_grey(x_t, t, None)),
     (guided(exact_grey, -1, 1), exact_grey),
 )
 print(
     "ends, the same to the last digit:", [torch.equal(pushed(a), pushed(b)) for a, b in ends]
-)  # NBVAL_CHECK_OUTPUT
+)
 
 # %% [markdown]
 # At 0 and 1 the claim holds, exactly. In between and beyond it doesn't: the tilted density keeps both bumps of kind 0 at every
@@ -767,10 +766,10 @@ for samples, colour, label in (
 plt.gca().set(xlim=(-2.2, 1.6), ylim=(0, 2.1), xlabel="grey of the pixel", ylabel="density")
 plt.legend();
 
-# %%
+# %% tags=["nbval-check-output"]
 print(
     f"distance of its own denoiser's samples: {distance(mine, tilted(w)):.2f}"
-)  # NBVAL_CHECK_OUTPUT
+)
 
 # %% [markdown]
 # So guidance is a good *knob* and a bad *formula*. It isn't wrong to use it; only the sentence about what it samples is wrong (Du et al.
@@ -812,10 +811,10 @@ for w, colour in ((0, ORANGE), (1, SKY), (2.25, BLUE)):
 right.set(xlim=(-2.2, 2.2), ylim=(0, 0.95), xlabel="grey of the pixel", ylabel="density")
 right.legend(ncols=2, loc="upper center");
 
-# %%
-print(f"distance at scale 1: {off[2]:.3f}, at 2.25: {off[5]:.3f}")  # NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
+print(f"distance at scale 1: {off[2]:.3f}, at 2.25: {off[5]:.3f}")
 share = (led[2.25] > 0.4).double().mean()
-print(f"share of the right bump at 2.25: {share:.2f}, in the data: 0.40")  # NBVAL_CHECK_OUTPUT
+print(f"share of the right bump at 2.25: {share:.2f}, in the data: 0.40")
 
 # %% [markdown]
 # Both are wrong, and in the same direction; the line through them leads past the better one to the truth, and on to the other side.
