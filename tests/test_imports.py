@@ -155,8 +155,6 @@ def test_neighbours_that_know_nothing_of_each_other():
         ("models", "checkpoint"),
         ("diffusion", "models"),
         ("diffusion", "training"),
-        ("anchors",),
-        ("showdown",),
         ("exercises", "doctor"),
     ):
         for name in SOURCES:

@@ -104,6 +104,16 @@ def _walks(field: Callable, starts: Sequence, seconds: float, step: float = 0.05
     return torch.stack(path)
 
 
+def _eigenvalue_plane(axis, every: Tensor):
+    """The plane with the paths of all eigenvalues, complex [gammas, 2]; two dots to move."""
+    for k in range(2):
+        axis.plot(every[:, k].real, every[:, k].imag, color=GREY, linewidth=1)
+    axis.axvline(0, color="black", linewidth=1)
+    axis.set(xlabel="real part: below 0 dies away", ylabel="imaginary part: turns")
+    axis.set(xlim=(every.real.min().item() - 0.1, 0.25), ylim=(-0.65, 0.65))
+    return axis.plot([], [], "o", color=RED, markersize=11)[0]
+
+
 def portrait_frames(
     field: Callable, gammas: Sequence[float], rates: Callable, seconds: float = 30.0
 ) -> list[np.ndarray]:
@@ -124,13 +134,7 @@ def portrait_frames(
     left.plot(0, 0, "+", color="black", markersize=14)
     left.set(xlim=(-2, 2), ylim=(-2, 2), aspect="equal")
     left.set(xlabel="θ: where the fake is", ylabel="ψ: the critic's slope")
-    every = torch.stack([rates(g) for g in gammas])
-    for k in range(2):
-        right.plot(every[:, k].real, every[:, k].imag, color=GREY, linewidth=1)
-    dots = right.plot([], [], "o", color=RED, markersize=11)[0]
-    right.axvline(0, color="black", linewidth=1)
-    right.set(xlabel="real part: below 0 dies away", ylabel="imaginary part: turns")
-    right.set(xlim=(every.real.min().item() - 0.1, 0.25), ylim=(-0.65, 0.65))
+    dots = _eigenvalue_plane(right, torch.stack([rates(g) for g in gammas]))
 
     def draw(gamma: float):
         speed = torch.stack(field(theta, psi, gamma))

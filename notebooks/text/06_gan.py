@@ -37,14 +37,14 @@ from course_lib.draws import Draws
 from course_lib.exercises import lesson_06 as grade
 from course_lib.models import Discriminator, GanConfig, Generator, truncate
 from course_lib.toy_games import PlaneDiscriminator, PlaneGenerator, Ring, look, play
-from course_lib.toy_games import best_discriminator, dirac_field, dirac_rates
+from course_lib.toy_games import best_discriminator, dirac_rates
 from course_lib.training import Ema, Phase, train
 from course_lib.weights import load_weights, read_card
 from course_lib.widgets.flipbook import Flipbook
-from course_lib.widgets.game_plots import game_frames, portrait_frames
+from course_lib.widgets.game_plots import critic_frames, game_frames, portrait_frames
 from course_lib.widgets.game_plots import show_clouds, show_instruments
-from course_lib.widgets.plots import BLUE, GREEN, GREY, ORANGE, RED
-from course_lib.widgets.plots import frames_of, show_rows, tile, use_style
+from course_lib.widgets.plots import BLUE, GREY, ORANGE, RED
+from course_lib.widgets.plots import show_rows, tile, use_style
 
 use_style()
 shipped = load_weights("gan-fashion")
@@ -188,28 +188,9 @@ shifts = torch.linspace(0, 6, 25, dtype=torch.float64)
 cells = [Normal(m, 1.0).log_prob(grid).exp() for m in shifts]
 cells = torch.stack([c / c.sum() for c in cells])  # probabilities [25, 801]
 distance = my_js(cells[:1].expand_as(cells), cells)
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), width_ratios=[1.5, 1])
-left.fill_between(grid, cells[0] / cells.max(), color=BLUE, alpha=0.4, label="real")
-moving = left.fill_between(grid, 0 * grid, color=ORANGE, alpha=0.5, label="fake")
-(answer,) = left.plot([], [], "--", color="black", label="best critic")
-left.set(xlabel="x", ylim=(0, 1.1), yticks=[0, 0.5, 1], ylabel="D")
-left.legend(loc="upper right")
-right.plot(shifts, distance, color=GREEN)
-(dot,) = right.plot([], [], "o", color=GREEN, markersize=11)
-right.axhline(math.log(2), color=GREY, linestyle=":")
-right.set(xlabel="shift", ylabel="JS (nats)", title="dotted: log 2")
-
-
-def draw(k: int):
-    moving.set_data(grid, 0 * grid, cells[k] / cells.max())
-    answer.set_data(grid, best_discriminator(cells[0], cells[k]))
-    dot.set_data([shifts[k]], [distance[k]])
-
-
-frames = frames_of(figure, draw, range(25))
-Flipbook(
-    frames, shifts.tolist(), label="shift", title="The best critic of two Normals", start=8
-)
+frames = critic_frames(grid, cells, shifts, distance)
+title = "The best critic of two Normals"
+Flipbook(frames, shifts.tolist(), label="shift", title=title, start=8)
 
 # %% [markdown]
 # Beyond four units the curve is flat. A generator that goes down this curve gets no push exactly where it is worst. Is
@@ -381,25 +362,7 @@ grade.RATE(slowest_rate)
 
 # %%
 my_rate = grade.RATE.or_library(slowest_rate)
-gammas = [
-    0.0,
-    0.05,
-    0.1,
-    0.2,
-    0.3,
-    0.4,
-    0.5,
-    0.6,
-    0.7,
-    0.8,
-    0.9,
-    1.0,
-    1.1,
-    1.25,
-    1.5,
-    2.0,
-    3.0,
-]
+gammas = [0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0, 3.0]
 frames = portrait_frames(dirac_field, gammas, dirac_rates)
 best = min(gammas, key=lambda gamma: my_rate(gamma, 0.5))
 print(f"fastest: gamma = {best}, rate {my_rate(best, 0.5):.2f}; at 3: {my_rate(3.0, 0.5):.2f}")
@@ -536,13 +499,16 @@ class Mine(Game):
     """The library's game with your penalty."""
 
     def discriminator_loss(self, batch, step):
-        real, (x, cond) = batch[0], batch
-        fake = self._fakes(x, cond).detach()
+        real, cond = batch
+        z = self.draws.normal(torch.empty(len(real), 2))
+        fake = self.generator(z, cond).detach()
         loss = self.pairing.discriminator(
             self.discriminator(real), self.discriminator(fake)
         ).mean()
-        brake = my_penalty(self.discriminator, real) + my_penalty(self.discriminator, fake)
-        return {"loss": loss + self.gamma(step) / 2 * brake if self.gamma(step) else loss}
+        if gamma := self.gamma(step):
+            brakes = [my_penalty(self.discriminator, each) for each in (real, fake)]
+            loss = loss + gamma / 2 * sum(brakes)
+        return {"loss": loss}
 
 # %%
 recipes = {
@@ -593,7 +559,7 @@ painter, critic = Generator(config), Discriminator(config)
 game = Game(painter, critic, Draws(0), lambda step: cosine_fall(0.5, 0.05, step / 250))
 total, size = 750, 64  # steps, pictures a step
 
-
+# %%
 def player(name: str, net: nn.Module, loss, ema=None) -> Phase:
     fall = lambda step, progress: min(1.0, 2 * (1 - progress))  # of the learning rate
     return Phase(
@@ -662,7 +628,7 @@ def examined(images: Tensor, labels: Tensor) -> tuple[float, float]:
     apart = [torch.pdist(images[labels == k].flatten(1)) / images.shape[-1] for k in range(10)]
     return right, torch.cat(apart).median().item()
 
-
+# %%
 chosen = torch.cat(
     [torch.from_numpy(np.flatnonzero(test_labels == k)[:10]) for k in range(10)]
 )
