@@ -4,7 +4,7 @@
 # *Which of them is best? At what, for how many seconds, and measured how?*
 #
 # Lessons 01 to 06 built five families on the same pictures. This lesson compares them, and the comparison is its
-# subject: nothing is trained. In about 90 minutes you can
+# subject: nothing is trained. In about an hour you can
 #
 # - read a table of generative models, and say what each column can't see,
 # - draw the floor under a distance, and say why two distances of unequal n can't be compared,
@@ -60,7 +60,8 @@ def seeded(k: int) -> torch.Generator:
 # %%
 ways = {name: {} for name in showdown.models()}
 ways["ddpm-fashion"] = {"calls": 20}
-pictures = {"test images": ANCHORS["test images"].maker().make(10, seed=1)[0]}
+one_each = [5000 + np.flatnonzero(test_labels[5000:] == k)[0] for k in range(10)]
+pictures = {"test images": to_float(test_images[one_each])}
 for name, way in tqdm(ways.items(), desc="ten pictures of each"):
     pictures[name] = maker(name, **way).make(10, seed=1)[0]
 
@@ -139,7 +140,7 @@ reference = yardstick.real(2048)  # features of the first 2,048 test images
 sizes = [200, 300, 500, 800, 1200, 2000]
 floors = [my_floor(train, reference, n) for n in tqdm(sizes, desc="floors", leave=False)]
 
-# %%
+# %% jupyter={"source_hidden": true}
 n, small, large = np.array(sizes), floors[2], floors[-1]
 plt.loglog(n, floors, "o-", color=BLUE, label="real training images: the floor")
 plt.loglog(n, floors[0] * n[0] / n, ":", color=GREY, label="falling as 1/n")
@@ -227,7 +228,7 @@ print(f"the least feature: real {least['real']:.2f}, imagined {least['imagined']
 # **Drag the spread of the made crowd.** Left, the balls of the real points (grey) and the made ones (blue inside, red
 # outside). Right, the balls of the made points, and the real ones asked.
 
-# %%
+# %% jupyter={"source_hidden": true}
 angle = 2 * math.pi * torch.rand(60, generator=seeded(4))
 real = torch.stack([angle.cos(), angle.sin()], dim=1)
 real = real + 0.15 * torch.randn(60, 2, generator=seeded(5))
@@ -310,7 +311,7 @@ print(f"{'':20}  distance  precision  recall     (n = {n}, floor {floor:.2f})")
 for name, (precision, recall) in shares.items():
     print(f"{name:20}  {found[name]:8.2f}  {precision:9.2f}  {recall:6.2f}")
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, axis = plt.subplots(figsize=(7.5, 4.6))
 lift = {"training images": 10, "ddpm-fashion": -19}  # labels that would lie on another
 for name, (precision, recall) in shares.items():
@@ -454,7 +455,7 @@ axis.legend();
 # A diffusion net's quality can be bought. Here is its whole price list from its card, small protocol. Bars: lowest to
 # highest of the seeds, where more than one was measured.
 
-# %%
+# %% jupyter={"source_hidden": true}
 price = {}
 for row in read_card("ddpm-fashion")["figures"]["rows"]:
     if row["n"] == 2048 and row["calls"] <= 60:
@@ -509,7 +510,7 @@ for name in dict.fromkeys(r["name"] for r in timed):
 axis.axhline(rows[0]["fd_floor"], color="black", linestyle=":", label="floor")
 axis.set(xscale="log", yscale="log", ylabel="best distance")
 axis.set_xlabel("budget: seconds of one core a picture")
-axis.legend();
+axis.legend(loc="center right", ncol=2);
 
 # %% [markdown]
 # Read it from the left. With a thousandth of a second only a family of **one call** can answer. With more, the families of
