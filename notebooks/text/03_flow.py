@@ -13,7 +13,7 @@
 # - recognise seven bugs by five numbers.
 #
 # Five cells are stubs for you to write; what you write runs on. For a stub that you skip, or that is still wrong, the
-# library's version runs. A wrong try gets a hint; all solutions stand in `course_lib/exercises/lesson_03.py`.
+# library's version runs. A wrong try gets a hint; all solutions stand in `course_lib/exercises/*_03.py`.
 
 # %%
 import math

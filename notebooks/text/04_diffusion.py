@@ -17,7 +17,7 @@
 #
 # Nothing is trained here: that is lesson 05. Reading, running, three stubs and a quiz take about an hour; with what there is to
 # drag and to break, about 90 minutes. What you write runs on in the cells after it; for a stub that you skip, or that is still
-# wrong, the library's version runs there. Solutions: `course_lib/exercises/lesson_04.py`. Each **Break it** has its answer
+# wrong, the library's version runs there. Solutions: `course_lib/exercises/*_04.py`. Each **Break it** has its answer
 # folded up below it, and cells that only draw are folded. Whoever wants to know what few steps cost, the variance of fresh
 # noise, and samplers of second order, goes on to [further/04_variances_and_orders](further/04_variances_and_orders.ipynb).
 

@@ -14,7 +14,7 @@
 #
 # Reading, running and the five exercises take about an hour; with what there is to drag and to break, about 90 minutes. What
 # you write runs on in the cells after it; for a stub that you skip, the library's version runs there. Solutions:
-# `course_lib/exercises/lesson_05.py`. Whoever wants the bound behind the loss, what guidance really samples, the four targets
+# `course_lib/exercises/*_05.py`. Whoever wants the bound behind the loss, what guidance really samples, the four targets
 # and a race of the samplers finds them in [further/05_bound_guidance_targets](further/05_bound_guidance_targets.ipynb).
 
 # %%

@@ -13,7 +13,7 @@
 # - say what the CLIP score sees, what fools it, and why a model is judged by both.
 #
 # 文本如何变成数字？图像又如何评判？Five cells are stubs for you to write; what you write runs on below. For a stub that you
-# skip the library's version runs in its place. All solutions: `course_lib/exercises/lesson_07.py`.
+# skip the library's version runs in its place. All solutions: `course_lib/exercises/*_07.py`.
 
 # %%
 import io

@@ -17,7 +17,7 @@
 #
 # Four cells are stubs for you to write, and there is a round of bugs to spot. What you write runs on in the cells after
 # it; for a stub that is empty or still wrong, the library's version runs there. Whoever is stuck finds all solutions in
-# `course_lib/exercises/lesson_08.py`.
+# `course_lib/exercises/*_08.py`.
 
 # %%
 import time

@@ -8,7 +8,7 @@
 # - with fresh noise (DDPM), the variance of that noise is wrong (section 2),
 # - without it (DDIM), a curved path is walked in straight steps, and methods of higher *order* bend them (section 3).
 #
-# Two stubs are for you to write; what you write runs on. Solutions: `course_lib/exercises/lesson_04.py` and `samplers_04.py`. Cells
+# Two stubs are for you to write; what you write runs on. Solutions: `course_lib/exercises/*_04.py`. Cells
 # that only draw are folded.
 
 # %%
