@@ -64,7 +64,7 @@ def test_a_run_and_what_it_ships(name, tiny, tmp_path, monkeypatch):
         assert maker.cost["calls"] == 2 * 16
         figures = card["figures"]
         assert figures["round_trip_error"] < 1e-4
-        assert "8 test images" in figures["protocol"]
+        assert "8 test images" in figures["likelihood"]["protocol"]
     else:
         assert maker.cost["calls"] == 1
 
