@@ -127,9 +127,8 @@ def portrait_frames(
     axis = torch.linspace(-2, 2, 15, dtype=torch.float64)
     theta, psi = torch.meshgrid(axis, axis, indexing="xy")
     arrows = left.quiver(theta, psi, 0 * theta, 0 * psi, color=GREY, scale=18, width=0.004)
-    colours = (BLUE, RED, GREEN)
     starts = [(1.6, 0.0), (-1.0, 0.8), (0.4, -1.5)]
-    paths = [left.plot([], [], color=c)[0] for c in colours]
+    paths = [left.plot([], [], color=c)[0] for c in (BLUE, RED, GREEN)]
     left.plot(*zip(*starts, strict=True), "o", color="black", markersize=5)
     left.plot(0, 0, "+", color="black", markersize=14)
     left.set(xlim=(-2, 2), ylim=(-2, 2), aspect="equal")
