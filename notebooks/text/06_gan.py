@@ -645,8 +645,8 @@ plt.gca().set(xlabel="step", ylabel="nats", ylim=(0, 1))
 plt.legend();
 
 # %% [markdown]
-# The loss neither falls nor rises while the pictures get better. That is how it should be: it is a *gap* between two players
-# that both improve, below $\log 2$ by as much as the critic is ahead. So a GAN has no validation loss, no likelihood, and
+# Read alone, this loss says nothing of the pictures. It is a *gap* between two players that both improve, below $\log 2$ by as
+# much as the critic is ahead, and it may fall while the pictures get better. So a GAN has no validation loss, no likelihood, and
 # no stopping rule in it. It must be measured from outside: the Fréchet distance between features of real and made pictures
 # (lower is better; lesson 07 builds it), beside what *real* training images have, its floor.
 #
