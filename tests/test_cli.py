@@ -36,7 +36,12 @@ TINY = UNetConfig(widths=(16, 32), blocks=1, head_dim=16, emb_dim=24)
 
 def forget():
     """Empty what is kept of nets and features from call to call."""
-    for cached in (yardsticks._feature_net, yardsticks._reference, yardsticks._floor):
+    for cached in (
+        yardsticks._feature_net,
+        yardsticks._real,
+        yardsticks._reference,
+        yardsticks._floor,
+    ):
         cached.cache_clear()
 
 
