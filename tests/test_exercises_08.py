@@ -15,17 +15,6 @@ from course_lib.models.superres import repeat, shrink
 from course_lib.recipes.emoji_superres import pictures
 
 EXERCISES = (lesson.PROJECT, lesson.DRAW, lesson.PCA, lesson.SCALE)
-SLIPS = [
-    pytest.param(exercise, wrong, hint, id=f"{exercise.name}-{number}")
-    for exercise in EXERCISES
-    for number, (wrong, hint) in enumerate(exercise.wrong_turns)
-]
-
-
-@pytest.mark.parametrize(("exercise", "wrong", "hint"), SLIPS)
-def test_each_slip_gets_its_own_hint(exercise, wrong, hint):
-    verdict = exercise(wrong)
-    assert verdict.state == "wrong" and verdict.text == hint
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)

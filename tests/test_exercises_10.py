@@ -12,17 +12,6 @@ from course_lib.exercises import gallery_10, lesson_10
 from course_lib.metrics import Moments, frechet_distance, precision_recall
 
 EXERCISES = (lesson_10.FLOOR, lesson_10.NEIGHBOURS, lesson_10.MIXTURE, lesson_10.SECONDS)
-SLIPS = [
-    pytest.param(exercise, wrong, hint, id=f"{exercise.name}-{number}")
-    for exercise in EXERCISES
-    for number, (wrong, hint) in enumerate(exercise.wrong_turns)
-]
-
-
-@pytest.mark.parametrize(("exercise", "wrong", "hint"), SLIPS)
-def test_each_slip_gets_its_own_hint(exercise, wrong, hint):
-    verdict = exercise(wrong)
-    assert verdict.state == "wrong" and verdict.text == hint
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
