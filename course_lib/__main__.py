@@ -81,6 +81,13 @@ def _parser(flags: tuple = ()) -> argparse.ArgumentParser:
         help="where checkpoints and the log go; by default the user's cache",
     )
     command.add_argument("--out", type=Path, help="where the weights go; by default weights/")
+    command.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="FILE",
+        help="finished weights, card beside: one more leg of --steps or --seconds on them",
+    )
     command = commands.add_parser(
         "sample", help="make images: a grid as .png, or all of them as .npz"
     )
@@ -128,7 +135,8 @@ def _train(args):
     from course_lib.recipes import recipe
     from course_lib.runs import run
 
-    chosen = {key: getattr(args, key) for key in ("steps", "seconds", "folder", "out")}
+    keys = ("steps", "seconds", "start", "folder", "out")
+    chosen = {key: getattr(args, key) for key in keys}
     run(recipe(args.name), **chosen)
 
 

@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -277,11 +277,33 @@ def _of_length(recipe: Recipe, steps: int | None, seconds: float | None) -> tupl
     return replace(recipe, legs=(leg,)), command + asked
 
 
+def _carried_on(recipe: Recipe, before: Path, steps, seconds) -> tuple[Recipe, str]:
+    """The recipe with one more leg, after those on the card of the weights `before`, and the
+    command.
+    """
+    if steps is None and seconds is None:
+        raise CourseError("Say how long to carry on: give --steps or --seconds.")
+    if not (before.is_file() and before.with_suffix(".json").is_file()):
+        raise CourseError(f"There is no {before} with its card beside it to carry on from.")
+    card = _read_card(before)
+    if card.get("recipe", card.get("name")) != recipe.name:
+        raise CourseError(
+            f"{before} was made by {card.get('recipe')}: carry it on with that recipe."
+        )
+    longer, command = _of_length(recipe, steps, seconds)
+    kind = type(recipe.legs[-1])
+    known = {field.name for field in fields(kind)}
+    made = [{key: leg[key] for key in known & set(leg)} for leg in card["legs"]]
+    legs = (*(kind(**leg) for leg in made), *longer.legs)
+    return replace(recipe, legs=legs), f"{command} --from {before.name}"
+
+
 def run(
     recipe: Recipe,
     *,
     steps: int | None = None,
     seconds: float | None = None,
+    start: str | Path | None = None,
     folder: str | Path | None = None,
     out: str | Path | None = None,
     log=print,
@@ -290,19 +312,24 @@ def run(
     write weights and cards to `out` (by default weights/).
 
     steps, if given, makes it a run of one leg of that length; seconds one that takes so long,
-    its learning rate falling by the clock. Raises CourseError where the folder holds another
-    run's remains.
+    its learning rate falling by the clock. start: finished weights with their card, which such
+    a leg carries on; its remains are told from other runs' by the hash of that file. Raises
+    CourseError where the folder holds another run's remains.
     """
     _check(recipe, steps, seconds)
-    recipe, command = _of_length(recipe, steps, seconds)
+    before = None if start is None else Path(start)
+    if before is None:
+        recipe, command = _of_length(recipe, steps, seconds)
+    else:
+        recipe, command = _carried_on(recipe, before, steps, seconds)
     folder = Path(folder or (cache_folder() or Path(".")) / "runs" / recipe.name)
     accelerator = _joined_accelerator()
     out = Path(out or WEIGHTS)
     for each in (folder, out):  # before the hours that go into what is written there
         each.mkdir(parents=True, exist_ok=True)
     job = _Job(recipe, folder, out, seconds, command, accelerator, log)
-    before = None
-    for number in range(1, len(recipe.legs) + 1):
+    first = 1 if before is None else len(recipe.legs)
+    for number in range(first, len(recipe.legs) + 1):
         end, dtype = job.end(number), _precision(job, number, before)
         start = _read_card(before)["sha256"] if before else None
         kind = fingerprint(recipe, number, start, dtype)

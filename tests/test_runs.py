@@ -181,3 +181,38 @@ def test_a_shipped_file_made_again_is_listed(data, tmp_path, monkeypatch):
         TINY.name: weights.sha256(tmp_path / f"{TINY.name}.safetensors")
     }
     weights.verify(TINY.name)
+
+
+def test_finished_weights_are_carried_on(data, tmp_path):
+    """A leg more on a weights file makes what a recipe of two legs makes."""
+    quiet = {"log": lambda line: None}
+    two = dataclasses.replace(TINY, legs=(*TINY.legs, Leg(4, flat=0.2)))
+    run(two, folder=tmp_path / "two", out=tmp_path / "a", **quiet)
+    run(TINY, folder=tmp_path / "one", out=tmp_path / "one", **quiet)
+    start = tmp_path / "one" / f"{TINY.name}.safetensors"
+    out = {"folder": tmp_path / "one", "out": tmp_path / "b"}
+    run(TINY, steps=4, start=start, **out, **quiet)
+    assert tensors(tmp_path / "a") == tensors(tmp_path / "b")
+    made = card(tmp_path / "b")
+    assert [leg["steps"] for leg in made["legs"]] == [6, 4]
+    assert made["images_seen"] == 10 * 16
+    assert made["command"].endswith(f"--steps 4 --from {start.name}")
+    other = dataclasses.replace(TINY, seed=1)
+    run(other, folder=tmp_path / "other", out=tmp_path / "other", **quiet)
+    with pytest.raises(CourseError, match="made by another run"):  # of other weights
+        run(TINY, steps=4, start=tmp_path / "other" / start.name, **out, **quiet)
+
+
+def test_what_cannot_be_carried_on(data, tmp_path):
+    def carry(start, **how):
+        run(TINY, start=start, folder=tmp_path, out=tmp_path, log=lambda line: None, **how)
+
+    lonely = tmp_path / "x.safetensors"
+    with pytest.raises(CourseError, match="how long to carry on"):
+        carry(lonely)
+    lonely.write_bytes(b"")
+    with pytest.raises(CourseError, match="with its card beside it"):
+        carry(lonely, steps=1)
+    lonely.with_suffix(".json").write_text(json.dumps({"recipe": "flow-fashion", "legs": []}))
+    with pytest.raises(CourseError, match="made by flow-fashion"):
+        carry(lonely, steps=1)
