@@ -22,7 +22,7 @@ def story(monkeypatch):
     """What happened, in order: (what, name); parts named in `fails` end with exit code 1."""
     happened, fails = [], set()
 
-    def start(name, seconds, folder):
+    def start(name, seconds, folder, carry_on):
         happened.append(("start", name, seconds))
         return Trained(int(name in fails))
 
@@ -107,3 +107,24 @@ def test_a_part_is_taken_in_whole_and_listed(tmp_path, monkeypatch):
         "vae-fashion.json",
         "SHA256SUMS",
     }
+
+
+@pytest.mark.parametrize("carry_on", [False, True])
+def test_each_part_is_the_command_that_makes_it(monkeypatch, tmp_path, carry_on):
+    """A further leg is asked for on the weights that ship, by the same command."""
+    commands = []
+    monkeypatch.setattr(
+        on_gpu.subprocess, "Popen", lambda command, **_: commands.append(command)
+    )
+    on_gpu.start("gan-fashion", 60.0, tmp_path, carry_on)
+    (words,) = commands
+    assert words[1:7] == ["-m", "course_lib", "train", "gan-fashion", "--seconds", "60"]
+    assert ("--from" in words) == carry_on
+    if carry_on:
+        assert words[-1] == str(on_gpu.ROOT / "weights/gan-fashion.safetensors")
+
+
+def test_a_further_leg_has_a_length(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["on_gpu.py", "--carry-on"])
+    with pytest.raises(SystemExit):
+        on_gpu.main()

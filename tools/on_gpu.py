@@ -11,6 +11,7 @@ alone, so nothing was won by it but the wait for the slowest.
     --only NAME,NAME   these alone; they begin in this order
     --at-once N        how many train side by side (2)
     --seconds S        by the clock, each its share of S; else each its recipe's own steps
+    --carry-on         a further leg of S seconds on the weights that ship, in place of new ones
     --folder F         checkpoints, logs, new weights and cards (default: runs/)
     --check            the library's tests on this device first
     --speed            images a second of every recipe, and nothing else
@@ -79,11 +80,14 @@ def take_in(name: str, made: Path):
     list_shipped(name)
 
 
-def start(name: str, seconds: float | None, folder: Path) -> subprocess.Popen:
+def start(
+    name: str, seconds: float | None, folder: Path, carry_on: bool = False
+) -> subprocess.Popen:
     """Begin, or go on with, one part's training; its words go to FOLDER/NAME.log."""
     command = [sys.executable, "-m", "course_lib", "train", name]
     command += [] if seconds is None else ["--seconds", f"{seconds:g}"]
     command += ["--folder", str(folder / name), "--out", str(folder / "made")]
+    command += ["--from", str(ROOT / f"weights/{name}.safetensors")] if carry_on else []
     env = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "PYTHONUNBUFFERED": "1"}
     with open(folder / f"{name}.log", "a", encoding="utf-8") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=env)
@@ -106,7 +110,11 @@ def next_part(names: list[str], running, ended: dict[str, str]) -> str | None:
 
 
 def train(
-    names: list[str], seconds: float | None, folder: Path, at_once: int = 2
+    names: list[str],
+    seconds: float | None,
+    folder: Path,
+    at_once: int = 2,
+    carry_on: bool = False,
 ) -> dict[str, str]:
     """Run the parts, `at_once` side by side, each once what it needs is there: name -> how it
     ended.
@@ -120,7 +128,7 @@ def train(
     while len(ended) < len(names):
         while len(running) < at_once and (name := next_part(names, running, ended)):
             share = None if seconds is None else PARTS[name].share * seconds
-            running[name] = start(name, share, folder)
+            running[name] = start(name, share, folder, carry_on)
             say(f"{name}: begun" + ("" if share is None else f", {share:.0f} s"))
         for name in [name for name in running if running[name].poll() is not None]:
             code = running.pop(name).returncode
@@ -165,6 +173,7 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(PARTS))
     parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs")
+    parser.add_argument("--carry-on", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--speed", action="store_true")
     args = parser.parse_args()
@@ -173,6 +182,8 @@ def main() -> int:
         parser.error(f"no part is called {', '.join(unknown)}; there are {', '.join(PARTS)}")
     if args.at_once < 1:
         parser.error("--at-once is 1 or more")
+    if args.carry_on and args.seconds is None:
+        parser.error("--carry-on wants --seconds: how long the further leg is to be")
     if args.check:
         done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", *TESTS], cwd=ROOT)
         if done.returncode:
@@ -184,7 +195,7 @@ def main() -> int:
             except Exception as error:  # one that fails must not hide the others' figures
                 print(f"{name}: {type(error).__name__}: {error}", flush=True)
         return 0
-    ended = train(names, args.seconds, args.folder, args.at_once)
+    ended = train(names, args.seconds, args.folder, args.at_once, args.carry_on)
     for name, how in ended.items():
         print(f"{name}: {how}")
     return sum(how != "made" for how in ended.values())
