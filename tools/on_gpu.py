@@ -11,7 +11,7 @@ alone, so nothing was won by it but the wait for the slowest.
     --only NAME,NAME   these alone; they begin in this order
     --at-once N        how many train side by side (2)
     --seconds S        by the clock, each its share of S; else each its recipe's own steps
-    --carry-on         a further leg of S seconds on the weights that ship, in place of new ones
+    --carry-on         a further leg of S seconds on the shipped weights, not new ones
     --folder F         checkpoints, logs, new weights and cards (default: runs/)
     --check            the library's tests on this device first
     --speed            images a second of every recipe, and nothing else
