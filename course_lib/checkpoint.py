@@ -1,6 +1,8 @@
 """A run's state in a file: all that it needs to go on as if it had never stopped."""
 
 import contextlib
+import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,9 +17,19 @@ from course_lib.device import (
     set_random_state,
 )
 from course_lib.errors import CourseError
-from course_lib.files import written_whole
+from course_lib.files import reading, written_whole
 
-_PARTS = {"run", "step", "precision", "batches", "generators", "random", "phases"}
+_PARTS = {
+    "run": str,
+    "step": int,
+    "precision": str | None,
+    "batches": dict | None,
+    "generators": list,
+    "random": dict,
+    "phases": list,
+}
+_SEALED = 2  # the state's "format" from which on a file ends with its own SHA-256
+_SEAL = b"marble sha256 "  # 32 bytes of the hash follow: of all that is in front of it
 
 
 class Trained(Protocol):
@@ -69,6 +81,7 @@ def save_state(
     phases = list(phases) if isinstance(phases, Sequence) else [phases]
     computed = phases[0].precision
     state = {
+        "format": _SEALED,
         "run": run,
         "step": step,
         "precision": None if computed is None else precision_name(computed),
@@ -87,20 +100,55 @@ def save_state(
     }
     with written_whole(path) as part:
         torch.save(state, part)
+        with open(part, "rb+") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+            file.seek(0, 2)
+            file.write(_SEAL + digest)
+
+
+def _is_sealed(path: str | Path) -> bool:
+    """Whether a file ends with the SHA-256 of the rest of it; CourseError where it ends with
+    another one.
+    """
+    with open(path, "rb") as file:
+        left = file.seek(0, 2) - len(_SEAL) - 32
+        file.seek(max(left, 0))
+        tail = file.read()
+        if left < 0 or not tail.startswith(_SEAL):
+            return False
+        file.seek(0)
+        found = hashlib.sha256()
+        while left and (part := file.read(min(left, 2**20))):
+            found.update(part)
+            left -= len(part)
+    if found.digest() != tail.removeprefix(_SEAL):
+        raise ValueError("its SHA-256 is not the one that it was saved with")
+    return True
+
+
+def _is(value, kind) -> bool:
+    """Whether a part is of its kind; True is no number here."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def read_state(path: str | Path) -> dict:
     """The dict that `save_state` wrote, on the CPU: "step", "run", "precision" and the states.
 
-    Raises CourseError for a file that is missing, cut short or no checkpoint of this library.
+    Raises CourseError for a file that is missing, cut short, altered in a single bit, or no
+    checkpoint of this library. Files without a hash, of earlier versions, are read as well.
     """
     mend = "remove that file to begin the run anew, or put back the one that was there"
-    try:
+    with reading(path, "is no whole checkpoint", mend):
+        sealed = _is_sealed(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's unpickler fails in many ways on what is no whole file
-        said = next(iter(str(error).split("\n")), "")[:120] or type(error).__name__
-        raise CourseError(f"{path} is no whole checkpoint ({said}): {mend}.") from None
-    if not isinstance(state, dict) or not state.keys() >= _PARTS:
+        if isinstance(state, dict) and state.get("format") == _SEALED and not sealed:
+            raise ValueError("its end is missing")
+    if (
+        not isinstance(state, dict)
+        or not state.keys() >= _PARTS.keys()
+        or not all(_is(state[key], kind) for key, kind in _PARTS.items())
+        or state["step"] < 0
+    ):
         raise CourseError(f"{path} is no checkpoint of this version of the course: {mend}.")
     return state
 
@@ -148,7 +196,7 @@ def _fitting(path: str | Path):
         yield
     except CourseError:
         raise
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # optimizers and generators fail in as many ways as there are
         said = " ".join(str(error).split())[:160]
         raise CourseError(
             f"{path} does not fit this run ({said}): give the run a folder of its own, or "
@@ -177,6 +225,30 @@ def _check_parts(path, state: dict, phases: list, batches, generators):
                 f"{path} was saved with {what}: {there}, and is loaded with {wanted}: give "
                 "load_state what save_state was given."
             )
+    for phase, saved in zip(phases, state["phases"], strict=True):
+        _check_numbers(phase, saved)
+
+
+def _check_numbers(phase: Trained, saved: dict):
+    """ValueError where numbers of a phase are none, or an optimizer's state has other shapes
+    than what it moves: PyTorch would take it, and fail in the next step.
+    """
+    step = saved["ema"]["step"] if saved["ema"] else 0
+    if not _is(step, int) or step < 0:
+        raise ValueError(f"the average of {phase.name} has made {step} steps")
+    optimizer = saved["optimizer"]
+    rates = [group[key] for group in optimizer["param_groups"] for key in ("lr", "initial_lr")]
+    if not all(_is(rate, int | float) and math.isfinite(rate) for rate in rates):
+        raise ValueError(f"the learning rates of {phase.name} are {rates}")
+    moved = [each for group in phase.optimizer.param_groups for each in group["params"]]
+    for number, state in optimizer["state"].items():
+        for key, value in state.items():
+            shape = tuple(getattr(value, "shape", ()))
+            if shape and shape != tuple(moved[number].shape):
+                raise ValueError(
+                    f"size mismatch: {key} of {phase.name}'s optimizer has the shape "
+                    f"{list(shape)}, not {list(moved[number].shape)}"
+                )
 
 
 def _precision_of(path, state: dict) -> torch.dtype | None:

@@ -1,10 +1,86 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and read with a sentence for what is damaged."""
 
 import contextlib
+import errno
+import glob
+import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from course_lib.errors import CourseError
+
+MOST_JSON = 2**24  # bytes of a JSON file that is read: the course's own have a thousandth
+
+
+class FileError(CourseError):
+    """A file cannot be read, or cannot be written where it was asked for."""
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error says, short enough for a sentence; its name where it says nothing."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return next(iter(str(error).split("\n")), "").strip()[:120] or type(error).__name__
+
+
+# ---- writing
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
+
+
+def _sweep(path: Path):
+    """Remove what processes that were killed while writing left behind, once it is an hour
+    old.
+    """
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 3600:
+                left.unlink()
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What a disk or its folder refuses becomes one sentence; its cause stays attached."""
+    try:
+        yield
+    except CourseError:
+        raise
+    except Exception as error:
+        # torch and safetensors have no OSError for a full disk
+        foreign = type(error).__module__.partition(".")[0].startswith("safetensors")
+        if not (foreign or isinstance(error, OSError | RuntimeError)):
+            raise
+        raise FileError(
+            f"{path} cannot be written ({_first_line(error)}): make room or mend that, or "
+            "name another place. What was there before is untouched."
+        ) from error
+
+
+def check_destination(path: str | Path, *, make: bool = False):
+    """Refuse, before the work that goes into it, a file that could not be written: FileError.
+
+    make: the folder is made where there is none; else its lack is an error.
+    """
+    path = Path(path)
+    try:
+        missing = not path.parent.is_dir()
+        if missing and not make:
+            raise FileError(f"There is no folder {path.parent} for {path.name}: make it first.")
+        with _writing(path):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "it is a folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = _part(path)
+            part.touch()
+            part.unlink()
+    except CourseError:
+        raise
+    except ValueError as error:  # a name with a NUL in it
+        raise FileError(f"{str(path)!r} is no name of a file: {error}.") from None
 
 
 @contextlib.contextmanager
@@ -12,20 +88,52 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     """A name to write under, which takes the place of `path` once the block is through; its
     folder is made.
 
-    A cut, a full disk or an error inside the block leaves the old file as it was. What a
-    killed process left behind is removed by a later one, after an hour.
+    A cut, a full disk or an error inside the block leaves the old file as it was; FileError
+    says what the disk refused. What a killed process left behind is removed by a later one,
+    after an hour.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{path.name}.*.part"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > 3600:
-                left.unlink()
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = _part(path)
     try:
-        yield part
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())  # the bytes are on the disk before the name points at them
-        os.replace(part, path)
+        with _writing(path):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "it is a folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path)
+            yield part
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())  # on the disk before the name points at them
+            os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+# ---- reading
+
+
+@contextlib.contextmanager
+def reading(
+    path: str | Path, what: str, mend: str, kind: type[CourseError] = FileError
+) -> Iterator[None]:
+    """Whatever a reader raises over a damaged or foreign file becomes one sentence of `kind`:
+    "{path} {what} (...): {mend}." Readers fail in too many ways to name them all.
+    """
+    try:
+        yield
+    except CourseError:
+        raise
+    except Exception as error:
+        raise kind(f"{path} {what} ({_first_line(error)}): {mend}.") from None
+
+
+def read_json(path: str | Path, mend: str, kind: type[CourseError] = FileError) -> dict:
+    """The JSON object in a file; an error of `kind` where it is missing, damaged, or JSON of
+    another kind.
+    """
+    with reading(path, "cannot be read", mend, kind):
+        size = os.stat(path).st_size
+        found = json.loads(Path(path).read_text(encoding="utf-8")) if size < MOST_JSON else 0
+    if not isinstance(found, dict):
+        raise kind(f"{path} holds no JSON object: {mend}.")
+    return found

@@ -160,7 +160,10 @@ class Batches(Iterator[tuple]):
                 f"The saved run took its batches with {_words(was)}, and these have "
                 f"{_words(self._settings())}: go on with the same, or begin the run anew."
             )
-        self.step = int(state["step"])
+        step = state.get("step")
+        if type(step) is not int or step < 0:
+            raise CourseError(f"The saved run has taken {step!r} batches: begin the run anew.")
+        self.step = step
 
     def _settings(self) -> dict[str, int]:
         return {"batch_size": self.batch_size, "seed": self.seed, "images": len(self.images)}
