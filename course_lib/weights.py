@@ -7,15 +7,17 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from course_lib.cards import card_bytes, card_of
 from course_lib.checkpoint import plain_state
-from course_lib.configs import ConfigError, from_plain
+from course_lib.configs import from_plain
 from course_lib.errors import CourseError
-from course_lib.files import written_whole
+from course_lib.files import reading, written_whole
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 LIST = "SHA256SUMS"  # in WEIGHTS: what the course ships, as `sha256sum` writes it
@@ -59,16 +61,27 @@ def _tensors(module: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
     return tensors
 
 
+def _digest(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    """The SHA-256 of all that a weights file says, in whatever order it stands there."""
+    said = sorted((key, value) for key, value in metadata.items() if key != "sha256")
+    found = hashlib.sha256(json.dumps(said).encode())
+    for key, value in sorted(tensors.items()):
+        found.update(f"{key} {value.dtype} {list(value.shape)}".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
 def save_weights(
     module: nn.Module, path: str | Path, card: dict, dtype: torch.dtype | None = None
 ) -> Path:
-    """Write the module's weights to path (.safetensors) and its card beside it (.json);
-    atomic, card last.
+    """Write the module's weights to path (.safetensors) and its card beside it (.json); both
+    are whole before either takes its place, the card last.
 
     The module's class must be in MODELS and have a dataclass `config`. dtype, if given, is
     what floats are stored in. The card is a dict of what a reader should know; the file's
     SHA-256 and size are added to it. Its "recipe" and "reading", how the net's answer is to be
-    read (`load_denoiser`), go into the file as well.
+    read (`load_denoiser`), go into the file as well. WeightsError, and no file touched, for
+    what can't be written.
     """
     from safetensors.torch import save_file
 
@@ -80,26 +93,29 @@ def save_weights(
             f"A {type(module).__name__} could not be loaded again: it is not in "
             "course_lib.models.MODELS."
         )
-    path, tensors = _beside(path, ".safetensors"), _tensors(module, dtype)
+    path = _beside(path, ".safetensors")
+    card_bytes(path.name, card)
+    tensors = _tensors(module, dtype)
     metadata = {
         "model": type(module).__name__,
         "config": json.dumps(dataclasses.asdict(module.config)),
         **{key: json.dumps(card[key]) for key in ("recipe", "reading") if key in card},
     }
-    with written_whole(path) as part:
+    metadata["sha256"] = _digest(metadata, tensors)
+    with written_whole(_beside(path, ".json")) as beside, written_whole(path) as part:
         save_file(tensors, part, metadata)
         part.chmod(0o644)  # safetensors writes for the owner alone
-    card = {**card, "file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
-    write_card(path, card)
+        made = {"file": path.name, "bytes": part.stat().st_size, "sha256": sha256(part)}
+        beside.write_bytes(card_bytes(path.name, {**card, **made}))
     return path
 
 
 def write_card(path: str | Path, card: dict):
     """Write the card of a weights file, as JSON that a person can read."""
-    with written_whole(_beside(path, ".json")) as part:
-        part.write_text(
-            json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+    path = _beside(path, ".json")
+    text = card_bytes(path.name, card)
+    with written_whole(path) as part:
+        part.write_bytes(text)
 
 
 # ---- what is shipped
@@ -110,8 +126,11 @@ def listed() -> dict[str, str]:
     path = WEIGHTS / LIST
     if not path.exists():
         return {}
-    rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line]
-    if not all(len(row) == 2 and len(row[0]) == 64 for row in rows):
+    mend = f"get it again: git checkout -- weights/{LIST}"
+    with reading(path, "cannot be read", mend, WeightsError):
+        text = path.read_text(encoding="utf-8")
+    rows = [line.split() for line in text.splitlines() if line]
+    if not all(len(row) == 2 and re.fullmatch("[0-9a-f]{64}", row[0]) for row in rows):
         raise WeightsError(f"{path} is damaged. Get it again: git checkout -- weights/{LIST}")
     return {_beside(file, "").name: digest for digest, file in rows}
 
@@ -163,11 +182,10 @@ def read_card(name: str) -> dict:
         raise WeightsError(
             f"There is no shipped model {name!r}; there are: {', '.join(shipped()) or 'none'}."
         )
-    with contextlib.suppress(ValueError):
-        card = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(card, dict) and "sha256" in card:
-            return card
-    raise WeightsError(f"{path} is damaged. Get it again: git checkout -- weights/{path.name}")
+    mend = f"get it again: git checkout -- weights/{path.name}"
+    if name not in listed():
+        mend = "make it again, or remove it and its weights"
+    return card_of(path, mend, WeightsError)
 
 
 @functools.cache
@@ -185,11 +203,13 @@ def verify(name: str):
         raise _missing()
     stat = path.stat()
     found = _hash(path, stat.st_size, stat.st_mtime_ns)
+    mend = f"Get both again: git checkout -- weights/{path.name} weights/{name}.json"
+    if name not in listed():
+        mend = "A save of it was cut, or it was changed since: make it again, or remove both"
     for who, expected in (("its card", card["sha256"]), (LIST, listed().get(name, found))):
         if found != expected:
             raise WeightsError(
-                f"{path} is damaged: its SHA-256 is {found}, {who} says {expected}. "
-                f"Get it again: git checkout -- weights/{path.name}"
+                f"{path} is damaged: its SHA-256 is {found}, {who} says {expected}. {mend}"
             )
 
 
@@ -218,33 +238,62 @@ def without_memory():
         nn.Module.register_parameter = register
 
 
-def _build(metadata: dict, path: Path, cls: type | None) -> nn.Module:
-    """The module that a file's metadata describe, its parameters without memory yet."""
+@contextlib.contextmanager
+def _on_meta(most: int):
+    """Modules built in here are shapes alone; WeightsError as soon as one has more than `most`
+    parameters, for a config may ask for a million layers.
+    """
+    register, count = nn.Module.register_parameter, 0
+
+    def counted(self, name, parameter):
+        nonlocal count
+        count += parameter is not None
+        if count > most:
+            raise WeightsError("the config asks for more tensors than it holds")
+        register(self, name, parameter)
+
+    nn.Module.register_parameter = counted
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        nn.Module.register_parameter = register
+
+
+def _config(metadata: dict, path: Path, cls: type | None) -> tuple:
+    """What a file's metadata describe: the class that builds it, and its config."""
     from course_lib.models import MODELS
 
     model = (metadata or {}).get("model")
     if model not in MODELS or (cls is not None and MODELS[model][0] is not cls):
         wanted = cls.__name__ if cls is not None else " or ".join(MODELS)
         raise WeightsError(f"{path} holds a {model}, not a {wanted}.")
-    build, config_class = MODELS[model]
+    build, kind = MODELS[model]
+    with _building(path, model):
+        return build, from_plain(kind, json.loads(metadata["config"]))
+
+
+@contextlib.contextmanager
+def _building(path: Path, model: str):
+    """Whatever a constructor raises over a config that is none becomes one sentence."""
     try:
-        config = from_plain(config_class, json.loads(metadata["config"]))
-        with without_memory():
-            return build(config)
-    except (ConfigError, TypeError, ValueError, KeyError, ArithmeticError) as error:
+        yield
+    except WeightsError as error:
+        raise WeightsError(f"{path} does not fit its own config: {error}.") from None
+    except Exception as error:
+        said = str(error).partition("\n")[0]
         raise WeightsError(
-            f"{path} was made by another version of {model}: {error}. Train it again."
-        ) from None
-    except RuntimeError as error:  # a single weight larger than this machine, for example
-        raise WeightsError(
-            f"{path} describes a {model} that cannot be built here: "
-            f"{str(error).splitlines()[0]}"
+            f"{path} was made by another version of {model}: {said}. Train it again."
         ) from None
 
 
-def _fill(module: nn.Module, file, path: Path, dtype: torch.dtype | None):
-    """Give the module the tensors of an open safetensors file, once all are known to fit."""
-    wanted = {key: list(value.shape) for key, value in module.state_dict().items()}
+def _build(file, path: Path, cls: type | None) -> nn.Module:
+    """The module that an open safetensors file describes, its parameters without memory yet:
+    built as shapes alone first, and again once every shape is the file's.
+    """
+    build, config = _config(file.metadata(), path, cls)
+    with _building(path, build.__name__), _on_meta(len(file.keys())):
+        wanted = {key: list(value.shape) for key, value in build(config).state_dict().items()}
     found = {key: list(file.get_slice(key).get_shape()) for key in file.keys()}
     for key in sorted(wanted.keys() | found.keys()):
         if wanted.get(key) != found.get(key):
@@ -252,11 +301,27 @@ def _fill(module: nn.Module, file, path: Path, dtype: torch.dtype | None):
                 f"{path} does not fit its own config: {key} has the shape {found.get(key)}, "
                 f"the config says {wanted.get(key)}."
             )
-    state = {}
-    for key in found:
-        value = file.get_tensor(key)
-        kind = (dtype or torch.float32) if value.is_floating_point() else value.dtype
+    with _building(path, build.__name__), without_memory():
+        return build(config)
+
+
+def _fill(module: nn.Module, file, path: Path, dtype: torch.dtype | None):
+    """Give the module the tensors of an open safetensors file, once their hash is right."""
+    metadata, own, state, found = file.metadata(), module.state_dict(), {}, {}
+    for key in file.keys():
+        value = found[key] = file.get_tensor(key)
+        if value.is_floating_point() != own[key].is_floating_point():
+            raise WeightsError(
+                f"{path} does not fit its own config: {key} is {value.dtype} there."
+            )
+        kind = (dtype or torch.float32) if value.is_floating_point() else own[key].dtype
         state[key] = value.to(kind, copy=True)  # else it stays a part of the open file
+    # files of earlier versions have none
+    if metadata.get("sha256", expected := _digest(metadata, found)) != expected:
+        raise WeightsError(
+            f"{path} is damaged: it holds other values than it was saved with. Copy or train "
+            "it again."
+        )
     module.load_state_dict(state, assign=True)
 
 
@@ -272,20 +337,19 @@ def load_weights(
     By name ("ddpm-fashion"), checked by hash; or by class and path. Raises WeightsError in one
     sentence.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     from course_lib.device import default_device, place
 
     cls = None if isinstance(cls_or_name, str) else cls_or_name
     path = _path_of(cls_or_name, path)
-    try:
+    mend = "copy or train it again"
+    with reading(path, "is no whole safetensors file", mend, WeightsError):
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
         with safe_open(path, framework="pt") as file:
-            module = _build(file.metadata(), path, cls)
+            module = _build(file, path, cls)
             _fill(module, file, path, dtype)
-    except SafetensorError as error:
-        raise WeightsError(
-            f"{path} is no whole safetensors file ({error}); copy or train it again."
-        ) from None
     return place(module.eval().requires_grad_(False), device or default_device())
 
 

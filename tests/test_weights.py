@@ -11,9 +11,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from course_lib import Schedule, weights
@@ -32,6 +33,7 @@ from course_lib.weights import (
     shipped,
     verify,
     without_memory,
+    write_card,
 )
 
 SHIPPED_FILES = sorted(weights.WEIGHTS.iterdir())
@@ -224,7 +226,7 @@ def test_a_config_is_looked_at_before_a_net_is_built(nested, tmp_path, data, say
     ("widths", "says"),
     [
         ([2**13, 2**13], "does not fit its own config"),
-        ([2**22, 2**22], "cannot be built here"),
+        ([2**22, 2**22], "does not fit its own config"),
     ],
     ids=["2 GB", "600 TB"],
 )
@@ -378,6 +380,7 @@ def test_what_a_killed_process_left_is_swept_after_an_hour(tmp_path):
 
 def test_damage_is_noticed_by_the_hash(folder):
     path = save_weights(random_unet(), folder / "mine", {})
+    list_shipped("mine")
     good = path.read_bytes()
     for bad in (good[:-1], good[:-50] + bytes([good[-50] ^ 1]) + good[-49:], b""):
         path.write_bytes(bad)
@@ -548,13 +551,130 @@ def test_foreign_files(tmp_path):
 
 def test_a_broken_card(folder):
     save_weights(random_unet(), folder / "mine", {})
-    for text in ("{", "[]", '{"name": "mine"}'):
+    good = json.loads((folder / "mine.json").read_text())
+    entries = {"recipe": [], "figures": [], "legs": {}, "reading": 3, "training_seconds": "x"}
+    wrong = [json.dumps({**good, key: value}) for key, value in entries.items()]
+    wrong += [json.dumps({**good, "figures": {k: [3]}}) for k in ("rows", "likelihood")]
+    texts = ("{", "[]", "[1]", '{"name": "mine"}', "[" * 100_000, "1" * 5000, *wrong)
+    for text in texts:
         (folder / "mine.json").write_text(text)
-        with pytest.raises(
-            WeightsError, match="mine.json is damaged.*git checkout -- weights/mine.json"
-        ) as error:
+        with pytest.raises(WeightsError, match="mine.json .*: make it again, or") as error:
             load_weights("mine")
         sentence(error)
+    list_shipped("mine")
+    with pytest.raises(WeightsError, match="git checkout -- weights/mine.json") as error:
+        load_weights("mine")
+
+
+def test_a_card_that_can_not_be_written_is_found_before_a_file_is_touched(folder):
+    path = save_weights(random_unet(), folder / "mine", {"seed": 3})
+    before = {each.name: each.read_bytes() for each in folder.iterdir()}
+    loop = {}
+    loop["loop"] = loop
+    for entry in (np.float32(0.5), {1, 2}, b"x", "\ud800", {(1, 2): 3}, loop):
+        for save in (
+            lambda card: save_weights(random_unet(), path, card),
+            lambda card: write_card(path, card),
+        ):
+            with pytest.raises(CourseError, match="mine.* cannot be written .*no file") as error:
+                save({"fd": entry})
+            sentence(error)
+            assert {each.name: each.read_bytes() for each in folder.iterdir()} == before
+
+
+def test_a_save_that_was_killed_between_weights_and_card_is_told(folder):
+    """Where the two are one's own, no checkout brings them back."""
+    save_weights(random_unet(), folder / "mine", {})
+    (folder / "mine.safetensors").write_bytes(
+        save_weights(random_unet(), folder / "other", {}).read_bytes()
+    )
+    with pytest.raises(WeightsError, match="A save of it was cut.* make it again") as error:
+        load_weights("mine", device="cpu")
+    sentence(error)
+
+
+def test_a_full_disk_leaves_both_as_they_were(folder, monkeypatch):
+    import safetensors.torch
+
+    path = save_weights(random_unet(), folder / "mine", {"seed": 3})
+    before = {each.name: each.read_bytes() for each in folder.iterdir()}
+
+    def full(tensors, part, metadata):
+        Path(part).write_bytes(b"half of it")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.torch, "save_file", full)
+        with pytest.raises(CourseError, match="cannot be written .*No space left") as error:
+            save_weights(random_unet(), path, {})
+        sentence(error)
+    assert {each.name: each.read_bytes() for each in folder.iterdir()} == before
+    (folder / "taken.safetensors").mkdir()
+    with pytest.raises(CourseError, match="taken.safetensors cannot be written .*a folder"):
+        save_weights(random_unet(), folder / "taken", {})
+    assert sorted(each.name for each in folder.iterdir()) == [*sorted(before), "taken.safetensors"]
+
+
+def test_a_folder_is_no_weights_file(tmp_path):
+    with pytest.raises(WeightsError, match="no whole safetensors file .*it is a fold") as error:
+        load_weights(UNet, tmp_path, device="cpu")
+    assert str(tmp_path) in sentence(error)
+
+
+def test_a_flipped_bit_is_found_without_a_card(tmp_path):
+    """The file holds the hash of what it says, its config among it."""
+    path = save_weights(random_unet(), tmp_path / "net", {})
+    path.with_suffix(".json").unlink()
+    good = path.read_bytes()
+    for place in (len(good) - 1, len(good) // 2, good.index(b'emb_dim\\": 24') + 13):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        with pytest.raises(WeightsError) as error:
+            load_weights(UNet, path, device="cpu")
+        sentence(error)
+    path.write_bytes(good)
+    load_weights(UNet, path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"blocks": 3000},
+        {"blocks": -1},
+        {"attention": 2**24},
+        {"attention": 10**8},
+        {"widths": [32, 20000, 20000]},
+        {"widths": []},
+        {"widths": [0, 0]},
+        {"widths": [16] * 3000},
+        {"fold": 2**12},
+        {"head_dim": 0},
+        {"emb_dim": 2**24},
+        {"classes": 2**24},
+    ],
+    ids=str,
+)
+def test_a_config_is_compared_with_the_file_before_it_is_given_memory(tmp_path, change):
+    """No more parameters are made than the file has tensors, and those as shapes alone."""
+    from safetensors.torch import load_file, save_file
+
+    path = save_weights(random_unet(), tmp_path / "net", {})
+    config = {"widths": [16, 32], "blocks": 1, "head_dim": 16, "emb_dim": 24, **change}
+    tensors, metadata = load_file(path), {"model": "UNet", "config": json.dumps(config)}
+    save_file(tensors, path, metadata)
+    made, register = [], nn.Module.register_parameter
+
+    def counted(self, name, parameter):
+        register(self, name, parameter)
+        made.append(None if parameter is None else parameter.device.type)
+
+    nn.Module.register_parameter = counted
+    try:
+        with pytest.raises(WeightsError) as error:
+            load_weights(UNet, path, device="cpu")
+    finally:
+        nn.Module.register_parameter = register
+    sentence(error)
+    assert set(made) <= {"meta", None} and len(made) <= 2 * len(tensors)
 
 
 def test_a_module_that_could_not_be_loaded_again_is_not_saved(tmp_path):
