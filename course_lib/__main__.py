@@ -148,12 +148,6 @@ def _maker(args, flags: tuple):
     return maker(args.name, **options)
 
 
-def _check_folder(path: Path):
-    """Refuse a file that could not be written, before the minutes that go into it."""
-    if not path.parent.is_dir():
-        raise CourseError(f"There is no folder {path.parent} for {path.name}: make it first.")
-
-
 def _check_picture(path: Path):
     from PIL import Image
 
@@ -162,10 +156,23 @@ def _check_picture(path: Path):
         raise CourseError(f"{path} is neither a picture to be written (.png) nor an .npz.")
 
 
+def _save_picture(picture, path: Path):
+    """Write a PIL image, whole or not at all, in the format that its name says."""
+    from PIL import Image
+
+    from course_lib.files import written_whole
+
+    with written_whole(path) as part, open(part, "w+b") as file:
+        picture.save(file, Image.registered_extensions()[path.suffix.lower()])
+
+
 def _sample(args, flags: tuple = ()):
+    from course_lib.files import check_destination
+    from course_lib.metrics.measure import check_number
     from course_lib.recipes import recipe_of
 
-    _check_folder(args.out)
+    check_number(args.n)
+    check_destination(args.out)
     if args.out.suffix != ".npz":
         _check_picture(args.out)
     asked = {flag.key: getattr(args, flag.key) for flag in flags if flag.cond}
@@ -181,26 +188,30 @@ def _write(out: Path, images, shown):
     import numpy as np
 
     from course_lib.data import to_uint8
+    from course_lib.files import written_whole
 
     if out.suffix == ".npz":
         what = "labels" if hasattr(shown, "numpy") else "texts"
         shown = shown.numpy() if what == "labels" else np.array(shown)
-        np.savez_compressed(out, images=to_uint8(images).numpy(), **{what: shown})
+        with written_whole(out) as part, open(part, "wb") as file:
+            np.savez_compressed(file, images=to_uint8(images).numpy(), **{what: shown})
         return
     from PIL import Image
 
     from course_lib.widgets.plots import tile
 
     sheet = Image.fromarray((tile(images) * 255).round().astype("uint8"))
-    sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(out)
+    size = (2 * sheet.width, 2 * sheet.height)
+    _save_picture(sheet.resize(size, Image.Resampling.NEAREST), out)
 
 
 def _evaluate(args, flags: tuple = ()):
+    from course_lib.files import check_destination
     from course_lib.metrics import YARDSTICKS, measure
     from course_lib.weights import read_card
 
     if args.checkpoint is not None:
-        _check_folder(args.checkpoint)
+        check_destination(args.checkpoint)
     own = tuple(flag for flag in flags if not flag.cond)
     maker = _maker(args, own)
     n = YARDSTICKS[maker.yardstick].n if args.n is None else args.n
@@ -213,13 +224,25 @@ def _evaluate(args, flags: tuple = ()):
         print(json.dumps({**figures, **likelihood}))
         return
     print(
-        f"{args.name}: distance {figures['fd']:.3f} in {figures['calls']} calls, "
-        f"n = {n}; real training images {figures['fd_floor']:.3f}, "
-        f"{figures['fd'] / figures['fd_floor']:.2f} times as far"
+        f"{args.name}: distance {figures['fd']:.3f} in {figures['calls']} calls, n = {n}; "
+        f"real training images {figures['fd_floor']:.3f}, {_how_far(figures)}"
     )
     for key, unit in (("bits_per_dim", "bits a dimension"), ("nats", "nats")):
         if key in likelihood:
             print(f"{likelihood[key]} {unit}: {likelihood['protocol']}")
+
+
+def _how_far(figures: dict) -> str:
+    """A distance in floors; of so few images that it would say nothing, that instead."""
+    from course_lib.metrics import YARDSTICKS, yardsticks
+
+    usual = min(each.small for each in YARDSTICKS.values())
+    if figures["n"] <= yardsticks.FEW:
+        return (
+            f"and neither tells anything: {figures['n']} images are too few to know how they "
+            f"spread. Ask for hundreds; the course measures with {usual:,}"
+        )
+    return f"{figures['fd'] / figures['fd_floor']:.2f} times as far"
 
 
 def _showdown(args):
@@ -257,9 +280,10 @@ def _sd(args):
 
     from course_lib.data import to_uint8
     from course_lib.device import default_device
+    from course_lib.files import check_destination
     from course_lib.interop import sd15
 
-    _check_folder(args.out)
+    check_destination(args.out)
     _check_picture(args.out)
     device = default_device()
     usual = "float32" if device.type == "cpu" else "float16"
@@ -267,7 +291,8 @@ def _sd(args):
     pipeline = sd15.load(args.weights, device, dtype)
     options = {key: getattr(args, key) for key in ("seed", "size", "steps", "guidance")}
     picture = pipeline.paint(args.prompt, negative=args.negative, progress=True, **options)
-    Image.fromarray(to_uint8(picture[None])[0].permute(1, 2, 0).numpy()).save(args.out)
+    pixels = to_uint8(picture[None])[0].permute(1, 2, 0).numpy()
+    _save_picture(Image.fromarray(pixels), args.out)
     print(f"{args.out}: {args.steps} steps of DDIM, guidance {args.guidance:g}")
 
 

@@ -229,26 +229,39 @@ def _check_parts(path, state: dict, phases: list, batches, generators):
         _check_numbers(phase, saved)
 
 
+def _alike(own, saved) -> bool:
+    """Whether a saved setting is of the kind of one's own: a finite number for a number."""
+    if isinstance(own, int | float) and not isinstance(own, bool):
+        return _is(saved, int | float) and math.isfinite(saved)
+    if isinstance(own, list | tuple):
+        parts = zip(own, saved, strict=True)
+        return isinstance(saved, list | tuple) and all(_alike(a, b) for a, b in parts)
+    return isinstance(saved, type(own))
+
+
 def _check_numbers(phase: Trained, saved: dict):
-    """ValueError where numbers of a phase are none, or an optimizer's state has other shapes
-    than what it moves: PyTorch would take it, and fail in the next step.
+    """ValueError where a phase's settings are of another kind, or its optimizer's state has
+    other shapes than what it moves: PyTorch would take both, and fail in the next step.
     """
     step = saved["ema"]["step"] if saved["ema"] else 0
     if not _is(step, int) or step < 0:
         raise ValueError(f"the average of {phase.name} has made {step} steps")
-    optimizer = saved["optimizer"]
-    rates = [group[key] for group in optimizer["param_groups"] for key in ("lr", "initial_lr")]
-    if not all(_is(rate, int | float) and math.isfinite(rate) for rate in rates):
-        raise ValueError(f"the learning rates of {phase.name} are {rates}")
+    groups, states = saved["optimizer"]["param_groups"], saved["optimizer"]["state"]
+    for own, group in zip(phase.optimizer.param_groups, groups, strict=True):
+        for key in own.keys() - {"params"}:
+            if not _alike(own[key], group[key]):
+                raise ValueError(f"{key} of {phase.name}'s optimizer is {group[key]!r}")
     moved = [each for group in phase.optimizer.param_groups for each in group["params"]]
-    for number, state in optimizer["state"].items():
+    for number, state in states.items():
         for key, value in state.items():
-            shape = tuple(getattr(value, "shape", ()))
-            if shape and shape != tuple(moved[number].shape):
+            shape, own = list(getattr(value, "shape", ())), list(moved[number].shape)
+            if shape and shape != own:
                 raise ValueError(
-                    f"size mismatch: {key} of {phase.name}'s optimizer has the shape "
-                    f"{list(shape)}, not {list(moved[number].shape)}"
+                    f"size mismatch: {key} of {phase.name}'s optimizer has the shape {shape}, "
+                    f"not {own}"
                 )
+            if not shape and not math.isfinite(value):
+                raise ValueError(f"{key} of {phase.name}'s optimizer is {value}")
 
 
 def _precision_of(path, state: dict) -> torch.dtype | None:

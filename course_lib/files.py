@@ -69,7 +69,9 @@ def check_destination(path: str | Path, *, make: bool = False):
     try:
         missing = not path.parent.is_dir()
         if missing and not make:
-            raise FileError(f"There is no folder {path.parent} for {path.name}: make it first.")
+            raise FileError(
+                f"There is no folder {path.parent} for {path.name}: make it first."
+            )
         with _writing(path):
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "it is a folder")

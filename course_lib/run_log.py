@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import time
 from pathlib import Path
 
@@ -9,9 +10,15 @@ from course_lib.training import TrainStep
 
 
 def _row(line: str) -> dict | None:
-    """A line of the log; None where it is empty or was cut short."""
-    with contextlib.suppress(ValueError):
-        return json.loads(line)
+    """A line of the log; None where it is empty, was cut short or says something else."""
+    with contextlib.suppress(ValueError, RecursionError):
+        row = json.loads(line)
+        if isinstance(row, dict) and all(
+            type(row.get(key)) in (int, float) and math.isfinite(row[key])
+            for key in ("step", "seconds")
+        ):
+            return row
+    return None
 
 
 class RunLog:
@@ -20,7 +27,8 @@ class RunLog:
     """
 
     def __init__(self, path: Path, start: int, tell):
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        # a log is for people: what cannot be read of it is left out
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         rows = [row for row in map(_row, text.splitlines()) if row and row["step"] <= start]
         self.before = max((row["seconds"] for row in rows), default=0.0)
         self.path, self.tell, self.began, self.losses = path, tell, time.time(), []

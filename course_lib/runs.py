@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from course_lib.cards import card_of
 from course_lib.checkpoint import load_state, read_state, save_state
 from course_lib.data import cache_folder
 from course_lib.device import (
@@ -23,6 +24,7 @@ from course_lib.device import (
 )
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
+from course_lib.files import check_destination, reading
 from course_lib.recipe import Flag, Leg, Recipe, Run, Setting, fingerprint, parameters_of
 from course_lib.run_log import RunLog
 from course_lib.training import (
@@ -30,7 +32,14 @@ from course_lib.training import (
     launched_processes,
     train,
 )
-from course_lib.weights import WEIGHTS, list_shipped, load_weights, save_weights
+from course_lib.weights import (
+    WEIGHTS,
+    list_shipped,
+    listed,
+    load_weights,
+    save_weights,
+    sha256,
+)
 
 __all__ = [
     "Flag",
@@ -118,8 +127,24 @@ class _Job:
 
 
 def _read_card(path: Path) -> dict:
-    """The card beside a leg's weights."""
-    return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    """The card beside a leg's weights; CourseError where it is damaged, or of other weights
+    than lie there: a save was killed between the two.
+    """
+    beside = path.with_suffix(".json")
+    mend = (
+        f"remove it and {path.name} to make that leg again, or put back those that were there"
+    )
+    card = card_of(beside, mend, CourseError)
+    lacks = {"legs"} - card.keys()
+    numbers = [leg.get(key) for leg in card.get("legs", []) for key in ("images", "seconds")]
+    if lacks or not all(isinstance(number, int | float) for number in numbers):
+        raise CourseError(f"{beside} does not say which legs were made: {mend}.")
+    if path.exists() and card["sha256"] != sha256(path):
+        raise CourseError(
+            f"{path} is not the file that its card is of, for a save was cut between the two "
+            f"or one was changed: {mend}."
+        )
+    return card
 
 
 def _precision(job: _Job, number: int, before: Path | None) -> str:
@@ -294,8 +319,22 @@ def _carried_on(recipe: Recipe, before: Path, steps, seconds) -> tuple[Recipe, s
     kind = type(recipe.legs[-1])
     known = {field.name for field in fields(kind)}
     made = [{key: leg[key] for key in known & set(leg)} for leg in card["legs"]]
-    legs = (*(kind(**leg) for leg in made), *longer.legs)
+    with reading(before, "has a card whose legs are none", "take other weights", CourseError):
+        legs = (*(kind(**leg) for leg in made), *longer.legs)
     return replace(recipe, legs=legs), f"{command} --from {before.name}"
+
+
+def _out(recipe: Recipe, before: Path | None, command: str, out) -> Path:
+    """Where the weights go; CourseError where a shortened run would take the place of weights
+    that the course ships, and nobody asked for that.
+    """
+    short = before is None and command != _of_length(recipe, None, None)[1]
+    if out is None and short and recipe.name in listed():
+        raise CourseError(
+            f"A shorter run would take the place of the {recipe.name} that the course ships: "
+            f"say where its weights go, {command} --out mine."
+        )
+    return Path(out or WEIGHTS)
 
 
 def run(
@@ -324,9 +363,10 @@ def run(
         recipe, command = _carried_on(recipe, before, steps, seconds)
     folder = Path(folder or (cache_folder() or Path(".")) / "runs" / recipe.name)
     accelerator = _joined_accelerator()
-    out = Path(out or WEIGHTS)
-    for each in (folder, out):  # before the hours that go into what is written there
-        each.mkdir(parents=True, exist_ok=True)
+    out = _out(recipe, before, command, out)
+    # before the hours that go into what is written there
+    check_destination(folder / "leg-1.pt", make=True)
+    check_destination(out / f"{recipe.name}.safetensors", make=True)
     job = _Job(recipe, folder, out, seconds, command, accelerator, log)
     first = 1 if before is None else len(recipe.legs)
     for number in range(first, len(recipe.legs) + 1):

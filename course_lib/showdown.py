@@ -12,7 +12,7 @@ from course_lib.data.assets import ASSETS
 from course_lib.data.fashion import TRAINED_ON
 from course_lib.device import device_name
 from course_lib.errors import CourseError
-from course_lib.files import written_whole
+from course_lib.files import read_json, reading, written_whole
 from course_lib.metrics import Maker, measure
 from course_lib.metrics.measure import with_row
 from course_lib.metrics.yardsticks import FASHION
@@ -73,13 +73,18 @@ def _entrants(record: dict) -> Iterator[Entrant]:
 
 
 def _record() -> dict:
-    try:
-        return json.loads(RECORD.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise CourseError(
-            f"{RECORD} is missing or damaged. Get it again: git checkout -- assets, or make "
-            "it: python -m course_lib showdown --measure"
-        ) from None
+    mend = (
+        "get it again: git checkout -- assets, or make it: python -m course_lib showdown "
+        "--measure"
+    )
+    record = read_json(RECORD, mend)
+    with reading(RECORD, "is damaged", mend):
+        rows = [*record["seconds"], *record["anchors"].values()]
+        if not all(isinstance(row, dict) for row in rows):
+            raise ValueError("a row of it is none")
+        if not {"protocol", "machine"} <= record.keys():
+            raise ValueError("it does not say how it was measured")
+    return record
 
 
 def _seconds(record: dict, made: Maker) -> float | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from course_lib.errors import CourseError
+from course_lib.files import reading
 
 FILE = Path(__file__).resolve().parent.parent / "assets" / "emoji" / "tokenizer.json"
 START, END = "<|start|>", "<|end|>"
@@ -77,12 +78,9 @@ def tokenizer() -> Tokenizer:
     """The course's own tokenizer, from its file in assets."""
     from tokenizers import Tokenizer as Fast
 
-    try:
+    mend = "get it again: git checkout -- assets"
+    with reading(FILE, "cannot be read", mend):
         return Tokenizer(Fast.from_str(FILE.read_text(encoding="utf-8")), LENGTH)
-    except OSError as error:
-        raise CourseError(
-            f"{FILE} cannot be read ({error.strerror}). Get it again: git checkout -- assets"
-        ) from None
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY):

@@ -576,7 +576,9 @@ def test_a_card_that_can_not_be_written_is_found_before_a_file_is_touched(folder
             lambda card: save_weights(random_unet(), path, card),
             lambda card: write_card(path, card),
         ):
-            with pytest.raises(CourseError, match="mine.* cannot be written .*no file") as error:
+            with pytest.raises(
+                CourseError, match="mine.* cannot be written .*no file"
+            ) as error:
                 save({"fd": entry})
             sentence(error)
             assert {each.name: each.read_bytes() for each in folder.iterdir()} == before
@@ -612,11 +614,16 @@ def test_a_full_disk_leaves_both_as_they_were(folder, monkeypatch):
     (folder / "taken.safetensors").mkdir()
     with pytest.raises(CourseError, match="taken.safetensors cannot be written .*a folder"):
         save_weights(random_unet(), folder / "taken", {})
-    assert sorted(each.name for each in folder.iterdir()) == [*sorted(before), "taken.safetensors"]
+    assert sorted(each.name for each in folder.iterdir()) == [
+        *sorted(before),
+        "taken.safetensors",
+    ]
 
 
 def test_a_folder_is_no_weights_file(tmp_path):
-    with pytest.raises(WeightsError, match="no whole safetensors file .*it is a fold") as error:
+    with pytest.raises(
+        WeightsError, match="no whole safetensors file .*it is a fold"
+    ) as error:
         load_weights(UNet, tmp_path, device="cpu")
     assert str(tmp_path) in sentence(error)
 

@@ -1,6 +1,8 @@
 """Whatever makes images, seen from outside, and how far its images are from real ones."""
 
+import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,16 +10,22 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from course_lib.device import precision, precision_name
 from course_lib.errors import CourseError
-from course_lib.files import written_whole
+from course_lib.files import check_destination, reading, written_whole
 from course_lib.metrics.frechet import frechet_distance
 from course_lib.metrics.neighbours import K, precision_recall
 from course_lib.metrics.yardsticks import YARDSTICKS
+from course_lib.progress import progress
 
 MOST = 10**6  # images at a time: more is a slip of the finger
+
+
+def check_number(n: int):
+    """CourseError where n is no number of images, before anything is made n times."""
+    if not 1 <= n <= MOST:
+        raise CourseError(f"Ask for 1 or more images, {MOST:,} at most, not {n}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +51,7 @@ class Maker:
 
     def checked(self, n: int, seed: int = 0, cond=None, start: int = 0) -> Iterator[tuple]:
         """`batches`, with what goes in and what comes out looked at first: CourseError."""
-        if not 1 <= n <= MOST:
-            raise CourseError(f"Ask for 1 or more images, {MOST:,} at most, not {n}.")
+        check_number(n)
         if not 0 <= seed < 2**31:
             raise CourseError(f"A seed is a whole number from 0 to 2^31 - 1, not {seed}.")
         for images, shown in self.batches(n, seed, cond, start):
@@ -64,22 +71,38 @@ class Maker:
         return torch.cat(images), [each for part in shown for each in part]
 
 
-def _take_up(path: Path, made: str, n: int) -> tuple[Tensor, float, dict]:
-    """What a measurement of images made in the way `made` has left in a checkpoint: their
-    features, the seconds, and the sums of the maker's own figures.
-    """
-    from safetensors import SafetensorError, safe_open
+def _sealed(made: str, features: Tensor, seconds: str, sums: str) -> str:
+    """The SHA-256 of all that a checkpoint says."""
+    found = hashlib.sha256(json.dumps([made, seconds, sums]).encode())
+    found.update(features.contiguous().numpy())
+    return found.hexdigest()
 
-    try:
+
+def _take_up(path: Path, made: str, n: int, empty: Tensor) -> tuple[Tensor, float, dict]:
+    """What a measurement of images made in the way `made` has left in a checkpoint: their
+    features [N, D], the seconds, and the sums of the maker's own figures. empty: features
+    [0, D] of no image.
+    """
+    from safetensors import safe_open
+
+    mend = "name another file or a new one"
+    with reading(path, "is no checkpoint of an evaluation", mend):
         with safe_open(path, framework="pt") as file:
             kept = file.metadata() or {}
-            features = file.get_tensor("features")
-            was, seconds = kept["made"], float(kept["seconds"])
-            sums = json.loads(kept.get("sums", "{}"))
-    except (SafetensorError, KeyError, ValueError):
-        raise CourseError(
-            f"{path} is no checkpoint of an evaluation: name another file or a new one."
-        ) from None
+            shape = file.get_slice("features").get_shape()
+            if len(shape) != 2 or shape[1] != empty.shape[1]:
+                raise ValueError(f"its features are {shape}")
+            features = file.get_tensor("features").clone()
+        summed = kept.get("sums", "{}")
+        was, seconds, sums = kept["made"], float(kept["seconds"]), json.loads(summed)
+        numbers = [seconds, *sums.values()]
+        if features.dtype != empty.dtype or not torch.isfinite(features).all():
+            raise ValueError("its features are no numbers")
+        if not all(type(each) is float and math.isfinite(each) for each in numbers):
+            raise ValueError("its sums are no numbers")
+        said = _sealed(was, features, kept["seconds"], summed)
+        if kept.get("sha256", said) != said:  # files of earlier versions have none
+            raise ValueError("it holds other values than were saved")
     if was != made:
         raise CourseError(
             f"{path} holds images made in another way, {was}: name another file or a new one."
@@ -95,6 +118,7 @@ def _put_down(path: Path, made: str, features: Tensor, seconds: float, sums: dic
     from safetensors.torch import save_file
 
     kept = {"made": made, "seconds": f"{seconds:.3f}", "sums": json.dumps(sums)}
+    kept["sha256"] = _sealed(made, features, kept["seconds"], kept["sums"])
     with written_whole(path) as part:
         save_file({"features": features}, part, kept)
 
@@ -136,12 +160,10 @@ def _crowd(
     yardstick, made = YARDSTICKS[maker.yardstick], _made(maker, seed, cond)
     features, seconds, sums = yardstick.real(n)[:0].cpu(), 0.0, {}
     if kept is not None and kept.exists():
-        features, seconds, sums = _take_up(kept, made, n)
+        features, seconds, sums = _take_up(kept, made, n, features)
     done, parts = len(features), [features]
     batches, what = maker.checked(n, seed, cond, done), f"{maker.cost['calls']} calls"
-    with tqdm(
-        total=n, initial=done, unit="image", desc=what, leave=False, disable=None
-    ) as bar:
+    with progress(total=n, initial=done, unit="image", desc=what) as bar:
         while done < n:
             began = time.perf_counter()
             images, _ = next(batches)
@@ -172,6 +194,8 @@ def measure(
     """
     if n < 2:
         raise CourseError(f"A distance takes N of 2 or more images, not {n}.")
+    if checkpoint is not None:  # and before the minutes, or hours, that it is to keep
+        check_destination(checkpoint, make=True)
     yardstick = YARDSTICKS[maker.yardstick]
     floor = yardstick.floor(n)  # before the images, since it refuses an n that is too large
     kept, reference = checkpoint and Path(checkpoint), yardstick.reference(n)

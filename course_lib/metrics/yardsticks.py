@@ -13,8 +13,10 @@ from course_lib.data.emoji import emoji
 from course_lib.data.fashion import fashion_mnist
 from course_lib.errors import CourseError
 from course_lib.metrics.frechet import Moments, frechet_distance
+from course_lib.progress import progress
 
 BATCH = 512  # images that a feature net looks at together
+FEW = 16  # images: a distance of so many says nothing of a spread in a hundred features
 DRAWS = 5  # of real training images, whose mean distance is the floor
 
 
@@ -35,9 +37,9 @@ class Yardstick:
     n: int = 2048  # images that a model is measured by, where nobody asks for another number
 
     @torch.no_grad()
-    def features(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor, what: str = "features") -> Tensor:
         """Features of images [N, C, H, W] in [-1, 1]: [N, D], in float32 whatever the autocast
-        around.
+        around. A progress bar with the name `what` shows where that takes long.
 
         The images are clamped to [-1, 1] and rounded to 256 levels first, as a saved picture
         would be.
@@ -48,8 +50,9 @@ class Yardstick:
                 f"{self.name} takes images [N, {C}, {H}, {W}] in [-1, 1], not "
                 f"{tuple(images.shape)}."
             )
+        parts = as_saved(images).split(BATCH)
         with torch.autocast(images.device.type, enabled=False):
-            return torch.cat([self.embed(part) for part in as_saved(images).split(BATCH)])
+            return torch.cat([self.embed(part) for part in progress(parts, desc=what)])
 
     def reference(self, n: int, split: str = "test") -> Moments:
         """What n images are compared with: the moments of a split's first `small` images or of
@@ -75,7 +78,7 @@ class Yardstick:
 @functools.lru_cache(maxsize=8)
 def _real(yardstick: Yardstick, small: bool, split: str) -> Tensor:
     images = yardstick.images(split)[: yardstick.small if small else None]
-    return yardstick.features(to_float(images))
+    return yardstick.features(to_float(images), f"{len(images):,} real images")
 
 
 @functools.lru_cache(maxsize=8)
@@ -93,7 +96,8 @@ def _floor(yardstick: Yardstick, n: int) -> float:
         )
     generator = torch.Generator().manual_seed(0)
     rows = torch.randperm(len(images), generator=generator)[: n * DRAWS]
-    features = yardstick.features(to_float(images[rows.numpy()]))
+    what = f"the floor, {len(rows):,} real images"
+    features = yardstick.features(to_float(images[rows.numpy()]), what)
     reference = yardstick.reference(n)
     return sum(frechet_distance(part, reference) for part in features.split(n)) / DRAWS
 

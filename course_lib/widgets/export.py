@@ -12,8 +12,11 @@ over a notebook before it is kept; `nbconvert --execute` needs
 """
 
 import argparse
+import html
+import re
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 from jinja2 import pass_context
@@ -28,7 +31,9 @@ from traitlets import default
 from traitlets.config import Config
 
 from course_lib.errors import CourseError
+from course_lib.files import check_destination, reading
 from course_lib.widgets.saved import forget_widgets
+from course_lib.widgets.standalone import save_page
 
 COURSE = Path(__file__).resolve().parents[2]  # the checkout
 
@@ -75,7 +80,8 @@ class LessonExporter(HTMLExporter):
 
     def from_notebook_node(self, nb: NotebookNode, resources=None, **kw):
         nb = nbformat.from_dict(nb)  # a copy: a caller's notebook keeps its widgets
-        return super().from_notebook_node(forget_widgets(nb), resources, **kw)
+        page, resources = super().from_notebook_node(forget_widgets(nb), resources, **kw)
+        return _asking_for_nothing(page), resources
 
     def default_filters(self):
         yield from super().default_filters()
@@ -97,6 +103,25 @@ class LessonExporter(HTMLExporter):
         return MarkdownWithMath(renderer=renderer).render(source)
 
 
+# What a page may take from where: nothing from afar, whatever its notebook asks for.
+_POLICY = "default-src 'unsafe-inline' 'unsafe-eval' data: blob:; base-uri 'none'"
+# an <img> of another machine, whole; and its address
+_REMOTE = re.compile(
+    r"""<img\b[^<>]*?\ssrc\s*=\s*["']?((?:https?:)?//[^\s"'<>]+)[^<>]*>""", re.IGNORECASE
+)
+
+
+def _asking_for_nothing(page: str) -> str:
+    """A page that browsers let fetch nothing: pictures from afar become links to them."""
+
+    def link(found: re.Match) -> str:
+        address = found[1]
+        return f'<a href="{address}" rel="noreferrer">(a picture at {address})</a>'
+
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+    return _REMOTE.sub(link, page).replace("<head>", f"<head>{policy}", 1)
+
+
 class _MathRenderer(IPythonRenderer):
     """Markdown to HTML with equations as MathML, which browsers draw by themselves."""
 
@@ -112,17 +137,22 @@ class _MathRenderer(IPythonRenderer):
 
 
 def _mathml(tex: str, display: str) -> str | None:
-    """An equation as MathML, or None where it can't be had."""
+    """An equation as MathML, or None where it can't be had. Whatever a text in it holds, "<"
+    among it, is a text in the page too.
+    """
     try:
-        from latex2mathml.converter import convert
+        from latex2mathml.converter import convert_to_element
     except ImportError:
         return None
     for inner in ("aligned", "split"):  # unknown to latex2mathml, and the same in a page
         tex = tex.replace(f"{{{inner}}}", "{align*}")
     try:
-        return convert(tex, display=display)
+        element = convert_to_element(tex, display=display)
     except Exception:  # whatever it can't read stays TeX
         return None
+    for part in element.iter():  # its symbols are written "&#x0003C;", which is HTML already
+        part.text = html.unescape(part.text or "")
+    return ElementTree.tostring(element, encoding="unicode", short_empty_elements=False)
 
 
 def find_lesson(name: str | Path) -> Path:
@@ -142,16 +172,19 @@ def find_lesson(name: str | Path) -> Path:
 
 def to_html(notebook: str | Path, out: str | Path | None = None) -> Path:
     """Write a notebook (a path, or a lesson as `find_lesson` knows it) as one HTML file that
-    moves by itself; returns the file. CourseError if it isn't a notebook.
+    moves by itself; returns the file. CourseError if it isn't a notebook, holds what can't be
+    shown, or the page can't be written.
     """
     notebook = find_lesson(notebook)
     out = notebook.with_suffix(".html") if out is None else Path(out)
-    try:
+    mend = "open it in JupyterLab, run it again and save it"
+    with reading(notebook, "is no notebook that can be read", mend):
         lesson = nbformat.read(notebook, as_version=4)
-    except Exception as error:  # JSON that is no notebook fails in many ways
+    if out.exists() and out.samefile(notebook) or out.suffix == ".ipynb":
         raise CourseError(
-            f"{notebook} is no notebook that can be read: {str(error).splitlines()[0]}"
-        ) from None
+            f"{out} is a notebook, and the page would take its place: --out x.html"
+        )
+    check_destination(out)
     about = {
         "metadata": {"name": notebook.stem, "path": str(notebook.parent)}
     }  # the page's title; where pictures are
@@ -159,7 +192,13 @@ def to_html(notebook: str | Path, out: str | Path | None = None) -> Path:
         page, _ = LessonExporter().from_notebook_node(lesson, about)
     except InvalidNotebook as error:
         raise CourseError(f"{notebook} can't be shown whole: {error}.") from None
-    out.write_text(page, encoding="utf-8")
+    except Exception as error:  # an output of another kind breaks nbconvert anywhere
+        said = str(error).partition("\n")[0][:120] or type(error).__name__
+        raise CourseError(
+            f"{notebook} can't be shown, for a cell or an output of it is malformed ({said}): "
+            f"{mend}."
+        ) from error
+    save_page(page, out)
     return out
 
 

@@ -1,6 +1,6 @@
 """The scrubber where no script runs: a film strip, drawn with Pillow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -26,6 +26,9 @@ _MARGIN, _LABELS, _GAP = (
     14,
 )  # pixels around everything, left of the rows, between the columns
 _CELL = 120  # pixels a column's side, about
+_TALL = 480  # pixels a column's cell is high at most, where images are enlarged
+_LARGEST = 600  # pixels of an image's side: larger ones are thinned
+_LONGEST_SIDE = 16_383  # of a WebP
 _CURVE = 80  # pixels the curves are high
 _FINE = 4  # the curves are drawn so many times larger, then shrunk
 _ROWS = (
@@ -69,10 +72,12 @@ def film_strip(runs: list[Run], columns: int = 7) -> Image.Image:
     """
     if not runs or columns < 1:
         raise CourseError(f"A strip has a run and a column or more, not {columns} columns.")
+    runs = [_thinned(run) for run in runs]
     picked = [_columns(run, columns) for run in runs]
     across, down = _block(runs)
     H, W = runs[0].film.x0.shape[-2:]
-    zoom = max(1, round(_CELL / (across * W + across - 1)))
+    zoom = round(_CELL / (across * W + across - 1))
+    zoom = max(1, min(zoom, _TALL // (down * (H + 1) - 1)))
     cell = (zoom * (across * (W + 1) - 1), zoom * (down * (H + 1) - 1))
     head = 34 if any(run.title for run in runs) else 0
     height = head + 30 + len(_ROWS) * (cell[1] + _GAP) + _CURVE + 34
@@ -86,7 +91,21 @@ def film_strip(runs: list[Run], columns: int = 7) -> Image.Image:
         _draw_run(
             strip, run, times, (across, down, zoom), cell, _MARGIN + number * height, head
         )
+    if max(size) > _LONGEST_SIDE:
+        strip.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     return strip
+
+
+def _thinned(run: Run) -> Run:
+    """A run whose images are at most _LARGEST pixels a side: every second row, say, of larger
+    ones.
+    """
+    every = -(-max(run.film.x0.shape[-2:]) // _LARGEST)
+    if every == 1:
+        return run
+    parts = {key: getattr(run.film, key) for key in ("x_t", "x0", "eps")}
+    parts = {key: part[..., ::every, ::every] for key, part in parts.items()}
+    return replace(run, film=replace(run.film, **parts))
 
 
 def _columns(run: Run, columns: int) -> list[int]:

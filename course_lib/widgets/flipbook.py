@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from course_lib.errors import CourseError
 from course_lib.widgets.filmstrip import INK, PAPER
 from course_lib.widgets.sheet import LOSSLESS
-from course_lib.widgets.standalone import bundle, module, page
+from course_lib.widgets.standalone import bundle, module, page, save_page
 
 # frames a sheet: alike, so that one helps to pack the next; sheets are unpacked side by side
 _SHEET = 16
@@ -36,6 +36,7 @@ _ENLARGED = (
 _GREY_STEP = 5  # of figures' colours; a divisor of 255, so that white stays white
 _WORTH = 0.6  # WebP with a loss is taken where it saves more than 40 %
 _STILL_WIDTH = 1120  # pixels
+_STILL_TALLEST = 2240  # pixels of one picture in it: higher ones are made smaller
 
 
 class Flipbook(anywidget.AnyWidget):
@@ -131,7 +132,7 @@ class Flipbook(anywidget.AnyWidget):
 
     def save_html(self, path: str | Path) -> None:
         """Write `page` to a file that opens in any browser."""
-        Path(path).write_text(self.page(), encoding="utf-8")
+        save_page(self.page(), path)
 
     def __repr__(self) -> str:
         label, texts = self._spec["label"], self._spec["values"]
@@ -214,7 +215,21 @@ def _picture(frame, number: int) -> tuple[Image.Image, int]:
     if 0 in frame.size:
         raise CourseError(f"Frame {number} is empty: {frame.width}x{frame.height} pixels.")
     zoom = min(_ENLARGED[0] // frame.width, _ENLARGED[1] // frame.height)
-    return _on_white(frame), frame.width * max(1, zoom)
+    return _on_white(_eight_bits(frame, number)), frame.width * max(1, zoom)
+
+
+def _eight_bits(picture: Image.Image, number: int) -> Image.Image:
+    """A picture of 16 bits a pixel at 8, which Pillow itself would cut off at 255; CourseError
+    for whole numbers and floats whose black and white nobody knows.
+    """
+    if picture.mode.startswith("I;16"):
+        return Image.fromarray(np.rint(np.asarray(picture) / 257).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise CourseError(
+            f"Frame {number} is a PIL image of mode {picture.mode}, whose black and white are "
+            "not known: give a uint8 array from 0 to 255."
+        )
+    return picture
 
 
 def _draw(figure: Figure) -> np.ndarray:
@@ -302,12 +317,9 @@ def _still(pictures: dict[str, Image.Image], title: str) -> Image.Image:
     first = next(iter(pictures.values()))
     columns = min(len(pictures), 2 if _is_wide(first) else len(pictures))
     width = _STILL_WIDTH // max(columns, 2)
-    height, gap, head, line = (
-        round(width * first.height / first.width),
-        12,
-        40 if title else 0,
-        34,
-    )
+    width = max(1, min(width, _STILL_TALLEST * first.width // first.height))
+    height = max(1, min(round(width * first.height / first.width), _STILL_TALLEST))
+    gap, head, line = 12, 40 if title else 0, 34
     rows = -(-len(pictures) // columns)
     size = (columns * (width + gap) + gap, head + rows * (line + height + gap) + gap)
     still = Image.new("RGB", size, PAPER)

@@ -16,7 +16,7 @@ from course_lib.errors import CourseError
 from course_lib.widgets.contact import contact_sheet
 from course_lib.widgets.places import Axis, Scatter
 from course_lib.widgets.sheet import LOSSLESS, pack, quantise
-from course_lib.widgets.standalone import bundle, module, page
+from course_lib.widgets.standalone import bundle, module, page, save_page
 
 _LONGEST_SIDE = 16_383  # of a WebP
 _SHOWN = 460  # pixels: smaller pictures are enlarged to at most this, by whole steps
@@ -142,7 +142,7 @@ class Plane(anywidget.AnyWidget):
 
     def save_html(self, path: str | Path) -> None:
         """Write `page` to a file that opens in any browser."""
-        Path(path).write_text(self.page(), encoding="utf-8")
+        save_page(self.page(), path)
 
     def __repr__(self) -> str:
         rows, columns = self._levels.shape[:2]

@@ -23,8 +23,9 @@ from PIL import Image
 from course_lib.errors import CourseError
 from course_lib.widgets.filmstrip import STRIP_IMAGES, Run, film_strip
 from course_lib.widgets.sheet import LOSSLESS, Film, film, pack_film
-from course_lib.widgets.standalone import bundle, module, page
+from course_lib.widgets.standalone import bundle, module, page, save_page
 
+_TALLEST = 16_000  # pixels that a page gives a widget until its script tells the height
 _CURVE_POINTS = 129  # of alpha and sigma, drawn over t
 
 
@@ -128,7 +129,7 @@ class Scrubber(anywidget.AnyWidget):
 
     def save_html(self, path: str | Path) -> None:
         """Write `page` to a file that opens in any browser."""
-        Path(path).write_text(self.page(), encoding="utf-8")
+        save_page(self.page(), path)
 
     def __repr__(self) -> str:
         runs = ", ".join(
@@ -225,4 +226,4 @@ def _height(spec: dict) -> int:
     columns = min(spec["columns"], spec["images"])
     rows = -(-spec["images"] // columns)
     panel = 300 * rows * spec["height"] / (columns * spec["width"])
-    return round(260 + len(spec["runs"]) * (panel + 40))
+    return min(_TALLEST, round(260 + len(spec["runs"]) * (panel + 40)))

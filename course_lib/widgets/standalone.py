@@ -11,6 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from course_lib.files import written_whole
+
 _HERE = Path(__file__).parent
 _STILL_QUALITY = 60  # WebP, of the still inside the html
 
@@ -40,6 +42,12 @@ def page(name: str, state: dict, title: str) -> str:
         f'<script type="application/json" id="marble-state">{data}</script>'
         f'<script type="module">{module(name)}</script></body></html>'
     )
+
+
+def save_page(page: str, path: str | Path):
+    """Write a page to a file, whole or not at all; CourseError where that can't be."""
+    with written_whole(path) as part:
+        part.write_text(page, encoding="utf-8")
 
 
 def bundle(page: str, still: Image.Image, alt: str, height: int) -> dict[str, str]:
