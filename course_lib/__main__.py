@@ -208,10 +208,12 @@ def _write(out: Path, images, shown):
 def _evaluate(args, flags: tuple = ()):
     from course_lib.files import check_destination
     from course_lib.metrics import YARDSTICKS, measure
-    from course_lib.weights import read_card
+    from course_lib.weights import WEIGHTS, read_card
 
     if args.checkpoint is not None:
         check_destination(args.checkpoint)
+    if args.card:
+        check_destination(WEIGHTS / f"{args.name}.json")
     own = tuple(flag for flag in flags if not flag.cond)
     maker = _maker(args, own)
     n = YARDSTICKS[maker.yardstick].n if args.n is None else args.n

@@ -32,7 +32,7 @@ def _part(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}.part")
 
 
-def _sweep(path: Path):
+def sweep(path: Path):
     """Remove what processes that were killed while writing left behind, once it is an hour
     old.
     """
@@ -43,7 +43,7 @@ def _sweep(path: Path):
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """What a disk or its folder refuses becomes one sentence; its cause stays attached."""
     try:
         yield
@@ -72,7 +72,7 @@ def check_destination(path: str | Path, *, make: bool = False):
             raise FileError(
                 f"There is no folder {path.parent} for {path.name}: make it first."
             )
-        with _writing(path):
+        with writing(path):
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "it is a folder")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,11 +97,11 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     part = _part(path)
     try:
-        with _writing(path):
+        with writing(path):
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "it is a folder")
             path.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(path)
+            sweep(path)
             yield part
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())  # on the disk before the name points at them
@@ -134,8 +134,11 @@ def read_json(path: str | Path, mend: str, kind: type[CourseError] = FileError) 
     another kind.
     """
     with reading(path, "cannot be read", mend, kind):
-        size = os.stat(path).st_size
-        found = json.loads(Path(path).read_text(encoding="utf-8")) if size < MOST_JSON else 0
-    if not isinstance(found, dict):
-        raise kind(f"{path} holds no JSON object: {mend}.")
+        size, text = os.stat(path).st_size, b""
+        if size <= MOST_JSON:
+            text = Path(path).read_bytes()
+    with reading(path, "is damaged", mend, kind):
+        found = json.loads(text.decode("utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no JSON object")
     return found

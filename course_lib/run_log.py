@@ -6,6 +6,7 @@ import math
 import time
 from pathlib import Path
 
+from course_lib.files import writing
 from course_lib.training import TrainStep
 
 
@@ -55,7 +56,7 @@ class RunLog:
             "loss": round(mean, 5),
             "lr": done.lr,
         }
-        with open(self.path, "a", encoding="utf-8") as file:
+        with writing(self.path), open(self.path, "a", encoding="utf-8") as file:
             # in front, so that a line cut short by a full disk spoils no other
             file.write("\n" + json.dumps(row))
         self.tell(row)

@@ -12,7 +12,7 @@ from course_lib.data.assets import ASSETS
 from course_lib.data.fashion import TRAINED_ON
 from course_lib.device import device_name
 from course_lib.errors import CourseError
-from course_lib.files import read_json, reading, written_whole
+from course_lib.files import check_destination, read_json, reading, written_whole
 from course_lib.metrics import Maker, measure
 from course_lib.metrics.measure import with_row
 from course_lib.metrics.yardsticks import FASHION
@@ -226,6 +226,7 @@ def record(log=print) -> dict:
     measured, all ways timed; and the rows that a card lacks are measured (a thousand calls
     take an hour).
     """
+    check_destination(RECORD)
     for name in models():
         log(name)
         _complete(name)

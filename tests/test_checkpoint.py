@@ -328,3 +328,100 @@ def test_the_optimizers_state_travels(tmp_path):
     for a, b in zip(both.phases, other.phases, strict=True):
         assert a.optimizer.state_dict()["state"]
         assert_same(a.optimizer.state_dict()["state"][0], b.optimizer.state_dict()["state"][0])
+
+
+# ---- what is in it
+
+
+def test_every_flipped_bit_is_found(tmp_path):
+    """Of forty flipped files, thirty-three were taken up."""
+    path, dice = tmp_path / "state.pt", random.Random(0)
+    phase = linear()
+    list(train(phase, ONES, 2))
+    save_state(path, 2, phase)
+    good = path.read_bytes()
+    for place in dice.sample(range(len(good) - 46), 40):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 4]) + good[place + 1 :])
+        with pytest.raises(CourseError, match="no whole checkpoint .*its SHA-256 is not"):
+            load_state(path, linear())
+    path.write_bytes(good[:-46])  # all but the hash
+    with pytest.raises(CourseError, match="no whole checkpoint .its end is missing"):
+        load_state(path, linear())
+    path.write_bytes(good)
+    assert load_state(path, linear()) == 2
+
+
+def resealed(monkeypatch, path: Path, change) -> None:
+    """A checkpoint with its state changed, and the hash of that."""
+    phase, save = linear(), torch.save
+    list(train(phase, ONES, 2))
+
+    def changed(state, part):
+        change(state)
+        save(state, part)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", changed)
+        save_state(path, 2, phase)
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_hash_and_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "state.pt"
+    resealed(monkeypatch, path, lambda state: state.pop("format"))
+    path.write_bytes(path.read_bytes()[:-46])
+    assert load_state(path, linear()) == 2
+
+
+def optimizer_of(state) -> dict:
+    return state["phases"][0]["optimizer"]
+
+
+WRONG = {
+    "a negative step": lambda state: state.update(step=-3),
+    "no number of steps": lambda state: state.update(step=float("nan")),
+    "a step that is true": lambda state: state.update(step=True),
+    "a list of a run": lambda state: state.update(run=[]),
+    "phases of another kind": lambda state: state.update(phases={}),
+    "a phase of another kind": lambda state: state.update(phases=[3]),
+    "no random state": lambda state: state.update(random={}),
+    "a random state of floats": lambda state: state.update(random={"cpu": torch.zeros(3)}),
+    "an average before the start": lambda state: state["phases"][0]["ema"].update(step=-1),
+    "momenta of another shape": lambda state: optimizer_of(state)["state"][0].update(
+        exp_avg=torch.zeros(2, 1)
+    ),
+    "momenta of no weight": lambda state: optimizer_of(state)["state"].update(
+        {9: {"a": ONES[0]}}
+    ),
+    "a rate that is none": lambda state: optimizer_of(state)["param_groups"][0].update(
+        initial_lr=float("nan")
+    ),
+    "betas that are none": lambda state: optimizer_of(state)["param_groups"][0].update(
+        betas=[0.9]
+    ),
+    "no group": lambda state: optimizer_of(state).update(param_groups=[]),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_contents_are_looked_at_though_the_file_is_whole(tmp_path, monkeypatch, what):
+    path = tmp_path / "state.pt"
+    resealed(monkeypatch, path, WRONG[what])
+    with pytest.raises(CourseError, match="remove .*that file") as caught:
+        load_state(path, linear())
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_full_disk_gets_a_sentence_and_leaves_the_old_file(tmp_path, monkeypatch):
+    """PyTorch says it with a RuntimeError of its own."""
+    path = tmp_path / "state.pt"
+    save_state(path, 3, linear())
+    before = path.read_bytes()
+
+    def full(state, part):
+        Path(part).write_bytes(b"half of it")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] unexpected pos")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(CourseError, match="state.pt cannot be written .*is untouched"):
+        save_state(path, 4, linear())
+    assert path.read_bytes() == before and [*tmp_path.iterdir()] == [path]

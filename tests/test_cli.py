@@ -3,6 +3,7 @@ sentence.
 """
 
 import json
+import math
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from course_lib import __main__ as cli
@@ -22,6 +24,7 @@ from course_lib import recipes, runs, weights
 from course_lib.data import assets
 from course_lib.diffusion import SAMPLERS, Step
 from course_lib.draws import ImageDraws
+from course_lib.errors import CourseError
 from course_lib.metrics import YARDSTICKS, Maker, Yardstick, measure, yardsticks
 from course_lib.models import ClassifierConfig, FashionClassifier, UNet, UNetConfig
 from course_lib.recipes import ddpm_fashion, maker
@@ -160,6 +163,8 @@ def test_sample_png(untrained, tmp_path, capsys):
         ),
         ("sample", "--out", "x", "is neither a picture"),
         ("evaluate", "--checkpoint", "nowhere/x", "There is no folder .*nowhere for x"),
+        ("evaluate", "--checkpoint", ".", "cannot be written .*it is a folder"),
+        ("sample", "--out", "a" * 300 + ".npz", "cannot be written"),
     ],
 )
 def test_where_it_goes_is_looked_at_before_the_work(
@@ -193,6 +198,110 @@ def test_evaluate_in_words(untrained, capsys):
     line = one_line(capsys.readouterr().out)
     for part in ("ddpm-fashion", "n = 32", "1 calls", "times as far"):
         assert part in line
+
+
+def test_two_images_tell_nothing(untrained, capsys):
+    """They were "0.66 times as far" as real ones."""
+    assert cli.main(["evaluate", "ddpm-fashion", "--n", "2", "--calls", "1"]) == 0
+    line = one_line(capsys.readouterr().out)
+    assert "neither tells anything: 2 images are too few" in line and "2,048" in line
+    assert "times as far" not in line
+
+
+def test_a_great_number_is_refused_before_it_is_made(untrained, monkeypatch, capsys, tmp_path):
+    """A list of a thousand million prompts took 8 GB."""
+    monkeypatch.setattr(
+        ddpm_fashion.DdpmRecipe, "conditions", lambda *_, **__: pytest.fail("a list was made")
+    )
+    out = str(tmp_path / "x.npz")
+    many = ["--n", "1000000000"]
+    assert cli.main(["sample", "ddpm-fashion", *many, "--label", "1", "--out", out]) == 1
+    assert "1,000,000 at most" in one_line(capsys.readouterr().err)
+    assert cli.main(["evaluate", "ddpm-fashion", *many]) == 1
+    assert "are not to be had from 3000" in one_line(capsys.readouterr().err)
+
+
+def test_long_work_shows_how_far_it_is(monkeypatch):
+    """On a screen a bar; the features of many real images are long work too."""
+    from course_lib.progress import progress
+
+    seen = []
+    monkeypatch.setattr(
+        yardsticks, "progress", lambda parts, desc: seen.append(desc) or progress(parts)
+    )
+    ruler = Yardstick("x", "", (1, 2, 2), None, lambda x: x.flatten(1))
+    assert ruler.features(torch.zeros(1500, 1, 2, 2), "1,500 real images").shape == (1500, 4)
+    assert seen == ["1,500 real images"]
+    screen = types.SimpleNamespace(isatty=lambda: True, write=seen.append, flush=lambda: None)
+    monkeypatch.setattr(sys, "stderr", screen)
+    bar = progress(range(3), desc="parts")
+    assert not bar.disable and list(bar) == [0, 1, 2]
+    monkeypatch.setattr(screen, "isatty", lambda: False)
+    monkeypatch.setitem(sys.modules, "ipykernel", None)
+    assert progress(range(3)).disable  # a notebook keeps no bars
+
+
+def test_a_full_disk_leaves_the_pictures_that_were_there(
+    untrained, tmp_path, monkeypatch, capsys
+):
+    image = pytest.importorskip("PIL.Image")
+    for name, (owner, writer) in {
+        "x.png": (image.Image, "save"),
+        "x.npz": (np, "savez_compressed"),
+    }.items():
+        out = tmp_path / name
+        command = ["sample", "ddpm-fashion", "--n", "1", "--calls", "1", "--out", str(out)]
+        assert cli.main(command) == 0
+        before = out.read_bytes()
+
+        def full(*args, **options):
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, writer, full)
+            capsys.readouterr()
+            assert cli.main(command) == 1
+        assert "cannot be written (No space left" in one_line(capsys.readouterr().err)
+        assert out.read_bytes() == before
+        assert sorted(each.name for each in tmp_path.glob("x*")) == sorted(
+            each for each in ("x.png", "x.npz") if (tmp_path / each).exists()
+        )
+
+
+def test_an_evaluation_checkpoint_is_looked_at(untrained, tmp_path):
+    """Features of another shape, that are no numbers, sums of another kind, a flipped bit."""
+    from safetensors.torch import save_file
+
+    path = tmp_path / "kept"
+
+    def evaluated(n=8):
+        plain = maker("ddpm-fashion", calls=1, sampler="ddim", batch_size=4)
+        return measure(plain, n, checkpoint=path)
+
+    evaluated()
+    good, features = path.read_bytes(), load_file(path)["features"]
+    with safe_open(path, framework="pt") as file:
+        kept = file.metadata()
+    del kept["sha256"]
+    texts = {"seconds": ("nan", "x"), "sums": ("[]", '{"a": NaN}', '{"a": "x"}', "3", "{")}
+    cases = [({**kept, key: text}, features) for key in texts for text in texts[key]]
+    for wrong in (
+        features[:, :-1],
+        features[0],
+        features.T,
+        features * math.nan,
+        features.long(),
+    ):
+        cases.append((kept, wrong.contiguous()))
+    for metadata, tensor in cases:
+        save_file({"features": tensor}, path, metadata)
+        with pytest.raises(CourseError, match="no checkpoint of an evaluation"):
+            evaluated()
+    path.write_bytes(good[:-3] + bytes([good[-3] ^ 1]) + good[-2:])
+    with pytest.raises(CourseError, match="it holds other values than were saved"):
+        evaluated()
+    save_file({"features": features}, path, kept)  # of an earlier version
+    evaluated()
 
 
 def test_evaluate_counts_the_calls_that_it_is_given(untrained, monkeypatch):
@@ -744,10 +853,10 @@ def test_a_finished_leg_of_another_run_is_not_taken_over(
         with monkeypatch.context() as patch:
             changed(patch, **{name: value})
             assert "leg-1-2.safetensors was made by another run: remove it" in refused(), name
-    first = tmp_path / "run" / "leg-1-2.json"
-    first.write_text(
-        json.dumps(json.loads(first.read_text()) | {"sha256": "made anew, with other weights"})
-    )
+    first = tmp_path / "run" / "leg-1-2.safetensors"
+    card = json.loads(first.with_suffix(".json").read_text())
+    torch.manual_seed(9)
+    save_weights(UNet(TINY), first, card)  # made anew, with other weights
     assert "leg-2-1.safetensors was made by another run" in refused()
     assert not list(tmp_path.glob("*.safetensors"))
 

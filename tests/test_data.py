@@ -233,7 +233,7 @@ def test_old_parts_are_swept_and_fresh_ones_kept(tmp_path, monkeypatch):
     old.touch()
     fresh.touch()
     os.utime(old, (time.time() - 7200,) * 2)
-    assets._sweep(fashion.FASHION.cache_file())
+    assets.sweep(fashion.FASHION.cache_file())
     assert not old.exists()
     assert fresh.exists()
 

@@ -136,6 +136,24 @@ def test_figures_are_closed_and_keep_their_size():
     assert Flipbook([Figure(figsize=(9, 4), dpi=80)], [0])._spec["shown"] == 720
 
 
+def test_a_picture_of_16_bits_is_shown_at_8():
+    """Pillow cuts it off at 255: all was white."""
+    levels = np.linspace(0, 65535, 1500).reshape(30, 50).astype(np.uint16)
+    for order in ("<u2", ">u2"):
+        picture = Image.fromarray(levels.astype(order))
+        assert picture.mode.startswith("I;16")
+        (sheet,) = Flipbook([picture], [0], quality="lossless")._sheets
+        error = unpack([sheet], 30)[0][..., 0] - levels / 257.0
+        assert np.abs(error).max() <= 3  # colours of plots are rounded by two
+
+
+@pytest.mark.parametrize("size", [(1, 45), (1, 5000), (5000, 1), (3, 16000), (1, 1)], ids=str)
+def test_pictures_of_any_shape_are_shown(size):
+    book = Flipbook([Image.new("L", size)] * 5, range(5))
+    assert max(book.still().size) <= 16_383
+    assert book._repr_mimebundle_()[0]["image/png"]
+
+
 def test_small_arrays_are_enlarged_by_whole_steps():
     assert Flipbook([np.zeros((28, 28), np.uint8)], [0])._spec["shown"] == 11 * 28
     assert Flipbook([np.zeros((56, 224), np.uint8)], [0])._spec["shown"] == 448
@@ -207,6 +225,13 @@ def test_the_still_shows_four_wide_or_five_other_pictures(size, count, shape):
             [1],
             {},
             "Frame 0 is empty: 0x4 pixels.",
+        ),
+        (
+            [Image.new("F", (4, 4))],
+            [1],
+            {},
+            "Frame 0 is a PIL image of mode F, whose black and white are not known: give a "
+            "uint8 array from 0 to 255.",
         ),
         (
             [None],

@@ -216,3 +216,62 @@ def test_what_cannot_be_carried_on(data, tmp_path):
     lonely.with_suffix(".json").write_text(json.dumps({"recipe": "flow-fashion", "legs": []}))
     with pytest.raises(CourseError, match="made by flow-fashion"):
         carry(lonely, steps=1)
+
+
+def refused(tmp_path, **how) -> str:
+    """What a run is refused with, before a step is made."""
+    with pytest.raises(CourseError) as caught:
+        run(TINY, **{"folder": tmp_path / "run", "out": tmp_path / "out", **how})
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_shortened_run_takes_no_shipped_models_place_unasked(data, tmp_path, monkeypatch):
+    """`verify` said that all was whole: the card was new too."""
+    from course_lib import weights
+
+    monkeypatch.setattr(weights, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(runs, "WEIGHTS", tmp_path)
+    run(TINY, folder=tmp_path / "run", log=lambda line: None)
+    shipped = (tmp_path / f"{TINY.name}.safetensors").read_bytes()
+    for how in ({"steps": 1}, {"seconds": 1.0}):
+        said = refused(tmp_path, out=None, **how)
+        assert "the course ships: say where" in said and said.endswith("--out mine.")
+    assert (tmp_path / f"{TINY.name}.safetensors").read_bytes() == shipped
+    run(TINY, steps=1, folder=tmp_path / "short", out=tmp_path / "out", log=lambda line: None)
+
+
+def test_a_leg_whose_card_is_damaged_or_of_other_weights(data, tmp_path):
+    run(TINY, folder=tmp_path / "run", out=tmp_path / "out", log=lambda line: None)
+    beside = tmp_path / "run" / "leg-1-6.json"
+    good = json.loads(beside.read_text(encoding="utf-8"))
+    fewer = {key: value for key, value in good.items() if key != "legs"}
+    for text in ("[]", "[1]", "{", "3", "[" * 100_000, json.dumps(fewer)):
+        beside.write_text(text)
+        assert str(beside) in (said := refused(tmp_path)) and "to make that leg again" in said
+    for key, wrong in (("run", []), ("legs", [3]), ("legs", [{"images": "x"}]), ("sha256", 3)):
+        beside.write_text(json.dumps({**good, key: wrong}))
+        assert str(beside) in refused(tmp_path)
+    # a save that was killed between the two
+    beside.write_text(json.dumps({**good, "sha256": "0" * 64}))
+    assert "a save was cut between the two" in refused(tmp_path)
+    beside.write_text(json.dumps(good))
+    run(TINY, folder=tmp_path / "run", out=tmp_path / "out", log=lambda line: None)
+
+
+def test_where_a_run_writes_is_tried_before_the_hours(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(TINY), "build", lambda *_: pytest.fail("a net was built"))
+    (tmp_path / "file").touch()
+    for how in ({"folder": tmp_path / "file" / "x"}, {"out": tmp_path / "file"}):
+        assert "cannot be written" in refused(tmp_path, **how)
+    (tmp_path / "out" / f"{TINY.name}.safetensors").mkdir(parents=True)
+    assert "it is a folder" in refused(tmp_path)
+
+
+def test_a_log_that_cannot_be_read_is_begun_anew(data, tmp_path):
+    with (tmp_path / "leg-1.jsonl").open("wb") as log:
+        log.write(
+            b'\xff\n[1]\n3\n{"step": "x"}\n{"step": 0, "seconds": NaN}\n' + b"[" * 99_999
+        )
+    run(TINY, folder=tmp_path, out=tmp_path / "out", log=lambda line: None)
+    assert card(tmp_path / "out")["training_seconds"] < 1e4

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import nbformat
 import numpy as np
@@ -483,10 +484,12 @@ def test_the_hook_costs_the_server_nothing():
 
 
 def test_equations_become_mathml_where_they_can(bundle, tmp_path, monkeypatch):
-    def convert(tex: str, display: str) -> str:
+    def convert(tex: str, display: str) -> ElementTree.Element:
         if "unknown" in tex:
             raise KeyError(tex)
-        return f"<math display={display}>{tex.strip()}</math>"
+        element = ElementTree.Element("math", {"display": display})
+        element.text = tex.strip()
+        return element
 
     notebook = notebook_of(bundle)
     notebook.cells[0].source = (
@@ -496,13 +499,138 @@ def test_equations_become_mathml_where_they_can(bundle, tmp_path, monkeypatch):
     nbformat.write(notebook, tmp_path / "lesson.ipynb")
     for name, content in {
         "latex2mathml": {},
-        "latex2mathml.converter": {"convert": convert},
+        "latex2mathml.converter": {"convert_to_element": convert},
     }.items():
         monkeypatch.setitem(sys.modules, name, SimpleNamespace(**content))
     page = to_html(tmp_path / "lesson.ipynb").read_text(encoding="utf-8")
     assert '<math display="inline">x_t</math>' in page and "$\\unknown$" in page
     assert '<math display="block">\\begin{align*}a\\end{align*}</math>' in page
     assert '<math display="block">\\begin{align}b\\end{align}</math>' in page
+
+
+def saved(tmp_path: Path, *cells, **fields) -> Path:
+    """A notebook's file of these cells."""
+    path = tmp_path / "lesson.ipynb"
+    notebook = {"cells": list(cells), "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
+    path.write_text(json.dumps({**notebook, **fields}), encoding="utf-8")
+    return path
+
+
+def words(source: str) -> dict:
+    return {"cell_type": "markdown", "source": source, "metadata": {}}
+
+
+def shown(*outputs) -> dict:
+    return {
+        "cell_type": "code",
+        "source": "x",
+        "metadata": {},
+        "execution_count": None,
+        "outputs": list(outputs),
+    }
+
+
+def test_a_text_in_an_equation_is_a_text_in_the_page(tmp_path):
+    pytest.importorskip("latex2mathml")
+    tex = (
+        r"$\text{<b>}$ and $a < b \text{<img src=x onerror=alert(1)>}$ and $\text{&lt;i&gt;}$"
+    )
+    page = to_html(saved(tmp_path, words(tex))).read_text(encoding="utf-8")
+    equations = re.findall("<math.*?</math>", page)
+    assert len(equations) == 3
+    tags = {tag for each in equations for tag in re.findall(r"<(\w+)", each)}
+    assert tags <= {"math", "mrow", "mi", "mo", "mtext"}
+    assert "<mo>&lt;</mo>" in equations[1] and "&lt;b&gt;" in equations[0]
+
+
+def test_a_page_asks_for_nothing_that_its_notebook_asks_for(tmp_path):
+    afar = "https://far.off/a.png"
+    html = f"<IMG alt=x src='{afar}'><img src=//far.off/b.png>"
+    data = {"output_type": "display_data", "data": {"text/html": html}, "metadata": {}}
+    path = saved(tmp_path, words(f"![a]({afar})\n\n<img src='{afar}'>"), shown(data))
+    page = to_html(path).read_text(encoding="utf-8")
+    assert not re.search(r"<img[^>]*src=[\"']?(?:https?:)?//", page, re.IGNORECASE)
+    assert page.count(f'<a href="{afar}"') == 3 and "a picture at //far.off/b.png" in page
+    policy = re.search(
+        '<head><meta http-equiv="Content-Security-Policy" content="([^"]*)', page
+    )
+    assert "default-src" in policy[1] and not re.search(r"\*|http", policy[1])
+
+
+def test_a_malformed_cell_or_output_gets_a_sentence(tmp_path):
+    display = {"output_type": "display_data", "metadata": {}}
+    for cell in (
+        shown(display),
+        shown({"output_type": "what"}),
+        shown({"output_type": "stream", "text": 3, "name": "stdout"}),
+        shown({"output_type": "error", "ename": 1}),
+        shown({**display, "data": {"image/svg+xml": None}}),
+        shown({**display, "data": {"text/plain": 3}}),
+        {"cell_type": "markdown", "source": 3, "metadata": {}},
+        "x",
+    ):
+        path = saved(tmp_path, cell)
+        with pytest.raises(CourseError, match="lesson.ipynb .*run it again") as caught:
+            to_html(path)
+        assert str(caught.value).count("\n") == 0
+        assert not path.with_suffix(".html").exists()
+
+
+def test_a_page_never_takes_a_notebooks_place(tmp_path):
+    path = saved(tmp_path, words("x"))
+    before = path.read_bytes()
+    (tmp_path / "link").symlink_to(path)
+    for out in (path, tmp_path / "link", tmp_path / "other.ipynb"):
+        with pytest.raises(
+            CourseError, match="is a notebook, and the page would take its place"
+        ):
+            to_html(path, out)
+    assert path.read_bytes() == before and not (tmp_path / "other.ipynb").exists()
+
+
+def test_where_a_page_goes_is_tried_before_it_is_made(tmp_path, monkeypatch):
+    path = saved(tmp_path, words("x"))
+    monkeypatch.setattr(export, "LessonExporter", lambda: pytest.fail("a page was made"))
+    (tmp_path / "folder").mkdir()
+    for out, says in (
+        ("gone/x.html", "There is no folder .*gone for x.html"),
+        ("folder", "folder cannot be written .*it is a folder"),
+        ("lesson.ipynb/x.html", "There is no folder"),
+        ("a" * 300, "cannot be written"),
+        ("a\0b", "is no name of a file"),
+    ):
+        with pytest.raises(CourseError, match=says):
+            to_html(path, tmp_path / out)
+
+
+def test_a_full_disk_leaves_the_page_that_was_there(tmp_path, monkeypatch):
+    scrubber, path = Scrubber(run(2, 2), SCHEDULE), tmp_path / "x.html"
+    scrubber.save_html(path)
+    before = path.read_bytes()
+
+    def full(self, text, encoding):
+        self.write_bytes(text.encode()[:100])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(CourseError, match="x.html cannot be written .*No space left"):
+            scrubber.save_html(path)
+    assert path.read_bytes() == before and [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 45, 1), (4, 3, 45, 1), (1, 1, 5000, 1), (1, 1, 1, 5000), (1, 1, 1, 1)],
+    ids=str,
+)
+def test_images_of_any_shape_are_shown(shape):
+    """The still of a tall one was enlarged to gigabytes, and no WebP holds it."""
+    steps = [Seen(t, *np.zeros((3, *shape), np.float32)) for t in (1000, 0)]
+    scrubber = Scrubber(steps, SCHEDULE)
+    still = scrubber.film_strip()
+    assert max(still.size) <= 16_383 and still.width * still.height < 4e6
+    assert scrubber._repr_mimebundle_()[0]["image/png"]
 
 
 def test_what_is_no_notebook_gets_a_sentence(tmp_path):

@@ -5,13 +5,11 @@ user, never into the checkout, which may be read-only. What the bytes mean is th
 the data set that owns the `Asset`.
 """
 
-import contextlib
 import hashlib
 import lzma
 import os
 import sys
 import tempfile
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from course_lib.errors import CourseError
+from course_lib.files import sweep
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
@@ -208,7 +207,7 @@ def _write_cache(asset: Asset, path: Path, raw: bytes) -> None:
     wins with equal bytes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
+    sweep(path)
     handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -223,13 +222,3 @@ def _write_cache(asset: Asset, path: Path, raw: bytes) -> None:
                 raise
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-def _sweep(path: Path) -> None:
-    """Remove what processes that were killed while writing left behind, once it is an hour
-    old.
-    """
-    for part in path.parent.glob(path.name + ".*.part"):
-        with contextlib.suppress(OSError):
-            if time.time() - part.stat().st_mtime > 3600:
-                part.unlink()

@@ -19,6 +19,7 @@ import numpy as np
 from course_lib.data.assets import DataError, cache_folder
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
+from course_lib.files import sweep
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "emoji"
 # of the decoded bytes, all images one after another
@@ -261,6 +262,7 @@ def _open_cache(path: Path) -> np.ndarray | None:
 def _write_cache(path: Path, raw: bytes):
     """Whole or not at all; processes that do so at once write equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path)
     with tempfile.NamedTemporaryFile(
         prefix=path.name + ".", suffix=".part", dir=path.parent, delete=False
     ) as file:

@@ -5,14 +5,15 @@ or `transformers` on the right. Everything else here reads a folder with it.
 """
 
 import dataclasses
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from course_lib.configs import from_plain
 from course_lib.errors import CourseError
+from course_lib.files import read_json, reading
 from course_lib.interop.pipeline import Pipeline, Sampling
 from course_lib.models.autoencoder import Autoencoder, AutoencoderConfig
 from course_lib.models.clip import TextConfig, TextTower
@@ -222,13 +223,9 @@ PARTS = {
 def _described(folder: Path, part: str, name: str) -> dict:
     """A part's config.json, once it says that it is the right kind of model."""
     path = folder / part / "config.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path, "get the folder again")
+    with reading(path, "is damaged", "get the folder again"):
         kind = found.get("_class_name") or found.get("architectures", [name])[0]
-    except OSError as error:
-        raise CourseError(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, AttributeError, IndexError, TypeError):
-        raise CourseError(f"{path} is damaged: get the folder again.") from None
     if kind != name:
         raise CourseError(f"{path} describes a {kind}, not a {name}: another model.")
     return found
@@ -252,17 +249,15 @@ def _planned(folder: Path, part: str) -> tuple[nn.Module, dict[str, str], Path, 
     """A part on the meta device, our keys to those in its file, the file and its config, once
     every name and shape is right. Only the file's header is read.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     cls, config, stem, name = PARTS[part]
     described, path = _described(folder, part, name), _weights_file(folder, part, stem)
     with torch.device("meta"):  # no memory yet
         module = cls(config)
-    try:
+    with reading(path, "is no whole safetensors file", "get it again"):
         with safe_open(path, framework="pt") as file:
             shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise CourseError(f"{path} is no whole safetensors file ({error}).") from None
     return module, matched(module, shapes, str(path)), path, described
 
 
@@ -276,7 +271,9 @@ def _filled(module: nn.Module, names: dict, path: Path, described: dict, device,
             for key, their in names.items()
         }
     if isinstance(module, Autoencoder):
-        spread, latent = 1 / described.get("scaling_factor", 0.18215), module.config.latent
+        with reading(path.with_name("config.json"), "is damaged", "get the folder again"):
+            spread = 1 / float(described.get("scaling_factor", 0.18215))
+        latent = module.config.latent
         kind = torch.promote_types(dtype, torch.float32)
         state["latent_mean"] = torch.zeros(latent, device=device, dtype=kind)
         state["latent_std"] = torch.full((latent,), spread, device=device, dtype=kind)
@@ -293,25 +290,14 @@ def load_part(
     return _filled(*_planned(Path(folder), part), device, dtype)
 
 
-def _read_json(path: Path) -> dict:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CourseError(f"{path} cannot be read: {error.strerror}.") from None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise CourseError(f"{path} is damaged: get the folder again.")
-    return found
-
-
 def _sampling(folder: Path) -> Sampling:
     """The settings of DDIM in the scheduler's config, whichever scheduler it names."""
     path = folder / "scheduler" / "scheduler_config.json"
     known = {field.name for field in dataclasses.fields(Sampling)}
-    found = _read_json(path)
+    found = read_json(path, "get the folder again")
     try:
-        return Sampling(**{key: value for key, value in found.items() if key in known})
+        said = {key: value for key, value in found.items() if key in known}
+        return from_plain(Sampling, said)
     except CourseError as error:
         raise CourseError(f"{path}: {error}") from None
 
@@ -381,7 +367,8 @@ def load(
     folder = Path(folder)
     if not folder.is_dir():
         raise CourseError(f"There is no folder {folder}.")
-    kind = _read_json(folder / "model_index.json").get("_class_name")
+    index = read_json(folder / "model_index.json", "get the folder again")
+    kind = index.get("_class_name")
     if kind != "StableDiffusionPipeline":
         raise CourseError(f"{folder} holds a {kind}, not a StableDiffusionPipeline.")
     sampling, tokenizer = _sampling(folder), _tokenizer(folder)
