@@ -36,22 +36,31 @@ def from_plain(kind: type, data, where: str = "config"):
     if kind is typing.Any:
         return data
     if type(data) is not kind:
-        raise ConfigError(f"{where} is {data!r}, not a {getattr(kind, '__name__', kind)}")
+        name = getattr(kind, "__name__", kind)
+        raise ConfigError(f"{where} is {_short(data)}, not a {name}")
     if isinstance(data, float) and not math.isfinite(data):
         raise ConfigError(f"{where} is {data}, not a finite number")
     if type(data) is int and not -MOST <= data <= MOST:
-        raise ConfigError(f"{where} is {data}, which is no size")
+        raise ConfigError(f"{where} is {_short(data)}, which is no size")
     return data
+
+
+def _short(data) -> str:
+    """Data as a sentence shows them."""
+    if type(data) is int and abs(data) > 10**40:  # Python itself refuses to print a long one
+        return "a number of more than forty digits"
+    text = repr(data)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _config(kind: type, data, where: str):
     """A dataclass from a dict of its fields."""
     if not isinstance(data, dict):
-        raise ConfigError(f"{where} is {data!r}, not a {kind.__name__}")
+        raise ConfigError(f"{where} is {_short(data)}, not a {kind.__name__}")
     kinds = typing.get_type_hints(kind)
     names = {field.name for field in dataclasses.fields(kind) if field.init}
     if unknown := sorted(data.keys() - names):
-        raise ConfigError(f"a {kind.__name__} has no {', '.join(unknown)}")
+        raise ConfigError(f"a {kind.__name__} has no {', '.join(unknown)[:80]}")
     return kind(**{name: from_plain(kinds[name], value, name) for name, value in data.items()})
 
 
@@ -73,7 +82,7 @@ def _one_of(kinds: tuple, data, where: str):
 def _tuple(kinds: tuple, data, where: str):
     """A tuple from a list: tuple[int, ...] of any length, tuple[int, float] of two."""
     if not isinstance(data, list | tuple):
-        raise ConfigError(f"{where} is {data!r}, not a list")
+        raise ConfigError(f"{where} is {_short(data)}, not a list")
     if len(kinds) == 2 and kinds[1] is Ellipsis:
         kinds = (kinds[0],) * len(data)
     if len(kinds) != len(data):

@@ -18,6 +18,7 @@ from course_lib.checkpoint import plain_state
 from course_lib.configs import from_plain
 from course_lib.errors import CourseError
 from course_lib.files import reading, written_whole
+from course_lib.meta import TooManyError, shapes_alone, without_memory
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 LIST = "SHA256SUMS"  # in WEIGHTS: what the course ships, as `sha256sum` writes it
@@ -216,50 +217,6 @@ def verify(name: str):
 # ---- reading
 
 
-@contextlib.contextmanager
-def without_memory():
-    """Modules built in here have parameters of the right shapes that take no memory (on the
-    "meta" device), to be filled from a file by load_state_dict(..., assign=True).
-
-    Buffers are real: those that no file holds, tables that a constructor computes, stay right.
-    """
-    register = nn.Module.register_parameter
-
-    def on_meta(self, name, parameter):
-        if parameter is not None:
-            kept = parameter.requires_grad
-            parameter = nn.Parameter(parameter.to("meta"), requires_grad=kept)
-        register(self, name, parameter)
-
-    nn.Module.register_parameter = on_meta
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = register
-
-
-@contextlib.contextmanager
-def _on_meta(most: int):
-    """Modules built in here are shapes alone; WeightsError as soon as one has more than `most`
-    parameters, for a config may ask for a million layers.
-    """
-    register, count = nn.Module.register_parameter, 0
-
-    def counted(self, name, parameter):
-        nonlocal count
-        count += parameter is not None
-        if count > most:
-            raise WeightsError("the config asks for more tensors than it holds")
-        register(self, name, parameter)
-
-    nn.Module.register_parameter = counted
-    try:
-        with torch.device("meta"):
-            yield
-    finally:
-        nn.Module.register_parameter = register
-
-
 def _config(metadata: dict, path: Path, cls: type | None) -> tuple:
     """What a file's metadata describe: the class that builds it, and its config."""
     from course_lib.models import MODELS
@@ -278,10 +235,12 @@ def _building(path: Path, model: str):
     """Whatever a constructor raises over a config that is none becomes one sentence."""
     try:
         yield
-    except WeightsError as error:
-        raise WeightsError(f"{path} does not fit its own config: {error}.") from None
+    except TooManyError:
+        raise WeightsError(
+            f"{path} does not fit its own config, which asks for more tensors than it holds."
+        ) from None
     except Exception as error:
-        said = str(error).partition("\n")[0]
+        said = str(error).partition("\n")[0][:200]
         raise WeightsError(
             f"{path} was made by another version of {model}: {said}. Train it again."
         ) from None
@@ -292,7 +251,8 @@ def _build(file, path: Path, cls: type | None) -> nn.Module:
     built as shapes alone first, and again once every shape is the file's.
     """
     build, config = _config(file.metadata(), path, cls)
-    with _building(path, build.__name__), _on_meta(len(file.keys())):
+    # a weight that two layers share is counted twice
+    with _building(path, build.__name__), shapes_alone(2 * len(file.keys())):
         wanted = {key: list(value.shape) for key, value in build(config).state_dict().items()}
     found = {key: list(file.get_slice(key).get_shape()) for key in file.keys()}
     for key in sorted(wanted.keys() | found.keys()):
@@ -317,7 +277,7 @@ def _fill(module: nn.Module, file, path: Path, dtype: torch.dtype | None):
         kind = (dtype or torch.float32) if value.is_floating_point() else own[key].dtype
         state[key] = value.to(kind, copy=True)  # else it stays a part of the open file
     # files of earlier versions have none
-    if metadata.get("sha256", expected := _digest(metadata, found)) != expected:
+    if "sha256" in metadata and metadata["sha256"] != _digest(metadata, found):
         raise WeightsError(
             f"{path} is damaged: it holds other values than it was saved with. Copy or train "
             "it again."
@@ -368,12 +328,22 @@ def _path_of(cls_or_name: type | str, path: str | Path | None) -> Path:
 
 def read_reading(name: str) -> dict:
     """How a shipped net's answer is read, from its card: {"schedule": ..., "target": ...}."""
-    reading = read_card(name).get("reading")
-    if not isinstance(reading, dict) or not {"schedule", "target"} <= reading.keys():
+    from safetensors import safe_open
+
+    path, said = WEIGHTS / f"{name}.safetensors", read_card(name).get("reading")
+    if not isinstance(said, dict) or not {"schedule", "target"} <= said.keys():
         raise WeightsError(
             f"{name} is no denoiser: its card says nothing of a schedule and a target."
         )
-    return reading
+    with reading(path, "is no whole safetensors file", "copy or train it again", WeightsError):
+        with safe_open(path, framework="pt") as file:
+            own = json.loads((file.metadata() or {}).get("reading", "null"))
+    if own not in (None, said):
+        raise WeightsError(
+            f"{path} is read in another way than its card says: get both again, or train it "
+            "again."
+        )
+    return said
 
 
 def load_denoiser(

@@ -56,7 +56,7 @@ class Denoiser:
         weight: Callable | None = None,
         times: Callable[[int, int, Draws], Tensor] = stratified_times,
     ):
-        if target not in TARGETS:
+        if not isinstance(target, str) or target not in TARGETS:
             raise CourseError(
                 f"There is no target {target!r}: choose one of {', '.join(TARGETS)}."
             )

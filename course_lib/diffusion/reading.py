@@ -13,12 +13,14 @@ def schedule_from(plain: dict) -> Schedule:
     """The schedule that plain data name, with its own keywords: {"name": "cosine", "T":
     1000}.
     """
+    if not isinstance(plain, dict) or plain.get("name") not in SCHEDULES:
+        name = plain.get("name") if isinstance(plain, dict) else plain
+        raise CourseError(f"There is no schedule {name!r}; there are: {', '.join(SCHEDULES)}.")
     keywords = {key: value for key, value in plain.items() if key != "name"}
-    if plain.get("name") not in SCHEDULES:
-        raise CourseError(
-            f"There is no schedule {plain.get('name')!r}; there are: {', '.join(SCHEDULES)}."
-        )
-    return getattr(Schedule, plain["name"])(**keywords)
+    try:
+        return getattr(Schedule, plain["name"])(**keywords)
+    except (TypeError, RuntimeError, OverflowError):  # no keyword, or no number, of one
+        raise CourseError(f"A schedule is not made of {keywords}.") from None
 
 
 def denoiser_from(net: Callable, reading: dict, **more) -> Denoiser:

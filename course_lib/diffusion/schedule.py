@@ -10,6 +10,8 @@ from torch import Tensor
 
 from course_lib.errors import CourseError
 
+MOST = 10**6  # steps: more is a slip of the finger
+
 
 def widened(x: Tensor) -> Tensor:
     """x in float32, or better where it is so: bfloat16's three digits are too few to compute
@@ -217,6 +219,8 @@ def _steps(T) -> int:
     steps = _whole(T)
     if steps is None or steps < 1:
         raise CourseError(f"A schedule has T of 1 or more whole steps, not {T!r}.")
+    if steps > MOST:
+        raise CourseError(f"A schedule has T of {MOST:,} steps at most.")
     return steps
 
 
