@@ -80,7 +80,11 @@ def _parser(flags: tuple = ()) -> argparse.ArgumentParser:
         type=Path,
         help="where checkpoints and the log go; by default the user's cache",
     )
-    command.add_argument("--out", type=Path, help="where the weights go; by default weights/")
+    command.add_argument(
+        "--out",
+        type=Path,
+        help="where the weights go; by default weights/, but for a shorter run of a shipped model",
+    )
     command.add_argument(
         "--from",
         dest="start",

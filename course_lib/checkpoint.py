@@ -229,39 +229,57 @@ def _check_parts(path, state: dict, phases: list, batches, generators):
         _check_numbers(phase, saved)
 
 
-def _alike(own, saved) -> bool:
-    """Whether a saved setting is of the kind of one's own: a finite number for a number."""
+def _alike(own, saved, most: float = 1e6) -> bool:
+    """Whether a saved setting could stand where one's own does: a number of a like size for a
+    number, as many of them for several.
+    """
     if isinstance(own, int | float) and not isinstance(own, bool):
-        return _is(saved, int | float) and math.isfinite(saved)
-    if isinstance(own, list | tuple):
+        return _is(saved, int | float) and -most * (own < 0) <= saved <= most
+    if isinstance(own, list | tuple):  # betas: fractions
         parts = zip(own, saved, strict=True)
-        return isinstance(saved, list | tuple) and all(_alike(a, b) for a, b in parts)
+        return isinstance(saved, list | tuple) and all(_alike(a, b, 1.0) for a, b in parts)
     return isinstance(saved, type(own))
 
 
-def _check_numbers(phase: Trained, saved: dict):
-    """ValueError where a phase's settings are of another kind, or its optimizer's state has
-    other shapes than what it moves: PyTorch would take both, and fail in the next step.
+def _check_optimizer(own: torch.optim.Optimizer, saved: dict):
+    """ValueError where an optimizer's saved settings or state could not be its own: PyTorch
+    would take them, and fail in the next step.
     """
+    states, number = saved["state"], 0
+    for group, other in zip(own.param_groups, saved["param_groups"], strict=True):
+        for key in group.keys() - {"params"}:
+            if not _alike(group[key], other[key]):
+                raise ValueError(f"{key} of its optimizer is {other[key]!r}")
+        kinds = set()
+        for weight in group["params"]:
+            state = states.get(number, {})
+            for key, value in state.items():
+                shape = getattr(value, "shape", ())
+                if shape and shape != weight.shape:
+                    shapes = f"{list(shape)}, not {list(weight.shape)}"
+                    raise ValueError(f"size mismatch: {key} of its optimizer is {shapes}")
+                if not shape and not math.isfinite(value):
+                    raise ValueError(f"{key} of its optimizer is {value}")
+            kinds.add(tuple(sorted(map(_kind_of, state.items()), key=str)))
+            number += 1
+        if len(kinds - {()}) > 1:
+            raise ValueError("its optimizer keeps other things of one weight than of another")
+    if not states.keys() <= set(range(number)):
+        raise ValueError("its optimizer keeps something of a weight that there is not")
+
+
+def _kind_of(entry: tuple) -> tuple:
+    """The name of an entry of an optimizer's state, and what kind of thing it is."""
+    name, value = entry
+    return name, type(value), getattr(value, "dtype", None), bool(getattr(value, "shape", ()))
+
+
+def _check_numbers(phase: Trained, saved: dict):
+    """ValueError where what was saved of a phase is of another kind than it has."""
     step = saved["ema"]["step"] if saved["ema"] else 0
     if not _is(step, int) or step < 0:
         raise ValueError(f"the average of {phase.name} has made {step} steps")
-    groups, states = saved["optimizer"]["param_groups"], saved["optimizer"]["state"]
-    for own, group in zip(phase.optimizer.param_groups, groups, strict=True):
-        for key in own.keys() - {"params"}:
-            if not _alike(own[key], group[key]):
-                raise ValueError(f"{key} of {phase.name}'s optimizer is {group[key]!r}")
-    moved = [each for group in phase.optimizer.param_groups for each in group["params"]]
-    for number, state in states.items():
-        for key, value in state.items():
-            shape, own = list(getattr(value, "shape", ())), list(moved[number].shape)
-            if shape and shape != own:
-                raise ValueError(
-                    f"size mismatch: {key} of {phase.name}'s optimizer has the shape {shape}, "
-                    f"not {own}"
-                )
-            if not shape and not math.isfinite(value):
-                raise ValueError(f"{key} of {phase.name}'s optimizer is {value}")
+    _check_optimizer(phase.optimizer, saved["optimizer"])
 
 
 def _precision_of(path, state: dict) -> torch.dtype | None:

@@ -12,7 +12,7 @@ from course_lib.training import TrainStep
 
 def _row(line: str) -> dict | None:
     """A line of the log; None where it is empty, was cut short or says something else."""
-    with contextlib.suppress(ValueError, RecursionError):
+    with contextlib.suppress(ValueError, RecursionError, OverflowError):
         row = json.loads(line)
         if isinstance(row, dict) and all(
             type(row.get(key)) in (int, float) and math.isfinite(row[key])
