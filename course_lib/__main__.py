@@ -83,7 +83,7 @@ def _parser(flags: tuple = ()) -> argparse.ArgumentParser:
     command.add_argument(
         "--out",
         type=Path,
-        help="where the weights go; by default weights/, but for a shorter run of a shipped model",
+        help="where the weights go; by default weights/; a shorter run must say it",
     )
     command.add_argument(
         "--from",
