@@ -27,7 +27,7 @@ from course_lib import Batches, Ema, Phase, load_state, runs, save_state, showdo
 from course_lib import weights as lib
 from course_lib.data import assets
 from course_lib.errors import CourseError
-from course_lib.metrics import measure as measuring
+from course_lib.metrics.measure import _put_down, _take_up
 from course_lib.models import UNet, UNetConfig
 from course_lib.run_log import RunLog
 from course_lib.weights import list_shipped, listed, load_denoiser, load_weights, save_weights
@@ -238,7 +238,7 @@ class Evaluation:
     def __init__(self, folder: Path):
         self.path, self.sealed = folder / "evaluation", True
         self.features = torch.randn(20, 6)
-        measuring._put_down(self.path, "so", self.features, 1.5, {"clip": 3.0})
+        _put_down(self.path, "so", self.features, 1.5, {"clip": 3.0})
         self.good = self.path.read_bytes()
 
     def mutate(self, dice):
@@ -254,7 +254,7 @@ class Evaluation:
             save_file({"features": dice.choice([features, bad])}, self.path, kept)
 
     def read(self) -> bool:
-        found, seconds, sums = measuring._take_up(self.path, "so", 20, self.features[:0])
+        found, seconds, sums = _take_up(self.path, "so", 20, self.features[:0])
         finite = all(isinstance(each, float) for each in (seconds, *sums.values()))
         right = finite and found.shape[1] == 6 and len(found) <= 20
         return right and (not self.sealed or torch.equal(found, self.features))
@@ -413,6 +413,8 @@ def judged(kind, dice: random.Random) -> dict:
         said = "sentence" if str(error).strip() else "EMPTY SENTENCE"
     except Exception as error:
         said = f"{type(error).__name__}: {str(error)[:200]}"
+    if said not in ("right", "sentence"):
+        print(type(kind).__name__, said, file=sys.stderr, flush=True)
     cost = {"bytes": memory() - before, "seconds": time.process_time() - began}
     return {"kind": type(kind).__name__, "said": said, **cost}
 
