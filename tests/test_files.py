@@ -76,10 +76,11 @@ def test_json_of_another_kind_or_size(tmp_path, monkeypatch):
         with pytest.raises(FileError, match="x.json is damaged .*: mend it.") as caught:
             read_json(path, "mend it")
         assert "\n" not in str(caught.value)
-    monkeypatch.setattr("course_lib.files.MOST_JSON", 10)
     path.write_text('{"a": "far too long"}')
-    with pytest.raises(FileError, match="is damaged"):
-        read_json(path, "mend it")
+    with monkeypatch.context() as patch:
+        patch.setattr("course_lib.files.MOST_JSON", 10)
+        with pytest.raises(FileError, match="is damaged"):
+            read_json(path, "mend it")
     for missing in (tmp_path, tmp_path / "none"):
         with pytest.raises(FileError, match="cannot be read"):
             read_json(missing, "mend it")

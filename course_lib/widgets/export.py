@@ -13,6 +13,7 @@ over a notebook before it is kept; `nbconvert --execute` needs
 
 import argparse
 import html
+import os
 import re
 import sys
 from pathlib import Path
@@ -180,7 +181,7 @@ def to_html(notebook: str | Path, out: str | Path | None = None) -> Path:
     mend = "open it in JupyterLab, run it again and save it"
     with reading(notebook, "is no notebook that can be read", mend):
         lesson = nbformat.read(notebook, as_version=4)
-    if out.exists() and out.samefile(notebook) or out.suffix == ".ipynb":
+    if out.suffix == ".ipynb" or os.path.exists(out) and out.samefile(notebook):
         raise CourseError(
             f"{out} is a notebook, and the page would take its place: --out x.html"
         )
