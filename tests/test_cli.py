@@ -274,7 +274,7 @@ def test_an_evaluation_checkpoint_is_looked_at(untrained, tmp_path):
 
     path = tmp_path / "kept"
 
-    def evaluated(n=8):
+    def evaluated(n=12):
         plain = maker("ddpm-fashion", calls=1, sampler="ddim", batch_size=4)
         return measure(plain, n, checkpoint=path)
 
