@@ -100,10 +100,15 @@ def save_state(
     }
     with written_whole(path) as part:
         torch.save(state, part)
-        with open(part, "rb+") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
-            file.seek(0, 2)
-            file.write(_SEAL + digest)
+        _seal(part)
+
+
+def _seal(path: Path):
+    """End a file with the SHA-256 of all that is in it."""
+    with open(path, "rb+") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+        file.seek(0, 2)
+        file.write(_SEAL + digest)
 
 
 def _is_sealed(path: str | Path) -> bool:

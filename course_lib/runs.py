@@ -362,11 +362,9 @@ def run(
     else:
         recipe, command = _carried_on(recipe, before, steps, seconds)
     folder = Path(folder or (cache_folder() or Path(".")) / "runs" / recipe.name)
-    accelerator = _joined_accelerator()
-    out = _out(recipe, before, command, out)
-    # before the hours that go into what is written there
-    check_destination(folder / "leg-1.pt", make=True)
-    check_destination(out / f"{recipe.name}.safetensors", make=True)
+    accelerator, out = _joined_accelerator(), _out(recipe, before, command, out)
+    for path in (folder / "leg-1.pt", out / f"{recipe.name}.safetensors"):
+        check_destination(path, make=True)  # before the hours that go into what goes there
     job = _Job(recipe, folder, out, seconds, command, accelerator, log)
     first = 1 if before is None else len(recipe.legs)
     for number in range(first, len(recipe.legs) + 1):
