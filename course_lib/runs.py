@@ -324,6 +324,15 @@ def _carried_on(recipe: Recipe, before: Path, steps, seconds) -> tuple[Recipe, s
     return replace(recipe, legs=legs), f"{command} --from {before.name}"
 
 
+def _asked(recipe: Recipe, before: Path | None, steps, seconds) -> tuple[Recipe, str]:
+    """The recipe as it is run, from the start or on from the weights `before`, and the
+    command.
+    """
+    if before is None:
+        return _of_length(recipe, steps, seconds)
+    return _carried_on(recipe, before, steps, seconds)
+
+
 def _out(recipe: Recipe, before: Path | None, command: str, out) -> Path:
     """Where the weights go; CourseError where a shortened run would take the place of weights
     that the course ships, and nobody asked for that.
@@ -357,10 +366,7 @@ def run(
     """
     _check(recipe, steps, seconds)
     before = None if start is None else Path(start)
-    if before is None:
-        recipe, command = _of_length(recipe, steps, seconds)
-    else:
-        recipe, command = _carried_on(recipe, before, steps, seconds)
+    recipe, command = _asked(recipe, before, steps, seconds)
     folder = Path(folder or (cache_folder() or Path(".")) / "runs" / recipe.name)
     accelerator, out = _joined_accelerator(), _out(recipe, before, command, out)
     for path in (folder / "leg-1.pt", out / f"{recipe.name}.safetensors"):
