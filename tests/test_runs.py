@@ -14,6 +14,7 @@ from course_lib.errors import CourseError
 from course_lib.models import ClassifierConfig
 from course_lib.recipes import fashion_classifier
 from course_lib.runs import Leg, fingerprint, run
+from course_lib.weights import sha256
 
 TINY = dataclasses.replace(
     fashion_classifier.RECIPE,
@@ -213,7 +214,8 @@ def test_what_cannot_be_carried_on(data, tmp_path):
     lonely.write_bytes(b"")
     with pytest.raises(CourseError, match="with its card beside it"):
         carry(lonely, steps=1)
-    lonely.with_suffix(".json").write_text(json.dumps({"recipe": "flow-fashion", "legs": []}))
+    card = {"recipe": "flow-fashion", "legs": [], "sha256": sha256(lonely)}
+    lonely.with_suffix(".json").write_text(json.dumps(card))
     with pytest.raises(CourseError, match="made by flow-fashion"):
         carry(lonely, steps=1)
 
