@@ -3,13 +3,15 @@
 3.11 or later.
 
 python3 course.py lab [NAME]      set up, check data and weights, open JupyterLab (NAME: a
-                                  lesson, such as 04)
+                                  lesson, such as 04) on your own copy of it, in my/
+python3 course.py reset NAME ...  lay the course's lesson in my/ anew; yours goes to my/before/
+                                  (--all: every lesson)
 python3 course.py test            set up, then run everything that CI runs
 python3 course.py doctor          say what is there, what is wrong and how to mend it
 python3 course.py sync            bring notebooks, their text twins and the code they show in
                                   step (--check, --execute)
-python3 course.py COMMAND ...     anything else goes to `python -m course_lib`: train, sample,
-                                  evaluate, verify
+python3 course.py COMMAND ...     train, sample, evaluate, showdown, sd, html, verify: the
+                                  library's own (COMMAND --help has their flags)
 
 lab takes --no-browser, --port N and --host H; what it doesn't know goes to JupyterLab.
 test takes --only NAME,NAME (tools/ci.py has the phases); the rest goes to pytest.
@@ -20,19 +22,32 @@ MARBLE_VENV=FOLDER in the environment puts the virtual environment there instead
 
 # The syntax here stays readable to Python 3.8, so that an old Python gets a sentence and not a
 # SyntaxError.
+import signal
+
+# Until `main` can catch it, Ctrl+C ends this without a trace.
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import ast
 import contextlib
 import difflib
 import errno
 import hashlib
+import http.client
 import importlib.util
 import json
 import os
 import platform
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -47,7 +62,8 @@ SETS = {
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 NEED_GB = 2.5  # measured without CUDA, with the tests: 1.8 at its peak, 1.7 when done
 NEED_CUDA_GB = 7.5  # with CUDA: 6.4 seen while pip still unpacked, 5.2 when done
-OWN = ("lab", "test", "doctor", "sync", "help")
+OWN = ("lab", "reset", "test", "doctor", "sync", "help")
+PASSED_ON = ("train", "sample", "evaluate", "showdown", "sd", "html", "verify")
 # Our own stamps: in a folder without one of them nothing is changed, and nothing is cleared.
 UNFINISHED, MADE = "marble-unfinished", "marble-made"
 # What `python -m venv`, pip and this file put into an environment: all that is ever cleared
@@ -60,6 +76,10 @@ CLEARED = ("bin", "include", "lib", "lib64", "etc", "share", "Scripts", "Include
 
 class Trouble(Exception):
     """Something the reader can mend: one sentence on what is wrong, one on the mend."""
+
+
+class NotThere(Trouble):
+    """No source of packages that answers has what was asked for."""
 
 
 # ---------------------------------------------------------------- the virtual environment
@@ -201,7 +221,7 @@ def is_ready(venv, which, facts, cpu=False):
     left = read_stamp(venv, which, facts)
     return (
         left is not None
-        and left <= packages(facts["site"])
+        and (left | set(pins(which))) <= packages(facts["site"])
         and not (cpu and has_cuda(facts["site"]))
     )
 
@@ -221,11 +241,28 @@ def plain(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def packages(site):
-    """The names of the packages in this folder: read from the folder's listing, which takes a
-    millisecond.
+def versions(site):
+    """The packages in this folder and their versions: read from the folder's listing, which
+    takes a millisecond.
     """
-    return {plain(info.name.split("-")[0]) for info in site.glob("*.dist-info")}
+    named = [info.name[: -len(".dist-info")] for info in site.glob("*.dist-info")]
+    return {plain(name.split("-")[0]): name.partition("-")[2] for name in named}
+
+
+def packages(site):
+    """The names of the packages in this folder."""
+    return set(versions(site))
+
+
+def pins(which):
+    """What the requirements ask for on every system: names and versions."""
+    found = {}
+    for name in SETS[which]:
+        if name.startswith("requirements"):
+            text = (ROOT / name).read_text(encoding="utf-8")
+            lines = re.findall(r"^([\w.-]+)==([\w.!+-]+)[ \t]*(?:#.*)?$", text, re.M)
+            found.update((plain(package), version) for package, version in lines)
+    return found
 
 
 def make_venv(venv):
@@ -323,12 +360,41 @@ def install(venv, which, facts, cpu, held=None):
     if cpu:
         (venv / "marble-cpu").touch()
     say_build(venv, facts["site"], cpu)
+    settings = answering(pip_settings(venv_python(venv)))
+    if cpu:
+        small_torch(venv, facts["site"], settings, held)
     requirements = "requirements-test.txt" if which == "test" else "requirements.txt"
-    run_pip(venv, ["-r", str(ROOT / requirements)] + torch_arguments(facts["site"], cpu), held)
+    run_pip(venv, facts["site"], ["-r", str(ROOT / requirements)], settings, held)
     shutil.rmtree(str(venv / "marble-tmp"), ignore_errors=True)
+    check_installed(venv, which, facts["site"])
     settle(venv)
     write_stamps(venv, which, facts)
     return facts
+
+
+def check_installed(venv, which, site):
+    """Refuse to call an environment ready that doesn't hold what was asked for, whatever pip
+    said.
+    """
+    there = versions(site)
+    missing = [
+        name
+        for name, version in pins(which).items()
+        if there.get(name, "").split("+")[0] != version.split("+")[0]
+    ]
+    if missing:
+        raise Trouble(
+            "pip says that all is well, yet {} of {} packages are not in {} ({}{}). {} has "
+            "its words. Delete {} and run the same command again.".format(
+                len(missing),
+                len(pins(which)),
+                site,
+                ", ".join(missing[:3]),
+                " ..." if len(missing) > 3 else "",
+                venv / "install.log",
+                venv,
+            )
+        )
 
 
 def settle(venv):
@@ -418,26 +484,42 @@ def has_cuda(site):
     return re.search(r"^(cuda|hip|xpu)\b[^=\n]*=\s*['\"]", text, re.M) is not None
 
 
-def torch_arguments(site, cpu):
-    """What pip must be told besides the requirements, so that it takes the build of torch that
-    is wanted.
+def torch_wanted(site):
+    """The full name of the small build of torch, where it must be installed; "" where a torch
+    that will do is there, and where pip's usual build is the small one.
     """
-    pin = re.search(
-        r"^torch==([\w.]+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M
-    )
-    version = pin.group(1) if pin else "none"
-    here = [
-        info
-        for end in ("", "+*")
-        for info in site.glob("torch-{}{}.dist-info".format(version, end))
-    ]
-    if not cpu or (here and not has_cuda(site)):
-        # a torch that will do isn't asked for again, nor is an index that may be out of reach
-        return []
-    # to pip, a build with CUDA is as good as any other of that version: only the full name
-    # moves it
-    exact = ["torch=={}+cpu".format(version)] if here else []
-    return exact + ["--extra-index-url", CPU_INDEX]
+    version = pins("lab").get("torch", "none")
+    if has_cuda(site):
+        return "torch=={}+cpu".format(version)
+    here = versions(site).get("torch", "").split("+")[0] == version
+    return "" if here or sys.platform != "linux" else "torch=={}+cpu".format(version)
+
+
+def small_torch(venv, site, settings, held=None):
+    """Install torch's build for processors, and it alone: its index is asked for nothing else,
+    and not at all where it doesn't answer.
+    """
+    torch = torch_wanted(site)
+    if not torch:
+        return
+    offline = "no-index" in settings
+    wrong = "" if offline else silence(CPU_INDEX + "/torch/", settings)
+    if wrong:
+        say("{} {}.".format(CPU_INDEX, wrong))
+    more = [] if wrong or offline else ["--extra-index-url", CPU_INDEX]
+    try:
+        # the usual index has no build with such a name
+        if wrong and not settings.keys() & {"index-url", "extra-index-url", "find-links"}:
+            raise NotThere
+        run_pip(venv, site, ["--no-deps", torch] + more, settings, held)
+    except NotThere:
+        with contextlib.suppress(FileNotFoundError):
+            (venv / "marble-cpu").unlink()  # a start without --cpu may take the other build
+        raise Trouble(
+            "{} can't be had: {} {}, and no other source has that build. Connect, then run "
+            "the same command again; or leave --cpu out, and the build with CUDA is taken "
+            "(about 3 GB).".format(torch, CPU_INDEX, wrong or "doesn't offer it")
+        ) from None
 
 
 def say_build(venv, site, cpu):
@@ -458,13 +540,163 @@ def say_build(venv, site, cpu):
 # with it
 
 
-def run_pip(venv, arguments, held=None, every=0.2):
+# The settings of pip that are left as they are: where packages come from, and how they are
+# fetched. Those that say where packages go, and whether at all, are the launcher's.
+KEPT = (
+    "index-url pypi-url extra-index-url no-index find-links trusted-host cert client-cert "
+    "proxy timeout default-timeout retries resume-retries cache-dir no-cache-dir constraint "
+    "build-constraint keyring-provider use-feature use-deprecated only-binary no-binary "
+    "prefer-binary disable-pip-version-check config-settings use-pep517 no-build-isolation"
+).split()
+USUAL_INDEX = "https://pypi.org/simple"
+
+
+def pip_settings(python):
+    """pip's own settings, from its files and from the environment, as far as they are kept."""
+    env = pip_env({}, os.environ.get("PIP_CONFIG_FILE"))
+    for name, value in os.environ.items():
+        if name.startswith("PIP_") and name[4:].lower().replace("_", "-") in KEPT:
+            env[name] = value
+    command = [str(python), "-m", "pip", "config", "list"]
+    done = subprocess.run(
+        command, env=dict(env, PIP_QUIET="0"), capture_output=True, text=True
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines() or ["nothing was said"]
+        raise Trouble(
+            "pip's settings can't be read: {} Mend or remove that file (`python3 -m pip "
+            "config debug` names it); then run the same command again.".format(said[-1])
+        )
+    found = {}
+    for line in done.stdout.splitlines():
+        name, equals, value = line.partition("=")
+        with contextlib.suppress(ValueError, SyntaxError):
+            found[name] = ast.literal_eval(value) if equals else ""
+    # as pip ranks them: the environment over [install] over [global]
+    parts = [(part, name) for part in ("global", "install", ":env:") for name in KEPT]
+    ranked = [(name, found.get("{}.{}".format(part, name))) for part, name in parts]
+    settings = {name: value for name, value in ranked if value}
+    if "pypi-url" in settings:  # its old name
+        settings.setdefault("index-url", settings.pop("pypi-url"))
+    if settings.get("no-index", "").lower() in ("0", "n", "no", "f", "false", "off"):
+        del settings["no-index"]
+    return settings
+
+
+def pip_env(settings, config=os.devnull):
+    """The environment that pip runs in: no other setting of pip's, and no other folder of
+    packages, than those given.
+    """
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PIP_") and name not in ("PYTHONPATH", "PYTHONHOME")
+    }
+    if config:
+        env["PIP_CONFIG_FILE"] = config
+    for name, value in settings.items():
+        env["PIP_" + name.upper().replace("-", "_")] = value
+    # pip itself refuses any other Python than an environment's
+    return dict(env, PYTHONUNBUFFERED="1", PIP_REQUIRE_VIRTUALENV="1")
+
+
+def bare(url):
+    """An address without the name and password that may stand in it."""
+    parts = urllib.parse.urlsplit(url)
+    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def answer(url, settings, seconds=8):
+    """What a source of packages answers: the number of HTTP (0 without one) and a few words on
+    what is wrong, "" where nothing is or where pip must find out.
+    """
+    proxy = settings.get("proxy")
+    handlers = [urllib.request.ProxyHandler({"http": proxy, "https": proxy})] if proxy else []
+    try:
+        opener = urllib.request.build_opener(*handlers)
+        opener.open(bare(url), timeout=seconds).close()
+    except urllib.error.HTTPError as error:
+        return error.code, "answers with HTTP error {}".format(error.code)
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        # a certificate that isn't trusted here: pip may have been told of another
+        if "SSL" not in type(reason).__name__:
+            return 0, "doesn't answer ({})".format(getattr(reason, "strerror", 0) or reason)
+    except (ValueError, http.client.HTTPException):
+        pass
+    return 200, ""
+
+
+def silence(url, settings):
+    """What is wrong with a source that is out of reach; "" where it answers, be it with a
+    refusal, as one does that asks for a password first.
+    """
+    code, wrong = answer(url, settings)
+    return "" if 0 < code < 500 else wrong
+
+
+def refusal(settings):
+    """What is wrong with the main index, as pip doesn't say it: for pip, one that refuses or
+    fails has no such package.
+    """
+    index = settings.get("index-url", USUAL_INDEX)
+    if "no-index" in settings or not index.startswith(("http://", "https://")):
+        return ""
+    code, wrong = answer(index.rstrip("/") + "/tqdm/", settings)
+    return "" if not wrong or code == 404 else "{} {}".format(bare(index), wrong)
+
+
+def answering(settings):
+    """The settings without the sources of packages that don't answer, each of which would cost
+    its time-out for every package; nothing is asked where there is but one source.
+    """
+    listed = {
+        name: settings.get(name, "").split() for name in ("extra-index-url", "find-links")
+    }
+    if "no-index" in settings:
+        listed["extra-index-url"] = []
+    elif any(listed.values()):
+        listed["index-url"] = [settings.get("index-url", USUAL_INDEX)]
+    urls = [(name, url) for name in listed for url in listed[name]]
+    wrong = {}
+
+    def ask(name, url):
+        project = url if name == "find-links" else url.rstrip("/") + "/tqdm/"
+        wrong[url] = silence(project, settings)
+
+    asked = [
+        threading.Thread(target=ask, args=pair, daemon=True)
+        for pair in urls
+        if pair[1].startswith(("http://", "https://"))
+    ]
+    for thread in asked:
+        thread.start()
+    for thread in asked:
+        thread.join()
+    good = {name: [url for url in listed[name] if not wrong.get(url)] for name in listed}
+    if not any(good.values()):
+        return settings  # then pip may try it all
+    for url in wrong:
+        if wrong[url]:
+            say("{} {}: going on without it.".format(bare(url), wrong[url]))
+    kept = {name: value for name, value in settings.items() if name not in listed}
+    if good.get("index-url") == [USUAL_INDEX]:
+        del good["index-url"]
+    elif "index-url" in good and not good["index-url"]:
+        if good["extra-index-url"]:
+            good["index-url"] = [good["extra-index-url"].pop(0)]
+        else:
+            kept["no-index"] = "1"
+    kept.update((name, " ".join(values)) for name, values in good.items() if values)
+    return kept
+
+
+def run_pip(venv, site, arguments, settings, held=None, every=0.2):
     """Run pip with its output in install.log and one line of progress on the terminal."""
     log = venv / "install.log"
     command = [str(venv_python(venv)), "-m", "pip", "install"]
     command += ["--no-input", "--progress-bar", "off"] + arguments
-    # pip itself refuses any other Python than an environment's
-    env = dict(os.environ, PYTHONUNBUFFERED="1", PIP_REQUIRE_VIRTUALENV="1")
+    env = pip_env(settings)
     # beside the environment: /tmp may be small, and remains are found
     if os.name != "nt" and "TMPDIR" not in env:
         (venv / "marble-tmp").mkdir(exist_ok=True)
@@ -478,17 +710,17 @@ def run_pip(venv, arguments, held=None, every=0.2):
         options = dict(keep, stdout=out, stderr=subprocess.STDOUT, env=env)
         process = subprocess.Popen(command, **options)
         try:
-            watch(process, log, start, every)
+            watch(process, log, site, start, every)
         except BaseException:
             stop(process)
             raise
     if process.returncode:
         said = log.read_text(encoding="utf-8", errors="replace")
-        raise diagnose(said, process.returncode, venv, "The install")
+        raise diagnose(said, process.returncode, venv, "The install", settings)
     say("Installed in {:.0f} s.".format(time.monotonic() - start))
 
 
-def watch(process, log, start, every):
+def watch(process, log, site, start, every):
     """Show what pip is at, until it ends: one line that moves on a terminal, a line each half
     minute elsewhere.
     """
@@ -499,7 +731,7 @@ def watch(process, log, start, every):
         now = time.monotonic() - start
         if now - shown >= (1 if live else 30):
             shown = now
-            line = "{:5.0f} s  {}".format(now, activity(log))
+            line = "{:5.0f} s  {}".format(now, activity(log, site))
             width = shutil.get_terminal_size().columns - 1
             print(
                 "\r" + line[:width].ljust(width) if live else line,
@@ -510,13 +742,19 @@ def watch(process, log, start, every):
         print("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r", end="", flush=True)
 
 
-def activity(log):
+def activity(log, site):
     """The last thing that pip's log says it does, in a few words."""
     with open(log, "rb") as file:
-        file.seek(max(0, log.stat().st_size - 4000))
+        file.seek(max(0, log.stat().st_size - 20000))
         text = file.read().decode("utf-8", "replace")
-    if "Installing collected packages" in text:
-        return "unpacking and installing the packages"
+    listed = re.findall(r"^Installing collected packages: (.*)$", text, re.M)
+    if listed:  # from here on pip is silent; it goes through them in this order
+        names = [plain(name) for name in listed[-1].split(", ")]
+        coming = [name for name in names if name not in packages(site)]
+        if not coming:
+            return "finishing"
+        count = len(names) - len(coming) + 1
+        return "installing {} ({} of {})".format(coming[0], count, len(names))
     found = re.findall(
         r"^\s*(Collecting|Downloading|Using cached|Processing) (\S+)(.*)$", text, re.M
     )
@@ -541,6 +779,10 @@ def stop(process):
             process.wait()
 
 
+REFUSED = (
+    ": {wrong}. Try again later, or set PIP_INDEX_URL to an index that answers (HTTPS_PROXY "
+    "to your network's proxy); then run the same command again."
+)
 DISK_FULL = r"No space left on device|Errno 28\b|WinError 112|Disk quota exceeded|Errno 122\b"
 NO_NETWORK = (
     "Failed to establish a new connection|Name or service not known|Temporary failure in name "
@@ -549,6 +791,7 @@ NO_NETWORK = (
     "route to host|ProxyError|Connection refused|Connection aborted|Connection reset|"
     "RemoteDisconnected"
 )
+NOT_THERE = r"No matching distribution found for (?P<package>\S+)"
 # What a failed command says, and the sentence that follows "... failed"; the first that fits
 SENTENCES = (
     (
@@ -568,9 +811,7 @@ SENTENCES = (
         "on from there.",
     ),
     (
-        # an index that can't be reached and one that has nothing for this Python look alike
-        # to a pip told not to retry
-        r"No matching distribution found for (?P<package>\S+)",
+        NOT_THERE,
         ": the package index gave no {package} for Python {python} on {system}. Use a 64-bit "
         "Python 3.11, 3.12 or 3.13, and see that the network is there; then run the same "
         "command again.",
@@ -578,16 +819,20 @@ SENTENCES = (
 )
 
 
-def diagnose(text, code, venv, what):
+def diagnose(text, code, venv, what, settings=None):
     """The trouble behind a failed command's output, with its mend."""
     if re.search(DISK_FULL, text):
         return disk_full(venv)
     for pattern, sentence in SENTENCES:
         found = re.search(pattern, text)
         if found:
+            kind = NotThere if pattern == NOT_THERE else Trouble
+            wrong = refusal(settings) if pattern == NOT_THERE and settings is not None else ""
+            sentence = REFUSED if wrong else sentence
             facts = {"python": sys.version.split()[0], "system": platform.system()}
+            facts["wrong"] = wrong
             facts.update(found.groupdict())
-            return Trouble("{} failed{}".format(what, sentence.format(**facts)))
+            return kind("{} failed{}".format(what, sentence.format(**facts)))
     if "Permission denied" in text or "Errno 13" in text or "Read-only file system" in text:
         return no_writing(venv)
     if code in (-9, 137):
@@ -696,36 +941,107 @@ def lessons():
     return sorted(folder.glob("*.ipynb")) + sorted((folder / "further").glob("*.ipynb"))
 
 
-def notebook_of(arguments):
-    """The notebook to open (relative to the checkout, slashes) and the other arguments."""
+# JupyterLab's options that take the next word; what follows another option stands for itself
+VALUED = (
+    "app-dir browser certfile client-ca config core-mode-dir gateway-url host ip keyfile "
+    "log-level notebook-dir port port-retries preferred-dir pylab sock sock-mode transport"
+).split()
+
+
+def takes_next(option):
+    """Whether the word after this one is its value."""
+    name = option.lstrip("-")
+    return option.startswith("-") and "=" not in option and ("." in name or name in VALUED)
+
+
+def named(argument):
+    """The lessons whose file begins like this, as paths."""
     folder = ROOT / "notebooks"
+    return [
+        path
+        for path in lessons()
+        if path.relative_to(folder).as_posix().startswith(argument)
+        or path.name.startswith(argument)
+    ]
+
+
+def no_lesson(argument):
+    """The trouble with a name that no lesson has."""
+    folder = ROOT / "notebooks"
+    names = [path.relative_to(folder).as_posix().split("_")[0] for path in lessons()]
+    return Trouble(
+        "There is no lesson {}. Name one by how its file begins ({}), or give the path of a "
+        "file within {}.".format(argument, ", ".join(names), ROOT)
+    )
+
+
+def own_copy(lesson):
+    """Where the reader's copy of a lesson lies, relative to the checkout; see
+    tools/my_lessons.py.
+    """
+    return "my/" + lesson.relative_to(ROOT / "notebooks").as_posix()
+
+
+def notebook_of(arguments):
+    """The notebook to open (relative to the checkout, slashes) and the other arguments: of a
+    lesson the reader's own copy, of a path that very file.
+    """
     for index, argument in enumerate(arguments):
-        before = arguments[index - 1] if index else ""
-        alone = "=" in before or before in ("", "--no-browser", "--allow-root")
-        if argument.startswith("-") or (before.startswith("-") and not alone):
+        if argument.startswith("-") or (index and takes_next(arguments[index - 1])):
             continue  # an option, or an option's value
-        named = {path: path.relative_to(folder).as_posix() for path in lessons()}
-        found = [
-            path
-            for path, name in named.items()
-            if name.startswith(argument) or path.name.startswith(argument)
-        ]
+        rest = arguments[:index] + arguments[index + 1 :]
+        found = named(re.sub("^my/", "", argument))
         if os.path.exists(argument) and (argument.endswith(".ipynb") or not found):
-            found = [Path(argument).resolve()]
-        if found and (ROOT == found[0] or ROOT in found[0].parents):
-            rest = arguments[:index] + arguments[index + 1 :]
-            return found[0].relative_to(ROOT).as_posix(), rest
+            path = Path(argument).resolve()
+            if ROOT == path or ROOT in path.parents:
+                return path.relative_to(ROOT).as_posix(), rest
+        elif found:
+            return own_copy(found[0]), rest
+        raise no_lesson(argument)
+    first = ROOT / "notebooks" / FIRST
+    return (own_copy(first) if first.exists() else None), arguments
+
+
+def value_of(arguments, *options):
+    """The last value that one of these options is given; None without them."""
+    found = None
+    for index, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if option in options:
+            given = value if equals else "".join(arguments[index + 1 : index + 2])
+            if not given:
+                raise Trouble("{} wants a value after it.".format(option))
+            found = given
+    return found
+
+
+def check_address(arguments):
+    """Refuse a port or an address that nothing can listen on."""
+    port = value_of(arguments, "--port", "--ServerApp.port")
+    if port and not (re.match(r"[0-9]{1,5}$", port) and int(port) < 2**16):
         raise Trouble(
-            "There is no lesson {}. Name one by how its file begins ({}), or give the path "
-            "of a file within {}.".format(
-                argument, ", ".join(name.split("_")[0] for name in named.values()), ROOT
-            )
+            "--port {}: give a number from 1 to 65535, or 0 for any that is free.".format(port)
         )
-    return ("notebooks/" + FIRST if (folder / FIRST).exists() else None), arguments
+    host = value_of(arguments, "--host", "--ip", "--ServerApp.ip")
+    if not host or host == "*":
+        return
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        found = []
+    for family, kind, protocol, _, address in found:
+        with contextlib.suppress(OSError), socket.socket(family, kind, protocol) as trial:
+            trial.bind(address)
+            return
+    raise Trouble(
+        "--host {}: this machine has no such address. Give one of its own; 0.0.0.0 is all of "
+        "them, localhost (without --host) this machine alone.".format(host)
+    )
 
 
 def lab_arguments(arguments, root_user=False):
     """JupyterLab's own command line for ours."""
+    check_address(arguments)
     notebook, rest = notebook_of(arguments)
     rest = [re.sub(r"^--host(?=$|=)", "--ip", a) for a in rest]
     fixed = [
@@ -739,29 +1055,19 @@ def lab_arguments(arguments, root_user=False):
         "--ContentsManager.pre_save_hook=course_lib.widgets.saved.before_save",
     ]
     if notebook:
-        fixed.append("--LabApp.default_url=/lab/tree/{}".format(notebook))
+        # quoted, as a path may hold what means something else in an address: # ? %
+        where = urllib.parse.quote(notebook)
+        fixed.append("--LabApp.default_url=/lab/tree/{}".format(where))
     if root_user and "--allow-root" not in rest:
         fixed.append("--allow-root")
-    return ["-m", "jupyterlab"] + fixed + rest
-
-
-def trust(python):
-    """Let the lessons' pictures move before they are run: JupyterLab shows a still of what
-    comes from a notebook that nobody here has signed.
-    """
-    texts = ROOT / "notebooks" / "text"
-    own = [
-        path
-        for path in lessons()
-        if (texts / path.relative_to(ROOT / "notebooks")).with_suffix(".py").exists()
-    ]
-    if own:
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        call(python, "-m", "nbformat.sign", *own, **quiet)
+    if not any(a == "--debug" or "log-level" in a or "log_level" in a for a in rest):
+        # tools/lab.py says the one line that is of use
+        fixed += ["--log-level=ERROR", "--LabApp.log_level=ERROR"]
+    return fixed + rest
 
 
 def lab(arguments):
-    """Set up, verify data and weights, open JupyterLab."""
+    """Set up, verify data and weights, open JupyterLab on the reader's copies."""
     cpu, arguments = take(arguments, "--cpu")
     # a slip is said before an install
     command = lab_arguments(arguments, hasattr(os, "geteuid") and os.geteuid() == 0)
@@ -771,8 +1077,26 @@ def lab(arguments):
             "Data or weights are not what they should be (see above). `git checkout -- assets "
             "weights` brings the shipped files back."
         )
-    trust(python)
-    return become(python, *command)
+    return become(python, ROOT / "tools" / "lab.py", *command)
+
+
+def reset(arguments):
+    """Lay the course's lessons in the reader's folder anew; what lay there is set aside."""
+    every, names = take(arguments, "--all")
+    chosen = lessons() if every else []
+    for name in names:
+        found = named(re.sub("^my/", "", name))
+        if not found:
+            raise no_lesson(name)
+        chosen.append(found[0])
+    if not chosen:
+        raise Trouble(
+            "Which lesson? `python3 course.py reset 05`, for example, or `reset --all`. Your "
+            "copy is kept in my/before/."
+        )
+    folder = ROOT / "notebooks"
+    chosen = [path.relative_to(folder).as_posix() for path in chosen]
+    return become(set_up("lab"), ROOT / "tools" / "my_lessons.py", *chosen)
 
 
 def doctor(arguments):
@@ -847,24 +1171,44 @@ def test(arguments):
 
 def passed_on(command, arguments):
     """Run one of `course_lib`'s own commands."""
-    close = difflib.get_close_matches(command, OWN, 1, 0.75)
-    if close:
+    if command not in PASSED_ON:
+        close = difflib.get_close_matches(command, OWN + PASSED_ON, 1)
         raise Trouble(
-            "There is no command {}. Did you mean `python3 course.py {}`?".format(
-                command, close[0]
+            "There is no command {}. {}".format(
+                command,
+                "Did you mean `python3 course.py {}`?".format(close[0])
+                if close
+                else "There are: {}.".format(", ".join(OWN + PASSED_ON)),
             )
         )
     return become(set_up("lab"), "-m", "course_lib", command, *arguments)
 
 
+def asks_only(command, arguments):
+    """Whether a command line asks for help, and nothing is set up that could say more."""
+    if command in OWN:
+        return bool({"-h", "--help"} & set(arguments))
+    if command not in PASSED_ON or not {"-h", "--help"} & set(arguments):
+        return False
+    venv = venv_dir()
+    return not is_ready(venv, "lab", facts_of(venv))
+
+
 def main(arguments):
     """Run one command; return the exit code."""
     command, rest = (arguments[0], arguments[1:]) if arguments else ("help", [])
-    if command in ("help", "-h", "--help"):
-        print(__doc__.strip())
-        return 0
-    own = {"lab": lab, "test": test, "doctor": doctor, "sync": sync}
+    own = {"lab": lab, "reset": reset, "test": test, "doctor": doctor, "sync": sync}
     try:
+        if hasattr(sys.stdout, "reconfigure"):  # a path may hold what the terminal can't show
+            sys.stdout.reconfigure(errors="backslashreplace")
+        if command in ("help", "-h", "--help") or asks_only(command, rest):
+            say(__doc__.strip())
+            if command in PASSED_ON:
+                say(
+                    "\n{} lists its own flags once the course is set up: python3 course.py "
+                    "lab".format(command)
+                )
+            return 0
         return own[command](rest) if command in own else passed_on(command, rest)
     except Trouble as trouble:
         print("\n{}".format(trouble), file=sys.stderr)
@@ -872,6 +1216,9 @@ def main(arguments):
     except KeyboardInterrupt:
         print("\nStopped. The same command takes it up again.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read our lines has enough of them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         print("\n{}".format(explain(error)), file=sys.stderr)
         return 1
@@ -895,8 +1242,23 @@ def explain(error):
                 error.filename or venv_dir(), error.strerror
             )
         )
+    path = Path(error.filename) if isinstance(error.filename, str) else None
+    if path is not None and error.errno == errno.ENOENT and path.parent == ROOT:
+        return Trouble(
+            "{} is gone, so this checkout isn't whole. `git checkout -- {}` brings it "
+            "back.".format(path, path.name)
+        )
+    if path is not None:
+        return Trouble(
+            "The environment can't be in {}: {} ({}). Set MARBLE_VENV to a folder on a disk "
+            "of your own.".format(venv_dir(), path, error.strerror)
+        )
     raise error
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with contextlib.suppress(KeyboardInterrupt):
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.exit(main(sys.argv[1:]))
+    sys.exit(130)

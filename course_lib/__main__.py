@@ -363,4 +363,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # while it was still importing
+        print("stopped", file=sys.stderr)
+        sys.exit(130)

@@ -4,6 +4,7 @@ themselves.
 
 import pytest
 import torch
+from launch import course, pip  # noqa: F401, the launcher's fixtures
 
 # contracts.py holds no test of its own, so that pytest has to be told to explain its
 # assertions

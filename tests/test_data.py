@@ -218,6 +218,12 @@ def test_cache_folder_of_each_system(tmp_path, monkeypatch, platform, variable, 
     assert assets.cache_folder() == tmp_path / below / "marble"
 
 
+def test_a_cache_in_the_home_of_nobody(monkeypatch):
+    monkeypatch.setenv("MARBLE_CACHE", "~nobody-of-that-name/c")
+    with pytest.raises(CourseError, match="MARBLE_CACHE names ~nobody.*Write it out"):
+        assets.cache_folder()
+
+
 def test_relative_xdg_folder_is_ignored(monkeypatch, tmp_path):
     monkeypatch.delenv("MARBLE_CACHE")
     monkeypatch.setattr(sys, "platform", "linux")

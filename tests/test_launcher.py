@@ -5,8 +5,6 @@ is installed here.
 import ast
 import contextlib
 import errno
-import importlib.util
-import json
 import os
 import re
 import shutil
@@ -17,70 +15,11 @@ from importlib import metadata
 from pathlib import Path, PureWindowsPath
 
 import pytest
+from launch import PINS, lay, pips
 from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = "https://download.pytorch.org/whl/cpu"
-PINS = ("requirements.txt", "constraints.txt", "requirements-test.txt")
-
-
-@pytest.fixture
-def course(tmp_path, monkeypatch):
-    """A fresh copy of the launcher's module whose checkout is an empty folder with two
-    requirements files.
-    """
-    spec = importlib.util.spec_from_file_location("course_under_test", ROOT / "course.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "ROOT", tmp_path)
-    for name in ("MARBLE_VENV", "CI", "PYTHONPATH", "TMPDIR"):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "notebooks").mkdir()
-    for name in PINS:
-        (tmp_path / name).write_text(f"{name}: numpy==1\n")
-    return module
-
-
-@pytest.fixture
-def pip(course, tmp_path, monkeypatch):
-    """A stand-in for pip and for `python -m venv`; `.calls` counts, `.log` and `.code` are
-    what the next run gives.
-    """
-    venv = tmp_path / ".venv"
-    site = venv / "lib" / "site-packages"
-    state = namedtuple("Pip", "calls answer")([], {"log": "", "code": 0, "raises": None})
-
-    class Process:
-        def __init__(self, command, stdout, **options):
-            assert command[1:4] == ["-m", "pip", "install"]
-            state.calls.append(command)
-            stdout.write(state.answer["log"].encode())
-            self.returncode = state.answer["code"]
-
-        def poll(self):
-            if state.answer["raises"]:
-                raise state.answer["raises"]
-            return self.returncode
-
-    def run(command, **options):
-        if "venv" in command:
-            state.calls.append(["venv"])
-            site.mkdir(parents=True)
-            (venv / "pyvenv.cfg").touch()
-        elif not site.exists():
-            raise FileNotFoundError(command[0])
-        return subprocess.CompletedProcess(
-            command, 0, json.dumps(["3.12.1", str(site), True]), ""
-        )
-
-    monkeypatch.setattr(course.subprocess, "run", run)
-    monkeypatch.setattr(course.subprocess, "Popen", Process)
-    monkeypatch.setattr(course, "stop", lambda process: None)
-    return state
-
-
-def pips(state):
-    return [call for call in state.calls if call != ["venv"]]
 
 
 # ---------------------------------------------------------------- what it stands on
@@ -349,23 +288,18 @@ def test_a_stamp_that_is_a_link_is_no_stamp(course, tmp_path):
     assert not course.is_own(tmp_path / ".venv")
 
 
-def test_small_build_of_torch_on_request(course, pip):
-    course.set_up("lab", cpu=True)
-    assert pips(pip)[0][-2:] == ["--extra-index-url", course.CPU_INDEX]
-
-
-def lay(tmp_path, name, version="1", cuda=None):
-    """Put a package where pip would; torch with the file that says what it is built for."""
-    site = tmp_path / ".venv/lib/site-packages"
-    for old in site.glob(f"{name}-*.dist-info"):
-        shutil.rmtree(old)
-    (site / f"{name}-{version}.dist-info").mkdir()
-    (site / f"{name}-{version}.dist-info/INSTALLER").write_text("pip\n")
-    if name == "torch":
-        (site / "torch").mkdir(exist_ok=True)
-        (site / "torch/version.py").write_text(
-            f"cuda: Optional[str] = {cuda!r}\nhip: Optional[str] = None\n"
-        )
+def test_small_build_of_torch_on_request(course, pip, tmp_path, monkeypatch):
+    """Its index is asked for torch alone; elsewhere than on Linux the usual build is it."""
+    (tmp_path / "requirements.txt").write_text("torch==2.13.0\n")
+    for platform, first in (("linux", 1), ("darwin", 0), ("win32", 0)):
+        monkeypatch.setattr(course.sys, "platform", platform)
+        pip.calls.clear()
+        course.set_up("lab", cpu=True)
+        small = ["--no-deps", "torch==2.13.0+cpu", "--extra-index-url", course.CPU_INDEX]
+        assert [call[-4:] for call in pips(pip)[:first]] == [small] * first
+        assert pips(pip)[first][-2:] == ["-r", str(tmp_path / "requirements.txt")]
+        assert len(pips(pip)) == first + 1
+        shutil.rmtree(tmp_path / ".venv")
 
 
 def test_cpu_over_a_build_with_cuda_puts_the_small_build_in_its_place(
@@ -378,13 +312,14 @@ def test_cpu_over_a_build_with_cuda_puts_the_small_build_in_its_place(
     assert len(pips(pip)) == 1
     course.set_up("lab", cpu=True)
     assert pips(pip)[1][-3:] == ["torch==2.13.0+cpu", "--extra-index-url", course.CPU_INDEX]
+    assert pips(pip)[2][-1] == str(tmp_path / "requirements.txt")
     assert (
         f"delete {tmp_path / '.venv'}" in capsys.readouterr().out
     )  # how to be rid of CUDA's own libraries
     lay(tmp_path, "torch", "2.13.0+cpu")
     course.set_up("lab", cpu=True)
     course.set_up("lab")
-    assert len(pips(pip)) == 2
+    assert len(pips(pip)) == 3
 
 
 def test_a_start_without_the_flag_keeps_the_small_build(course, pip, tmp_path, monkeypatch):
@@ -396,24 +331,25 @@ def test_a_start_without_the_flag_keeps_the_small_build(course, pip, tmp_path, m
         course.set_up("lab", cpu=True)
     pip.answer["raises"] = None
     course.set_up("lab")  # torch isn't there yet
-    assert pips(pip)[1][-2:] == small
-    lay(tmp_path, "torch", "2.13.0+cpu")
+    assert pips(pip)[1][-2:] == small and len(pips(pip)) == 3
     (tmp_path / "constraints.txt").write_text("numpy==2\n")
     course.set_up("lab")  # this torch will do: nothing is asked of another index
-    assert pips(pip)[2][-1] == str(tmp_path / "requirements.txt")
+    assert pips(pip)[3][-1] == str(tmp_path / "requirements.txt")
     (tmp_path / "requirements.txt").write_text("torch==2.14.0\n")
+    shutil.rmtree(tmp_path / ".venv/lib/site-packages/torch-2.13.0+cpu.dist-info")
     course.set_up("lab")
-    assert pips(pip)[3][-2:] == small and "torch==2.14.0+cpu" not in pips(pip)[3]
+    assert pips(pip)[4][-3:] == ["torch==2.14.0+cpu", *small]
     shutil.rmtree(tmp_path / ".venv")  # as doctor says, for CUDA
     course.set_up("lab")
-    assert CPU not in pips(pip)[4]
+    assert CPU not in pips(pip)[6] and len(pips(pip)) == 7
 
 
 def test_what_was_uninstalled_is_installed_again(course, pip, tmp_path, capsys, monkeypatch):
     (tmp_path / "requirements.txt").write_text(
-        "# a comment\n-c constraints.txt\nTq.dm==1  # a bar\nodd==1; x\n"
+        "# a comment\n-c constraints.txt\nTq.dm==1\nodd==1; x\n"
     )
     course.set_up("lab")
+    shutil.rmtree(tmp_path / ".venv/lib/site-packages/Tq.dm-1.dist-info")
     for name in ("tq_dm", "sympy"):
         lay(tmp_path, name)
     course.write_stamps(
@@ -472,16 +408,9 @@ def test_without_pyvenv_cfg_an_environment_s_python_is_the_base_one(course, tmp_
     assert course.probe(sys.executable if sys.prefix == sys.base_prefix else "nothing") is None
 
 
-def test_pip_is_told_to_refuse_the_base_python(course, pip, monkeypatch):
-    seen = []
-    process = course.subprocess.Popen
-    monkeypatch.setattr(
-        course.subprocess,
-        "Popen",
-        lambda *a, env, **options: seen.append(env) or process(*a, **options),
-    )
+def test_pip_is_told_to_refuse_the_base_python(course, pip):
     course.set_up("lab")
-    assert seen[0]["PIP_REQUIRE_VIRTUALENV"] == "1"
+    assert pip.envs[0]["PIP_REQUIRE_VIRTUALENV"] == "1"
 
 
 def test_the_folder_of_packages_is_found_whatever_the_encoding_of_its_path(course, tmp_path):
@@ -675,14 +604,28 @@ def test_interrupt_is_one_line(course, capsys, monkeypatch):
 def test_progress_says_what_pip_is_at(course, tmp_path):
     log = tmp_path / "install.log"
     log.write_text("")
-    assert course.activity(log) == "starting pip"
+    assert course.activity(log, tmp_path) == "starting pip"
     log.write_text(
         "Collecting numpy==2\n  Downloading https://x.org/a/torch-2.13.0-cp311.whl (196.6 "
         "MB)\n"
     )
-    assert course.activity(log) == "downloading torch (196.6 MB)"
-    log.write_text("Installing collected packages: a, b\n")
-    assert course.activity(log).startswith("unpacking")
+    assert course.activity(log, tmp_path) == "downloading torch (196.6 MB)"
+
+
+def test_progress_goes_on_while_pip_is_silent(course, tmp_path):
+    """It says nothing from here to its end: a minute and a half for this course's packages."""
+    log, names = tmp_path / "install.log", ["mpmath", "ruamel.yaml", "torch"]
+    log.write_text(f"x\nInstalling collected packages: {', '.join(names)}\n")
+    said = []
+    for name in ("mpmath", "ruamel_yaml", "torch"):
+        said.append(course.activity(log, tmp_path))
+        (tmp_path / f"{name}-1.0.dist-info").mkdir()
+    assert said == [
+        "installing mpmath (1 of 3)",
+        "installing ruamel-yaml (2 of 3)",
+        "installing torch (3 of 3)",
+    ]
+    assert course.activity(log, tmp_path) == "finishing"
 
 
 # ---------------------------------------------------------------- the commands
@@ -729,8 +672,8 @@ def test_lab_opens_the_first_notebook_and_passes_options_on(course, started, tmp
         ]
     )
     command = started[0]
-    assert command[:3] == ["python", "-m", "jupyterlab"]
-    assert "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb" in command
+    assert command[:2] == ["python", str(tmp_path / "tools" / "lab.py")]
+    assert "--LabApp.default_url=/lab/tree/my/00_start_here.ipynb" in command
     assert (
         command[-6:]
         == [
@@ -745,7 +688,7 @@ def test_lab_opens_the_first_notebook_and_passes_options_on(course, started, tmp
     )
     course.main(["lab", "--no-browser", "04"])
     assert (
-        "--LabApp.default_url=/lab/tree/notebooks/04_diffusion.ipynb" in started[1]
+        "--LabApp.default_url=/lab/tree/my/04_diffusion.ipynb" in started[1]
         and "04" not in started[1]
     )
 
@@ -779,17 +722,28 @@ def test_a_lesson_a_path_or_an_option(course, monkeypatch, tmp_path):
     ):
         (tmp_path / path).touch()
     for name, opened in (
-        ("04", "notebooks/04_diffusion.ipynb"),
+        ("04", "my/04_diffusion.ipynb"),
         ("notebooks/04_diffusion.ipynb", "notebooks/04_diffusion.ipynb"),
         (str(tmp_path / "mine/04_a.ipynb"), "mine/04_a.ipynb"),
         ("mine/b.md", "mine/b.md"),
         ("mine", "mine"),
     ):
         assert course.notebook_of(["--port=1", name]) == (opened, ["--port=1"])
-    assert course.notebook_of(["--port", "04"]) == (
-        "notebooks/00_start_here.ipynb",
-        ["--port", "04"],
-    )
+    assert course.notebook_of(["my/04"]) == ("my/04_diffusion.ipynb", [])  # to be made yet
+    first = "my/00_start_here.ipynb"
+    assert course.notebook_of(["--port", "04"]) == (first, ["--port", "04"])
+    assert course.notebook_of(["--ServerApp.port", "04"])[0] == first
+    for flag in ("--debug", "-y", "--no-browser", "--autoreload", "--port=1"):
+        assert course.notebook_of([flag, "04"]) == ("my/04_diffusion.ipynb", [flag])
+
+
+def test_jupyters_options_that_take_a_value_are_known(course):
+    from jupyter_server.serverapp import ServerApp
+    from jupyterlab.labapp import LabApp
+
+    valued = {*ServerApp().aliases, *LabApp().aliases} - {*LabApp().flags, "watch"}
+    assert valued <= set(course.VALUED)
+    assert not set(course.VALUED) & {*ServerApp().flags, *LabApp().flags}
 
 
 def test_lab_allows_root_only_for_root(course):
@@ -831,21 +785,9 @@ def test_lab_finds_lessons_for_going_further(course, tmp_path, capsys):
         ("further/04_more.ipynb", "further/04_more"),
         ("04_m", "further/04_more"),
     ):
-        assert course.notebook_of([name]) == (f"notebooks/{opened}.ipynb", [])
+        assert course.notebook_of([name]) == (f"my/{opened}.ipynb", [])
     with pytest.raises(course.Trouble, match=r"\(00, 04, further/04, further/11\)"):
         course.notebook_of(["07"])
-
-
-def test_lab_signs_the_lessons_and_no_other_notebook(course, tmp_path, monkeypatch):
-    """Only where a lesson's text stands beside it; what somebody laid there is not signed."""
-    calls = []
-    monkeypatch.setattr(course, "call", lambda *a, **options: calls.append(a))
-    course.trust("python")
-    assert not calls
-    fill(tmp_path / "notebooks", "00_a.ipynb", "text/00_a.py", "mine.ipynb")
-    fill(tmp_path / "notebooks", "further/04_b.ipynb", "text/further/04_b.py")
-    course.trust("python")
-    assert [path.name for path in calls[0][3:]] == ["00_a.ipynb", "04_b.ipynb"]
 
 
 def test_test_is_handed_over_to_the_tool(course, tmp_path, monkeypatch):

@@ -93,10 +93,15 @@ class Asset:
 
 def cache_folder() -> Path | None:
     """The folder for unpacked data: $MARBLE_CACHE, else `marble` in the system's cache folder;
-    None without a home.
+    None without a home. CourseError where $MARBLE_CACHE begins with the home of nobody.
     """
     if own := os.environ.get("MARBLE_CACHE"):
-        return Path(own).expanduser().absolute()
+        try:
+            return Path(own).expanduser().absolute()
+        except RuntimeError:
+            raise CourseError(
+                f"MARBLE_CACHE names {own}, a home folder that isn't known. Write it out."
+            ) from None
     try:
         if sys.platform == "win32":
             base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")

@@ -101,8 +101,8 @@ show_rows(rows, size=0.75);
 #
 # - **Run** a cell with Shift + Enter. *Run > Run All Cells* runs the page.
 # - **Drag** whatever has a slider. The frames are in your browser already; nothing is computed as you drag.
-# - **Break** things. To start afresh: *Kernel > Restart Kernel*, then run again. To get a page back as it came:
-#   `git checkout notebooks/00_start_here.ipynb`.
+# - **Break** things. To start afresh: *Kernel > Restart Kernel*, then run again. This page is your own copy, in `my/`:
+#   change and save what you like. `python3 course.py reset 00` in a terminal gives it back as it came and keeps yours.
 # - **Read the library.** A cell that begins with `def` and has no outputs below it often holds a piece of `course_lib`,
 #   to the letter. A test fails where the two differ, so what you read is what runs.
 # - **Rebuild** what matters: a stub for you to fill, and a grader that knows the usual wrong turns. What you wrote is

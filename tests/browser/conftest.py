@@ -1,5 +1,6 @@
 """A real browser, a real JupyterLab, and the scrubber in both of its moving surfaces."""
 
+import contextlib
 import importlib.util
 import json
 import socket
@@ -127,13 +128,13 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _launched(root: Path) -> list[str]:
+def _launched(root: Path, names: tuple[str, ...] = ()) -> list[str]:
     """JupyterLab's arguments as the launcher gives them, for another folder of notebooks."""
     spec = importlib.util.spec_from_file_location("launcher", ROOT / "course.py")
     launcher = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(launcher)
     launcher.ROOT = root
-    return launcher.lab_arguments([], root_user=True)
+    return launcher.lab_arguments(list(names), root_user=True)
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -153,12 +154,12 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
-def lab(workspace) -> Iterator[str]:
-    """The address of a JupyterLab of our own, with settings of its own, that asks nobody for a
-    password.
+@contextlib.contextmanager
+def _serving(folder: Path, start: list[str]) -> Iterator[tuple[str, subprocess.Popen]]:
+    """The address and the process of a JupyterLab of our own, with settings of its own, that
+    asks nobody for a password; what it says goes to lab.log.
     """
-    home = workspace / ".home"
+    home = folder / ".home"
     settings = {
         "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
         # no cell leaves the page when it scrolls out of view: the tests count cells
@@ -169,32 +170,50 @@ def lab(workspace) -> Iterator[str]:
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(values))
     port = _free_port()
-    command = [sys.executable, *_launched(workspace)]
-    command += ["--no-browser", "--ip=127.0.0.1", f"--port={port}"]
+    command = [sys.executable, *start, "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
     command += ["--IdentityProvider.token="]
-    log = (workspace / "lab.log").open("w")
-    server = subprocess.Popen(
-        command,
-        cwd=workspace,
-        env=_environment(home),
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    url, end = f"http://127.0.0.1:{port}", time.monotonic() + HANGS
-    while not _answers(f"{url}/api/status"):
-        if server.poll() is not None or time.monotonic() > end:
+    with (folder / "lab.log").open("w") as log:
+        server = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=_environment(home),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        url, end = f"http://127.0.0.1:{port}", time.monotonic() + HANGS
+        while not _answers(f"{url}/api/status"):
+            if server.poll() is not None or time.monotonic() > end:
+                server.kill()
+                said = (folder / "lab.log").read_text()[-2000:]
+                pytest.fail(f"JupyterLab did not start: {said}")
+            time.sleep(0.3)
+        yield url, server
+        server.terminate()
+        try:
+            server.wait(60)
+        except subprocess.TimeoutExpired:
             server.kill()
-            pytest.fail(
-                f"JupyterLab did not start: {(workspace / 'lab.log').read_text()[-2000:]}"
-            )
-        time.sleep(0.3)
-    yield url
-    server.terminate()
-    try:
-        server.wait(60)
-    except subprocess.TimeoutExpired:
-        server.kill()
-    log.close()
+
+
+@pytest.fixture(scope="session")
+def lab(workspace) -> Iterator[str]:
+    """The address of a JupyterLab in the folder of notebooks."""
+    with _serving(workspace, ["-m", "jupyterlab", *_launched(workspace)]) as (url, _):
+        yield url
+
+
+@pytest.fixture
+def launched_lab():
+    """`launched_lab(checkout, names)`: JupyterLab as `course.py lab` starts it there."""
+    with contextlib.ExitStack() as stack:
+
+        def start(checkout: Path, *names: str) -> tuple[str, subprocess.Popen]:
+            program = str(checkout / "tools" / "lab.py")
+            arguments = [program, *_launched(checkout, names)]
+            return stack.enter_context(_serving(checkout, arguments))
+
+        yield start
 
 
 @pytest.fixture(scope="session")
