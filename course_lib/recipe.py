@@ -93,8 +93,14 @@ class Recipe:
     legs: tuple[Leg, ...]
     seed: int = 0
 
-    stored: ClassVar[torch.dtype | None] = torch.float16  # floats at rest; None: as trained
+    # floats at rest: float16, int8 with a scale a row (`eight_bits`), or None, as trained
+    stored: ClassVar[torch.dtype | None] = torch.float16
     shared: ClassVar[bool] = True  # whether several processes may train it together
+
+    @property
+    def kept(self) -> torch.dtype | None:
+        """What a leg's end is kept in, from which the next one starts: never eight bits."""
+        return torch.float16 if self.stored == torch.int8 else self.stored
 
     @property
     def makes_images(self) -> bool:

@@ -23,6 +23,7 @@ from course_lib.device import (
     precision_name,
 )
 from course_lib.draws import Draws
+from course_lib.eight_bits import round_weights
 from course_lib.errors import CourseError
 from course_lib.files import check_destination, reading
 from course_lib.recipe import Flag, Leg, Recipe, Run, Setting, fingerprint, parameters_of
@@ -219,7 +220,7 @@ def _run_leg(job: _Job, number: int, before: Path | None, kind: str, dtype: str)
         log.note(done)
         for name in (name for name, at in snapshots.items() if at == step):
             card = job.card(name, step * recipe.batch_size, log.seconds, dtype)
-            save_weights(run.result, job.out / name, card, dtype=recipe.stored)
+            save_weights(run.result, job.out / name, card, dtype=recipe.kept)
         if time.time() - saved > SAVE_EVERY:
             log.write(done)  # how long it took so far, for who goes on from here
             saved = save()
@@ -247,13 +248,15 @@ def _finish(job: _Job, number, before, result, step, seconds, kind, dtype):
     images, seconds = (sum(each[key] for each in legs) for key in ("images", "seconds"))
     name, size = job.recipe.name, parameters_of(result)
     card = job.card(name, images, seconds, dtype, legs=legs, parameters=size)
-    save_weights(result, job.end(number), {**card, "run": kind}, dtype=job.recipe.stored)
+    save_weights(result, job.end(number), {**card, "run": kind}, dtype=job.recipe.kept)
 
 
 def _ship(job: _Job, end: Path):
     """Bring the last leg's weights to where they are used, with the figures on their card."""
     module = load_weights(job.recipe.name, end, device="cpu")
     card = {key: value for key, value in _read_card(end).items() if key != "run"}
+    if job.recipe.stored == torch.int8:
+        round_weights(module)  # figures are of what is shipped
     figures = job.recipe.figures(module)
     card |= {"figures": figures} if figures else {}
     path = save_weights(module, job.out / job.recipe.name, card, dtype=job.recipe.stored)

@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from course_lib import eight_bits
 from course_lib.cards import card_bytes, card_of
 from course_lib.checkpoint import plain_state
 from course_lib.configs import from_plain
+from course_lib.eight_bits import SCALE
 from course_lib.errors import CourseError
 from course_lib.files import reading, written_whole
 from course_lib.meta import TooManyError, shapes_alone, without_memory
@@ -53,12 +55,14 @@ def _tensors(module: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
     tensors = {}
     for key, value in plain_state(module).items():
         kind = dtype if dtype and value.is_floating_point() else value.dtype
-        tensors[key] = value.to(kind).contiguous().cpu()
-        if value.is_floating_point() and not torch.isfinite(tensors[key]).all():
-            raise WeightsError(
-                f"{key} holds values that are not finite in {kind}: nothing was written. "
-                "Train again, at a smaller learning rate."
-            )
+        parts = eight_bits.stored(key, value) if kind == torch.int8 else {key: value.to(kind)}
+        for name, part in parts.items():
+            tensors[name] = part.contiguous().cpu()
+            if part.is_floating_point() and not torch.isfinite(part).all():
+                raise WeightsError(
+                    f"{key} holds values that are not finite in {part.dtype}: nothing was "
+                    "written. Train again, at a smaller learning rate."
+                )
     return tensors
 
 
@@ -81,8 +85,9 @@ def save_weights(
     The module's class must be in MODELS and have a dataclass `config`. dtype, if given, is
     what floats are stored in. The card is a dict of what a reader should know; the file's
     SHA-256 and size are added to it. Its "recipe" and "reading", how the net's answer is to be
-    read (`load_denoiser`), go into the file as well. WeightsError, and no file touched, for
-    what can't be written.
+    read (`load_denoiser`), go into the file as well. In int8, half of float16, only what has
+    rows is stored (`eight_bits`). WeightsError, and no file touched, for what can't be
+    written.
     """
     from safetensors.torch import save_file
 
@@ -253,8 +258,11 @@ def _build(file, path: Path, cls: type | None) -> nn.Module:
     build, config = _config(file.metadata(), path, cls)
     # a weight that two layers share is counted twice
     with _building(path, build.__name__), shapes_alone(2 * len(file.keys())):
-        wanted = {key: list(value.shape) for key, value in build(config).state_dict().items()}
+        inside = {key: list(value.shape) for key, value in build(config).state_dict().items()}
     found = {key: list(file.get_slice(key).get_shape()) for key in file.keys()}
+    # of what is stored in eight bits: a scale a row
+    scales = {k + SCALE: shape[:1] for k, shape in inside.items() if k + SCALE in found}
+    wanted = inside | scales
     for key in sorted(wanted.keys() | found.keys()):
         if wanted.get(key) != found.get(key):
             raise WeightsError(
@@ -267,14 +275,19 @@ def _build(file, path: Path, cls: type | None) -> nn.Module:
 
 def _fill(module: nn.Module, file, path: Path, dtype: torch.dtype | None):
     """Give the module the tensors of an open safetensors file, once their hash is right."""
-    metadata, own, state, found = file.metadata(), module.state_dict(), {}, {}
-    for key in file.keys():
-        value = found[key] = file.get_tensor(key)
-        if value.is_floating_point() != own[key].is_floating_point():
+    metadata, own, state = file.metadata(), module.state_dict(), {}
+    found = {key: file.get_tensor(key) for key in file.keys()}
+    for key, like in own.items():
+        value = found[key]
+        if key + SCALE in found:
+            value = eight_bits.restored(value, found[key + SCALE])
+        elif value.dtype == torch.int8:
+            raise WeightsError(f"{path} has eight-bit {key} without a scale: get it again.")
+        if value.is_floating_point() != like.is_floating_point():
             raise WeightsError(
                 f"{path} does not fit its own config: {key} is {value.dtype} there."
             )
-        kind = (dtype or torch.float32) if value.is_floating_point() else own[key].dtype
+        kind = (dtype or torch.float32) if value.is_floating_point() else like.dtype
         state[key] = value.to(kind, copy=True)  # else it stays a part of the open file
     # files of earlier versions have none
     if "sha256" in metadata and metadata["sha256"] != _digest(metadata, found):

@@ -16,6 +16,7 @@ from course_lib.data.emoji import (
     is_held_out,
     prompt,
     prompts_of,
+    sentence_vectors,
 )
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
@@ -53,6 +54,16 @@ def test_the_held_out_pairs_are_those_of_the_rule():
 def test_held_out_concepts():
     held = [concept.hex for concept in emoji().concepts if concept.held_out]
     assert len(held) == 78
+    splits = [concept.split for concept in emoji().concepts]
+    counts = {split: splits.count(split) for split in ("train", "valid", "test")}
+    assert counts == {"train": 1479, "valid": 87, "test": 78}
+    assert all(concept.held_out == (concept.split == "test") for concept in emoji().concepts)
+
+
+def test_sentence_vectors_are_unit_rows():
+    vectors = sentence_vectors()
+    assert vectors.shape == (1644, 384) and vectors.dtype == np.float32
+    np.testing.assert_allclose((vectors**2).sum(axis=1), 1, atol=5e-3)
 
 
 def test_pictures_stand_on_white_and_differ():
@@ -135,7 +146,9 @@ def test_a_damaged_cache_is_made_again(monkeypatch, tmp_path):
     assert path.stat().st_size == module.RAW_BYTES and isinstance(raw, np.memmap)
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json", "captions.json", "openmoji/openmoji.webp"])
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "captions.json", "minilm.safetensors", "openmoji/openmoji.webp"]
+)
 def test_every_packed_file_is_verified(name, tmp_path, monkeypatch, capsys):
     module.verify_emoji()
     folder = tmp_path / "emoji"

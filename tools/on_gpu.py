@@ -43,8 +43,9 @@ class Part:
 
 
 PARTS = {
-    "emoji-autoencoder": Part(0.28),
+    "emoji-autoencoder": Part(0.28, after=("emoji-judge",)),  # its distance is the judge's
     "emoji-clip": Part(0.24),
+    "emoji-clip-unseen": Part(0.10),
     "emoji-judge": Part(0.24),
     "emoji-style": Part(0.10),
     # the judges too: its figures are theirs

@@ -7,6 +7,7 @@ from course_lib.models.conv_vae import ConvVAE, VAEConfig
 from course_lib.models.gan import Discriminator, GanConfig, Generator, truncate
 from course_lib.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from course_lib.models.pixelcnn import PixelCNN, PixelCNNConfig, mixture_log_prob
+from course_lib.models.sentence_clip import SentenceCLIP, SentenceCLIPConfig
 from course_lib.models.superres import SuperRes, SuperResConfig
 from course_lib.models.tarflow import TarFlow, TarFlowConfig
 from course_lib.models.text_unet import TextUNet, TextUNetConfig
@@ -25,6 +26,7 @@ MODELS = {
     "Autoencoder": (Autoencoder, AutoencoderConfig),
     "CLIP": (CLIP, CLIPConfig),
     "ImageClassifier": (ImageClassifier, ImageClassifierConfig),
+    "SentenceCLIP": (SentenceCLIP, SentenceCLIPConfig),
     "TextUNet": (TextUNet, TextUNetConfig),
     "SuperRes": (SuperRes, SuperResConfig),
 }
@@ -47,6 +49,8 @@ __all__ = [
     "ImageConfig",
     "PixelCNN",
     "PixelCNNConfig",
+    "SentenceCLIP",
+    "SentenceCLIPConfig",
     "SuperRes",
     "SuperResConfig",
     "TarFlow",

@@ -8,6 +8,8 @@ from torch import Tensor
 from course_lib.data.emoji import TRAINED_ON, emoji
 from course_lib.device import default_device, place
 from course_lib.draws import Draws
+from course_lib.metrics.frechet import Moments, frechet_distance
+from course_lib.metrics.yardsticks import EMOJI
 from course_lib.models import Autoencoder, AutoencoderConfig
 from course_lib.optim import Muon
 from course_lib.recipes.emoji_data import RowBatches, mirrors, moved, on_device, to_images
@@ -37,14 +39,32 @@ def psnr(net: Autoencoder, images: Tensor, batch_size: int = 256) -> Tensor:
     """Peak signal-to-noise ratio of each reconstruction, rounded to 256 levels, in dB: images
     uint8 [N, 3, H, W] to [N].
     """
-    found = []
-    for part in images.split(batch_size):
-        x = to_images(part)
-        back = net.decode(net.encode(x)).float().clamp(-1, 1)
-        back = ((back + 1) * 127.5).round()
-        error = (back - part.float()).square().mean(dim=(1, 2, 3))
-        found.append(10 * torch.log10(255**2 / error.clamp(min=1e-3)))
-    return torch.cat(found)
+    back = ((come_back(net, images, batch_size).clamp(-1, 1) + 1) * 127.5).round()
+    error = (back - images.float()).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(255**2 / error.clamp(min=1e-3))
+
+
+@torch.no_grad()
+def come_back(net: Autoencoder, images: Tensor, batch_size: int = 256) -> Tensor:
+    """Images uint8 [N, 3, H, W] through the encoder's means and the decoder: float32 of the
+    same shape, about [-1, 1].
+    """
+    parts = images.split(batch_size)
+    return torch.cat([net.decode(net.encode(to_images(part))).float() for part in parts])
+
+
+def distance(net: Autoencoder, images: Tensor) -> dict:
+    """The Fréchet distance of reconstructions from all held-out pictures: images uint8
+    [N, 3, 64, 64]. Its floor is what as many other real pictures score; what comes back may
+    be nearer, for it is made from the very pictures that it is compared with.
+    """
+    crowd = Moments.of(EMOJI.features(come_back(net, images).cpu()))
+    n = len(images)
+    return {
+        "fd": round(frechet_distance(crowd, EMOJI.reference(n)), 4),
+        "fd_floor": round(EMOJI.floor(n), 4),
+        "n": n,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +115,14 @@ class AutoencoderRecipe(Recipe):
     def figures(self, module: Autoencoder) -> dict:
         device, data = default_device(), emoji()
         net = place(module, device)
-        found = {}
-        for split in ("test", "train"):
-            rows = data.rows(split)[:1055]
-            pixels = torch.from_numpy(data.images[rows]).to(device)
-            found[f"psnr_{split}"] = round(psnr(net, pixels).mean().item(), 3)
+        test, train = (
+            torch.from_numpy(data.images[data.rows(split)[:1055]]).to(device)
+            for split in ("test", "train")
+        )
         return {
-            **found,
+            "psnr_test": round(psnr(net, test).mean().item(), 3),
+            "psnr_train": round(psnr(net, train).mean().item(), 3),
+            **distance(net, test),
             "latent_mean": [round(value, 4) for value in net.latent_mean.tolist()],
             "latent_std": [round(value, 4) for value in net.latent_std.tolist()],
         }

@@ -595,9 +595,12 @@ maps = (scaled / 3).clamp(-1, 1).split(1, dim=1)
 rows = {"picture": x_0} | {f"channel {c + 1}": each for c, each in enumerate(maps)}
 show_rows(rows | {"comes back": back}, size=1.1)
 figures = read_card("emoji-autoencoder")["figures"]
-print(f"on all 1,055 held-out pictures: {figures['psnr_test']:.1f} dB")
+print(f"on all 1,055 held-out pictures: {figures['psnr_test']:.1f} dB,", end=" ")
+print(f"Fréchet distance {figures['fd']:.3f}; other real ones {figures['fd_floor']:.2f}")
 
 # %% [markdown]
+# As a crowd, what comes back is far nearer than other real pictures are: it is made from the very pictures it is compared with.
+#
 # A latent is still a map: its places are places of the picture, sixteen by sixteen. **Drag one number and see its patch
 # change.** Below, the two axes add to channels 1 and 3 of the latent at *one* place of 16 x 16, row 8 and column 10, in units of
 # their spread. Shown are the 24 x 24 pixels around it, a corner of the first emoji's mouth; in the middle as it comes back.
