@@ -68,6 +68,12 @@ def test_clouds_say_how_many_modes_they_found():
         {"all": ring.centres, "one": ring.centres[:1].expand(9, 2)}, ring
     )
     assert [axis.get_title() for axis in figure.axes] == ["all: 4 of 4", "one: 1 of 4"]
+    assert not any(axis.texts for axis in figure.axes)
+
+
+def test_a_cloud_outside_the_picture_is_said_to_be_there():
+    (axis,) = plots.show_clouds({"off": torch.full((9, 2), 6.0)}, Ring(modes=4)).axes
+    assert axis.get_title() == "off: 0 of 4" and "(6.0, 6.0)" in axis.texts[0].get_text()
 
 
 def test_instruments_have_a_line_a_run_and_the_floor():

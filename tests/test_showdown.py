@@ -122,6 +122,30 @@ def test_what_a_row_says_is_what_the_card_says(table):
         assert (row["bits_per_dim"] or row["nats"] or 0) == 0 or row["protocol"]
 
 
+def test_ways_have_error_bars(table):
+    over = showdown.over_seeds()
+    ways = [(row["name"], row["calls"]) for row in over]
+    rows = {(row["name"], row["calls"]): row for row in table["rows"] if row["calls"]}
+    assert set(ways) == {key for key in rows if key[1] < showdown.DEAREST}
+    assert len(set(ways)) == len(ways)
+    for way, row in zip(ways, over, strict=True):
+        assert row["n"] == 2048 and 1 <= len(row["fd"]) <= len(showdown.SEEDS)
+        assert row["fd"][0] == rows[way]["fd"]  # the table's own seed is the first
+        assert len(set(row["fd"])) == len(row["fd"]) and max(row["fd"]) < 1.5 * min(row["fd"])
+    # where weights were shipped anew, `showdown --measure` brings their bars back
+    assert len({row["name"] for row in over if len(row["fd"]) > 1}) >= 4
+
+
+def test_a_way_whose_weights_have_changed_is_measured_again(monkeypatch, tmp_path):
+    kept = json.loads(showdown.RECORD.read_text(encoding="utf-8"))
+    for row in kept["seeds"]:
+        row["weights"] = ["0" * 64]
+    path = tmp_path / "showdown.json"
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    monkeypatch.setattr(showdown, "RECORD", path)
+    assert {len(r["fd"]) for r in showdown.over_seeds() if "vae" in r["name"]} == {1}
+
+
 def test_the_recorded_anchors_are_measured_again(table):
     """On another machine the last digits may differ."""
     for row in table["rows"]:
@@ -198,7 +222,15 @@ def test_a_tiny_record_is_made(monkeypatch, tmp_path):
     monkeypatch.setattr(showdown, "models", lambda: ["vae-fashion"])
     monkeypatch.setattr(showdown, "ANCHORS", {"chimera": anchors.ANCHORS["chimera"]})
     monkeypatch.setattr(showdown, "_anchor_card", lambda name: {"figures": {}})
+
+    def quick(made, n, seed):
+        return {**measure(made, 16, seed=seed), "n": n}
+
+    monkeypatch.setattr(showdown, "measure", quick)
     kept = showdown.record(log=lambda line: None)
+    assert [row["seed"] for row in kept["seeds"]] == [1, 2]
+    (over,) = showdown.over_seeds()
+    assert over["name"] == "vae-fashion" and len(over["fd"]) == 3
     (timed,) = kept["seconds"]
     assert timed["name"] == "vae-fashion" and 0 < timed["seconds_per_image"] < 1
     rows = showdown.table()["rows"]

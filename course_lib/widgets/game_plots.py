@@ -31,8 +31,9 @@ def critic_frames(
     left.fill_between(grid, heights[0], color=BLUE, alpha=0.4, label="real")
     moving = left.fill_between(grid, 0 * grid, color=ORANGE, alpha=0.5, label="fake")
     (answer,) = left.plot([], [], "--", color="black", label="best critic")
-    left.set(xlabel="x", ylim=(0, 1.1), yticks=[0, 0.5, 1], ylabel="D")
-    left.legend(loc="upper right")
+    left.set(xlabel="x", ylim=(0, 1.35), yticks=[0, 0.5, 1])
+    left.set_ylabel("D, and densities (scaled)")
+    left.legend(loc="upper center", ncol=3)  # above the curves, which reach 1
     right.plot(shifts, distance, color=GREEN)
     (dot,) = right.plot([], [], "o", color=GREEN, markersize=11)
     right.axhline(np.log(2), color=GREY, linestyle=":")
@@ -145,7 +146,7 @@ def portrait_frames(
         now = rates(gamma)
         dots.set_data(now.real, now.imag)
         left.set_title(f"γ = {gamma:g}")
-        right.set_title(f"slowest: exp({now.real.max().item():.2f} t)")
+        right.set_title(f"slowest: exp({now.real.max().item() + 0.0:.2f} t)")
 
     return frames_of(figure, draw, gammas)
 
@@ -162,6 +163,10 @@ def show_clouds(clouds: Mapping[str, Tensor], ring: Ring):
         axis.scatter(*points.T, s=3, color=BLUE)
         axis.set(xlim=(-SIDE, SIDE), ylim=(-SIDE, SIDE), xticks=[], yticks=[], aspect="equal")
         axis.set_title(f"{name}: {int(enough.sum())} of {ring.modes}")
+        middle = points.median(dim=0).values
+        if middle.abs().max() > SIDE:  # nothing to be seen: say where it is
+            place = ", ".join(f"{x:.1f}" for x in middle.tolist())
+            axis.text(0, 0, f"fakes are at\n({place})", color=BLUE, ha="center", va="center")
     return figure
 
 
