@@ -113,7 +113,7 @@ def test_models_and_diffusion_import_neither_plots_nor_data(name):
 
 # The rooms from the ground up: a module imports from its own floor and from those below.
 FLOORS = (
-    ("errors", "files", "cards", "meta", "draws", "progress"),
+    ("errors", "files", "cards", "meta", "draws", "progress", "eight_bits"),
     ("device", "text", "layers", "optim", "configs"),
     ("models", "diffusion", "checkpoint", "training", "adversarial", "toy_games"),
     ("weights",),
