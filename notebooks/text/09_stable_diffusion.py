@@ -730,17 +730,17 @@ for row in claim[:2]:
 print(claim_table(claim))
 
 # %% [markdown]
-# **What came out.** The two do different things. *The tower moves a curve to the right*, with either U-Net: its pictures fit their texts far
-# better, and lie nearer to the artists' too. *The larger U-Net moves a curve down*: nearer to the artists' pictures, while the text is obeyed little
-# better. And *MiniLM* is hardly ahead of the bag. So for what a picture says, the encoder counts for more here. But it is neither size nor
+# **What came out.** *The tower moves a curve far to the right, and down*: with either U-Net its pictures fit their texts far
+# better, and lie nearer to the artists'. *The larger U-Net moves a curve down and hardly to the right*: nearer to the artists' pictures, with the text obeyed little
+# better. *MiniLM* is hardly to be told from the bag. So for what a picture says, the encoder counts for more here. But it is neither size nor
 # reading that makes a good one: MiniLM has ten times the tower's parameters and has read a billion pairs of sentences. The tower has learnt from pictures, so it hands over what words *look*
-# like. With the other two, the U-Net must find that out by itself. Each curve turns: up to about 3, guidance improves both axes; then it costs distance
+# like. With the other two, the U-Net must find that out by itself. Each curve turns: up to 2 or 3, guidance improves both axes; in the end it costs distance
 # and gains nothing.
 #
 # **What this does not show.** The judge learnt from the same captions and pictures as the tower, in the same way, and may like what both know. The
 # tower's own training was longer than all of these together. Equal images are not equal time: the larger U-Net took more than twice the minutes. On
 # *unseen* concepts (open marks) the tower **leaks**, as in lesson 07, for it has met them; there MiniLM ought to help, and these 115 pictures don't show it. Two tokens
-# are no 32, these are short trainings of small nets (the star is far away), and two seeds at most stand behind a point: see the table. All rows: `benchmarks/encoder_or_unet.md`.
+# are no 32, these are short trainings of small nets (the star is far away), and few seeds stand behind a point: see the table. All rows: `benchmarks/encoder_or_unet.md`.
 #
 # ## 11. The real thing
 #
@@ -775,7 +775,7 @@ else:
 # | What is strength? | the last `int(n * strength)` steps are run | 5 |
 # | Why paste after inpainting? | the autoencoder changes known pixels | 6 |
 # | How is a pipeline tested? | by what each dial must move, and must not | 9 |
-# | Encoder or U-Net? | here an encoder that learnt from pictures, for the text; a larger U-Net, for the look | 10 |
+# | Encoder or U-Net? | here: for the text, an encoder that learnt from pictures; for the look, both | 10 |
 #
 # | our word | the field's term | 中文 |
 # |---|---|---|
