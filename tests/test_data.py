@@ -285,7 +285,7 @@ def test_read_only_checkout_is_read_and_left_alone(tmp_path, cache):
     checkout = tmp_path / "checkout"
     (checkout / "course_lib").mkdir(parents=True)
     shutil.copytree(ROOT / "course_lib" / "data", checkout / "course_lib" / "data")
-    for name in ("__init__.py", "errors.py"):
+    for name in ("__init__.py", "errors.py", "files.py"):
         shutil.copy(ROOT / "course_lib" / name, checkout / "course_lib")
     (checkout / "assets").mkdir()
     shutil.copy(fashion.FASHION.file, checkout / "assets")
