@@ -99,7 +99,7 @@ for name in showdown.models():
 
 # %% [markdown]
 # Look at one column at a time. Who leads in distance? In bits? In seconds? It is never the same row, and some cells are
-# empty: a GAN has no likelihood, and the diffusion net has only a bound that nobody has measured here. **Training
+# empty: a GAN has no likelihood, and of the diffusion net's there is only a bound, which is not measured here. **Training
 # minutes can't be compared at all**: the machines differ.
 #
 # Now the blind test. Did your eye and the distance agree?
@@ -413,8 +413,8 @@ print(f"PixelCNN {alone:.3f}, with 99 % noise {alone + bound:.3f} at most, flow 
 # about 1 in 10^35 the two are equal. Nobody would ever see a picture.
 # </details>
 #
-# So a model that draws 99 % noise **beats the flow in bits**, and loses less than the third digit to what it was. This is
-# what it draws, a hundred pictures; and what the distance says:
+# So a model that draws 99 % noise **beats the flow in bits**, and is 0.0085 bits worse than before at most. This is what it
+# draws, a hundred pictures; and what the distance says:
 
 # %%
 good = crowds["ddpm-fashion"]  # any good pictures will do; the PixelCNN's take longer
