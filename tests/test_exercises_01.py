@@ -4,7 +4,6 @@ test_grader.py), and each bug of the gallery shows what it is said to show.
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -137,18 +136,6 @@ def test_lost_bits_in_numpy_terms_and_by_kl():
 def test_a_bit_is_lost_in_the_lesson_s_toy():
     toy = torch.tensor([[0.0, 0.5], [0.5, 0.0]], dtype=torch.float64)
     assert total_correlation(toy).item() == pytest.approx(1, abs=1e-6)
-
-
-@pytest.mark.parametrize("function", [math.asin, np.arcsin])
-def test_agreement_in_other_words(function):
-    assert lesson.AGREEMENT(lambda rho: 0.5 + function(rho) / math.pi)
-    assert lesson.AGREEMENT(lambda rho: 1 - math.acos(rho) / math.pi)
-    assert lesson.AGREEMENT(lambda rho: 0.5 + torch.asin(torch.tensor(rho)) / torch.pi)
-
-
-def test_agreement_of_a_plain_number_given_to_torch_gets_the_mend():
-    verdict = lesson.AGREEMENT(lambda rho: 0.5 + torch.asin(rho) / math.pi)
-    assert "math.asin takes it" in verdict.text
 
 
 def test_agreement_is_what_is_counted():
@@ -319,20 +306,6 @@ LOSTS = {
     "One part is in nats": lambda j: sum_of_own(j) * math.log(2) - bits(j),
 }
 
-AGREEMENTS = {
-    "there are two": lambda rho: 1 - math.acos(rho) / (2 * math.pi),
-    "one of the two wedges": lambda rho: math.acos(rho) / (2 * math.pi),
-    "correlation of the two signs": lambda rho: 1 - 2 * math.acos(rho) / math.pi,
-    "no share": lambda rho: 1 - math.acos(rho),
-    "not 180": lambda rho: 1 - math.acos(rho) / 180,
-    "this is 3/2": lambda rho: 0.5 + math.asin(rho) / (math.pi / 2),
-    "The sine of rho": lambda rho: 0.5 + math.sin(rho) / math.pi,
-    "not a quarter": lambda rho: 0.25 + math.asin(rho) / math.pi,
-    "not arctan": lambda rho: 0.5 + math.atan(rho) / math.pi,
-    "square it again": lambda rho: 0.5 + math.asin(rho * rho) / math.pi,
-    "none is needed": lambda rho: 0.5 + math.asin(math.sqrt(rho)) / math.pi,
-}
-
 SLIPS = [
     pytest.param(exercise, words, slip, id=f"{exercise.name}: {words}")
     for exercise, slips in (
@@ -340,7 +313,6 @@ SLIPS = [
         (lesson.FIELD, FIELDS),
         (lesson.PAINT, PAINTS),
         (lesson.LOST, LOSTS),
-        (lesson.AGREEMENT, AGREEMENTS),
     )
     for words, slip in slips.items()
 ]
@@ -397,8 +369,6 @@ RIGHT = [
     (lesson.LOST, lambda j: sum_of_own(j) - bits(j)),
     (lesson.LOST, lambda j: (sum_of_own(j) - bits(j)).float()),
     (lesson.LOST, lambda j: -(j.clamp(min=1e-300).log2() * j).sum().neg() + sum_of_own(j)),
-    (lesson.AGREEMENT, lambda rho: 2 * (0.25 + math.asin(rho) / 2 / math.pi)),
-    (lesson.AGREEMENT, lambda rho: 0.5 + math.atan2(rho, math.sqrt(1 - rho * rho)) / math.pi),
 ]
 
 

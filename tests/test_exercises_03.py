@@ -85,13 +85,6 @@ def test_the_noise_is_the_librarys():
     torch.testing.assert_close(logdet, lesson.NOISE.solution(x.flatten(1), 0.3))
 
 
-def test_bits_in_other_words_and_of_noise():
-    assert lesson.BITS(lambda log_p, D: 7 - log_p / D / math.log(2))
-    # uniform pixels: density 1/2 in each, 8 bits
-    flat = torch.tensor([-784 * math.log(2)])
-    assert lesson.BITS.solution(flat, 784).item() == pytest.approx(8, abs=1e-4)
-
-
 def by_parts(t, s):
     cov, var = t - (1 - t) * s**2, (1 - t) ** 2 * s**2 + t**2
     return 1 + s**2 - cov**2 / var
@@ -194,11 +187,10 @@ def test_three_report_more_than_the_truth():
 
 # ---------------------------------------------------------------- a table of slips
 
-AFFINE, UNDO, NOISE, BITS, FLOOR = (
+AFFINE, UNDO, NOISE, FLOOR = (
     lesson.AFFINE,
     lesson.UNDO,
     lesson.NOISE,
-    lesson.BITS,
     lesson.FLOOR,
 )
 
@@ -271,12 +263,6 @@ TABLE = [
     (NOISE, each(lambda levels, a: levels.shape[1] * math.log(a * 128)), "not a * 128"),
     (NOISE, each(lambda levels, a: levels.shape[1] * math.log2(a / 128)), "in bits"),
     (NOISE, lambda levels, a: levels.shape[1] * torch.log(a / 128), "Of a number x take"),
-    (BITS, lambda p, D: -p / D + 7, "Nats and bits are added"),
-    (BITS, lambda p, D: -p / D / LN2 + math.log(128), "Bits and nats are added"),
-    (BITS, lambda p, D: -(p - D * math.log(127.5)) / (D * LN2), "1/128 wide"),
-    (BITS, lambda p, D: -torch.log2(p) / D + 7, "log_p is a log already"),
-    (BITS, lambda p, D: -p / D / LN2 + 8, "Off by one bit"),
-    (BITS, lambda p, D: p / D / LN2 - 7, "The sign is turned"),
     (FLOOR, lambda t, s: s**2 / ((1 - t) ** 2 * s + t**2), "variance has s^2"),
     (FLOOR, lambda t, s: 1 / ((1 - t) ** 2 * s**2 + t**2), "s^2 is on top"),
     (
@@ -318,9 +304,6 @@ RIGHT = [
             -torch.distributions.Uniform(0, a / 128).log_prob(torch.zeros_like(levels)).sum(1)
         ),
     ),
-    (BITS, lambda p, D: (D * math.log(128) - p.double()) / LN2 / D),
-    (BITS, lambda p, D: torch.stack([7 - q / D * math.log2(math.e) for q in p])),
-    (BITS, lambda p, D: p.clone().div_(-D * LN2).add_(7)),
     (FLOOR, lambda t, s: 1 / ((1 - t) ** 2 + (t / s) ** 2)),
     (FLOOR, lambda t, s: (s * s / ((1 - t) ** 2 * s * s + t * t)).float()),
     (FLOOR, lambda t, s: torch.stack([(s / torch.hypot((1 - x) * s, x)) ** 2 for x in t])),

@@ -8,9 +8,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TEXTS = ROOT / "notebooks" / "text"
-SHORT = ("04_diffusion", "05_noise_predictor")
-ALONE = ("10_showdown",)  # nothing goes beyond it
-FURTHER = ("further/04_variances_and_orders", "further/05_bound_guidance_targets")
+SHORT = ("01_sampling_problem", "02_vae", "04_diffusion", "05_noise_predictor")
+ALONE = ("03_flow", "10_showdown")  # nothing goes beyond them
+FURTHER = (
+    "further/01_masks_tails_agreement",
+    "further/02_gradients_weights_holes",
+    "further/04_variances_and_orders",
+    "further/05_bound_guidance_targets",
+)
 
 
 def cells(name: str, kind: str) -> list:

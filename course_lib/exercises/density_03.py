@@ -1,6 +1,4 @@
-"""Two exercises of lesson 03 on densities of grey levels: noise that pays for its width, and
-bits per dimension.
-"""
+"""An exercise of lesson 03 on densities of grey levels: noise that pays for its width."""
 
 import math
 from collections.abc import Callable
@@ -9,10 +7,6 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.grader import Exercise
-
-
-def _randn(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _rand(*shape: int, seed: int) -> Tensor:
@@ -114,78 +108,4 @@ NOISE = Exercise(
     "Right: what a narrower noise gains in density, this takes back.",
     rtol=1e-5,
     advice="q is uniform over a / 128 in each of D pixels",
-)
-
-# ---------------------------------------------------------------- 4: bits per dimension
-
-
-def bits_per_dim(log_p: Tensor, D: int) -> Tensor:
-    """Densities of y in [-1, 1]^D in nats [B], 256 levels a pixel, to bits a dimension [B]."""
-    return -(log_p - D * math.log(128)) / (D * math.log(2))
-
-
-BITS = Exercise(
-    "bits_per_dim",
-    bits_per_dim,
-    [(100 * _randn(4, seed=8) + 2000, 784), (_randn(3, seed=9), 12)],
-    [
-        (
-            lambda log_p, D: -log_p / (D * math.log(2)),
-            "That is the density's. A level's cell is 2/256 wide: its probability is the "
-            "density times (1/128)^D, so 7 bits a dimension are missing.",
-        ),
-        (
-            lambda log_p, D: -(log_p - D * math.log(256)) / (D * math.log(2)),
-            "Off by one bit: pixels run from -1 to 1, so a cell is 2/256 = 1/128 wide.",
-        ),
-        (
-            lambda log_p, D: -(log_p + D * math.log(128)) / (D * math.log(2)),
-            "The cells' size has the wrong sign: a smaller cell holds less probability and "
-            "costs more bits.",
-        ),
-        (
-            lambda log_p, D: (log_p - D * math.log(128)) / (D * math.log(2)),
-            "The sign is turned: bits are minus the log-probability.",
-        ),
-        (
-            lambda log_p, D: -(log_p - D * math.log(128)) / D,
-            "That is in nats: divide by log 2.",
-        ),
-        (
-            lambda log_p, D: -(log_p - D * math.log(128)) / math.log(2),
-            "That is bits a picture: divide by D.",
-        ),
-        (
-            lambda log_p, D: -(log_p - math.log(128)) / (D * math.log(2)),
-            "One pixel's cell only: there are D of them.",
-        ),
-        (
-            lambda log_p, D: bits_per_dim(log_p, D).mean(),
-            "The batch is averaged too: keep one number a picture, [B].",
-        ),
-        (
-            lambda log_p, D: -log_p / D + 7,
-            "Nats and bits are added: 7 bits, but the density is still in nats. Divide it by "
-            "log 2.",
-        ),
-        (
-            lambda log_p, D: -log_p / (D * math.log(2)) + math.log(128),
-            "Bits and nats are added: log 128 is in nats, and 7 bits.",
-        ),
-        (
-            lambda log_p, D: -(log_p - D * math.log(127.5)) / (D * math.log(2)),
-            "A cell is 2/256 = 1/128 wide: 256 of them fill [-1, 1].",
-        ),
-        (
-            lambda log_p, D: -log_p.log2() / D + 7,
-            "log_p is a log already: from nats to bits, divide by log 2.",
-        ),
-        (
-            lambda log_p, D: -(log_p - D * math.log(128)) * math.log(2) / D,
-            "Divide by log 2, don't multiply: a nat is 1.44 bits.",
-        ),
-    ],
-    "Right: this number may stand beside the PixelCNN's.",
-    rtol=1e-5,
-    advice="probability of the levels = density times the cells' size",
 )

@@ -1,5 +1,5 @@
-"""Lesson 01's last two exercises: the bits that independence loses, and how far one draw makes
-two pixels agree.
+"""Lesson 01's last exercise: the bits that independence loses. Beside it, how far one draw in
+front makes two pixels agree.
 """
 
 import math
@@ -127,7 +127,7 @@ LOST = Exercise(
     advice="sum H(x_i) - H(x), with H(p) = -sum p log2 p",
 )
 
-# ---------------------------------------------------------------- 5: one draw in front
+# ---------------------------------------------------------------- one draw in front
 
 
 def agreement(rho: float) -> float:
@@ -135,95 +135,3 @@ def agreement(rho: float) -> float:
     formula.
     """
     return 0.5 + math.asin(rho) / math.pi
-
-
-AGREEMENT = Exercise(
-    "agreement",
-    agreement,
-    [(0.3,), (-0.6,), (0.95,)],
-    [
-        (
-            lambda rho: math.acos(rho) / math.pi,
-            "This is the share that *disagrees*: the two wedges between the lines.",
-        ),
-        (
-            lambda rho: 0.25 + math.asin(rho) / (2 * math.pi),
-            "This is one quadrant, both white. Both black is as likely: twice this.",
-        ),
-        (
-            lambda rho: math.asin(rho) / math.pi,
-            "At rho = 0 two fair coins agree half of the time: 1/2 is missing.",
-        ),
-        (
-            lambda rho: 0.5 + math.asin(rho) / (2 * math.pi),
-            "At rho = 1 they must always agree: arcsin(1) is pi / 2, so divide by pi.",
-        ),
-        (
-            lambda rho: 0.5 + math.asin(rho),
-            "An angle is no share: divide it by pi, half a turn.",
-        ),
-        (
-            lambda rho: 0.5 + math.degrees(math.asin(rho)) / math.pi,
-            "Degrees over radians: math.asin gives radians already.",
-        ),
-        (
-            lambda rho: (1 + rho) / 2,
-            "Right at -1, 0 and 1, and a straight line between. The angle between the two "
-            "lines is arccos(rho), which is not straight.",
-        ),
-        (
-            lambda rho: 1 - math.acos(rho) / (2 * math.pi),
-            "One wedge is taken off, and there are two, each arccos(rho) wide.",
-        ),
-        (
-            lambda rho: math.acos(rho) / (2 * math.pi),
-            "This is one of the two wedges in which they *disagree*; what is left over is "
-            "asked for.",
-        ),
-        (
-            lambda rho: 2 * math.asin(rho) / math.pi,
-            "This is the correlation of the two signs, from -1 to 1: agreements less "
-            "disagreements. The share that agrees is (1 + this) / 2.",
-        ),
-        (
-            lambda rho: 1 - math.acos(rho),
-            "An angle is no share: divide it by pi, half a turn.",
-        ),
-        (
-            lambda rho: 1 - math.acos(rho) / 180,
-            "math.acos gives radians: half a turn is pi, not 180.",
-        ),
-        (
-            lambda rho: 0.5 + math.atan(rho) / math.pi,
-            "The angle between the lines has rho as its cosine: arccos or arcsin, not arctan.",
-        ),
-        (
-            lambda rho: 0.5 + 2 * math.asin(rho) / math.pi,
-            "At rho = 1 this is 3/2: arcsin(1) is pi / 2, so divide by pi.",
-        ),
-        (
-            lambda rho: 0.5 + math.sin(rho) / math.pi,
-            "The sine of rho, where rho is a cosine: the angle is its arcus, math.asin.",
-        ),
-        (
-            lambda rho: 0.25 + math.asin(rho) / math.pi,
-            "At rho = 0 two fair coins agree half of the time, not a quarter.",
-        ),
-        (
-            lambda rho: 0.5 + math.asin(rho**2) / math.pi,
-            "rho is the correlation already (w squared): don't square it again.",
-        ),
-    ],
-    "Right (Sheppard 1899).",
-    known_errors=[
-        (
-            "must be Tensor",
-            "rho is a plain number here: math.asin takes it, torch.asin does not.",
-        ),
-        (
-            "math domain error",
-            "rho runs from -1 to 1, so a root of it is not always there; none is needed.",
-        ),
-    ],
-    advice="the angle between the two lines over half a turn is the share that disagrees",
-)

@@ -1,6 +1,6 @@
 """The exercises of lesson 01: a causal mask and its test (causal.py), drawing pixel by pixel,
-the bits that independence loses and how far one draw makes two pixels agree
-(independence.py); and a gallery of broken pixel models (pixel_bugs.py).
+the bits that independence loses (independence.py); and a gallery of broken pixel models
+(pixel_bugs.py).
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from course_lib.exercises.causal import FIELD, MASK, causal_mask, moved_by
 from course_lib.exercises.grader import Exercise
-from course_lib.exercises.independence import AGREEMENT, LOST, agreement
+from course_lib.exercises.independence import LOST, agreement
 from course_lib.exercises.pixel_bugs import (
     BUGS,
     GALLERY,
@@ -22,7 +22,6 @@ from course_lib.exercises.pixel_bugs import (
 from course_lib.models.pixelcnn import draw_levels
 
 __all__ = [
-    "AGREEMENT",
     "BUGS",
     "FIELD",
     "GALLERY",

@@ -1,6 +1,6 @@
 """The exercises of lesson 03: a log-determinant and the inverse of a coupling. Noise that pays
-for its width and bits per dimension stand in density_03.py, the floor of flow matching in
-matching_03.py, the broken flows that its last section hangs on the wall in gallery_03.py.
+for its width stands in density_03.py, the floor of flow matching in matching_03.py, the
+broken flows that its last section hangs on the wall in gallery_03.py.
 """
 
 from collections.abc import Callable
@@ -8,14 +8,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_lib.exercises.density_03 import BITS, NOISE
+from course_lib.exercises.density_03 import NOISE
 from course_lib.exercises.gallery_03 import BUGS, GALLERY, NAMES, gallery, gallery_data
 from course_lib.exercises.grader import Exercise
 from course_lib.exercises.matching_03 import FLOOR, matching_floor
 
 __all__ = [
     "AFFINE",
-    "BITS",
     "BUGS",
     "FLOOR",
     "GALLERY",

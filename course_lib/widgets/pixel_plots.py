@@ -175,7 +175,7 @@ def agreement_frames(
     left.axvline(0, color=GREY, linewidth=1)
     left.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), aspect="equal", xlabel="u1", ylabel="u2")
     grid = np.linspace(0, 1, 300)
-    right.plot(grid, [formula(r) for r in grid], color="black", label="your formula")
+    right.plot(grid, [formula(r) for r in grid], color="black", label="formula")
     (dot,) = right.plot([], [], "o", color=RED, markersize=10, label="counted")
     right.set(xlabel="correlation rho", ylabel="share that agrees", ylim=(0.45, 1.03))
     right.legend(loc="upper left")

@@ -3,16 +3,20 @@
 #
 # *The variational autoencoder (VAE): every picture gets a Normal distribution of a few numbers, its code.*
 #
-# In about 90 minutes you can
+# You can then
 #
 # - derive the bound that a VAE maximises, and check each of its terms against a grid,
 # - write the sampling trick, the KL divergence and the log-likelihood, and train with them,
-# - read off the weight that a published loss gives its KL term, and say what it does,
+# - say what the weight of the KL term does, and when a latent is left unused,
 # - say why the pictures are blurry, and what would have to change,
+# - tighten the bound with more draws, and say when that can't help,
 # - recognise seven bugs by five numbers.
 #
-# Five cells are stubs for you to write; what you write runs on. For a stub that you skip, or that is still wrong, the
-# library's version runs. A wrong try gets a hint; all solutions stand in `course_lib/exercises/*_02.py`.
+# Reading, running, four stubs and a quiz take about an hour; with what there is to drag and to break, about 90 minutes.
+# What you write runs on; for a stub that you skip, or that is still wrong, the library's version runs. Solutions:
+# `course_lib/exercises/*_02.py`. What goes beyond, the older gradient without the trick, the weight that a published
+# loss hides, a number that is no likelihood and the size of the holes, is
+# [further/02_gradients_weights_holes](further/02_gradients_weights_holes.ipynb).
 
 # %%
 import math
@@ -87,14 +91,13 @@ show_rows({"": row}, lines, size=1.6);
 # $$p(x) = \int p(x \mid z)\; p(z)\; dz$$
 #
 # In 16 dimensions nearly every draw adds nothing to this integral, and those that matter are hardly ever hit. They have
-# a distribution, the **posterior** $p(z \mid x) = p(x \mid z)\, p(z) / p(x)$, whose denominator is that integral again. A
-# VAE gets round both with one idea. First a world that is small enough to do without it.
+# a distribution, the **posterior** $p(z \mid x) = p(x \mid z)\, p(z) / p(x)$, whose denominator is that integral again.
+# A VAE gets round both with one idea. First a world that is small enough to do without it.
 #
 # ## 1. One latent, two pixels: everything on a grid
 #
 # A latent of one number, pictures of two pixels. The decoder winds the line of $z$ round a circle, and both pixels get
-# Normal noise of standard deviation 0.35. Now the integral is a sum over a fine grid. (`normal_log_prob(x, mean, std)` is
-# the logarithm of a Normal density.)
+# Normal noise of standard deviation 0.35. Now the integral is a sum over a fine grid.
 
 # %%
 sigma = torch.tensor(0.35, dtype=torch.float64)
@@ -134,14 +137,12 @@ truth = on_the_grid(path)[1].exp()
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), width_ratios=[1, 1.4])
 left.contourf(side, side, density.T, np.arange(0.01, 0.5, 0.05), cmap="Blues")
-left.set_aspect("equal")
 left.plot(*decoder(torch.linspace(-3, 3, 200)).T, color=GREY, linewidth=1)
 (dot,) = left.plot([], [], "o", color="black", markersize=10)
-left.set(xlabel="first pixel", ylabel="second pixel")
+left.set(xlabel="first pixel", ylabel="second pixel", aspect="equal")
 filled = right.fill_between(grid, 0 * grid, color=BLUE, alpha=0.7)
 right.plot(grid, 0.4 * (-(grid**2) / 2).exp(), "--", color=GREY, label="prior $p(z)$")
-right.set(xlim=(-4.5, 4.5), ylim=(0, 2), xlabel="z", ylabel="density")
-right.set_title("posterior $p(z \\mid x)$")
+right.set(xlim=(-4.5, 4.5), ylim=(0, 2), xlabel="z", title="posterior $p(z \\mid x)$")
 right.legend(loc="upper right")
 
 
@@ -152,6 +153,7 @@ def draw(k: int):
 
 frames = frames_of(figure, draw, range(len(heights)))
 Flipbook(frames, heights, label="second pixel", title="Which z?")
+
 
 # %% [markdown]
 # Near the circle's bottom there is one answer, a narrow bell. In the middle all $z$ are equally far, the picture says
@@ -179,7 +181,6 @@ Flipbook(frames, heights, label="second pixel", title="Which z?")
 # $q$ went into.
 
 # %%
-# NBVAL_CHECK_OUTPUT
 def terms_on_the_grid(x: Tensor, mean: float, std: float) -> list[float]:
     """E_q log p(x | z), KL(q || prior) and KL(q || posterior) for one x [2], by quadrature."""
     evidence, log_post = on_the_grid(x[None])
@@ -190,6 +191,8 @@ def terms_on_the_grid(x: Tensor, mean: float, std: float) -> list[float]:
     return [(log_q.exp() * part).sum().item() * dz for part in inside]
 
 
+# %%
+# NBVAL_CHECK_OUTPUT
 x_right = torch.tensor([1.5, 0.0], dtype=torch.float64)
 log_p = on_the_grid(x_right[None])[0].item()
 print("    q           E log p(x|z)   KL to prior    ELBO   + KL to posterior   log p(x)")
@@ -197,6 +200,7 @@ for mean, std in ((0.0, 1.0), (1.0, 0.5), (1.5, 0.1), (1.5, 0.24)):
     fit, cost, gap = terms_on_the_grid(x_right, mean, std)
     print(f"N({mean}, {std:4.2f}²) {fit:12.4f} {cost:12.4f} {fit - cost:11.4f}", end="")
     print(f" {fit - cost + gap:12.4f} {log_p:16.4f}")
+
 
 # %% [markdown]
 # The last two columns are equal, whatever $q$ is: with the decoder held, to raise the bound *is* to bring $q$ to the
@@ -227,6 +231,7 @@ summed = [terms_on_the_grid(x_right, m, s)[1] for m, s in zip(means.tolist(), st
 difference = (my_kl(means[:, None], stds[:, None]) - torch.tensor(summed)).abs().max().item()
 print(f"formula and grid, four q's, differ by less than 0.0001: {difference < 1e-4}")
 
+
 # %% [markdown]
 # ### Rebuild 2: a draw with a gradient
 #
@@ -247,45 +252,16 @@ def draw_latent(mean: Tensor, log_std: Tensor, eps: Tensor) -> Tensor:
 grade.DRAW(draw_latent)
 
 # %% [markdown]
-# **Is that gradient right?** Three ways to the same two numbers, the slopes of $\mathbb E_q[\log p(x \mid z)]$ in $\mu$
-# and in $\log\sigma$. The grid's by finite differences is exact. *Your* draws give an average with a standard error. So
-# does the older **score-function estimator** (REINFORCE), $\mathbb E_q[\log p(x \mid z)\, \nabla \log q(z)]$, which
-# needs no trick.
-
-# %%
-my_draw = grade.DRAW.or_library(draw_latent)
-n, at, step = 20_000, torch.tensor([0.8, math.log(0.5)], dtype=torch.float64), 1e-4
-moved = [(at + step * e, at - step * e) for e in torch.eye(2, dtype=torch.float64)]
-slopes = [[terms_on_the_grid(x_right, m, s.exp())[0] for m, s in pair] for pair in moved]
-exact = [(up - down) / (2 * step) for up, down in slopes]
-
-both = at.expand(n, 2).clone().requires_grad_()  # its own mean and log std for each draw
-eps = torch.randn(n, 1, generator=seeded(12), dtype=torch.float64)
-z = my_draw(both[:, :1], both[:, 1:], eps)
-log_lik = normal_log_prob(x_right, decoder(z[:, 0]), sigma).sum(dim=1)
-mine = torch.autograd.grad(log_lik.sum(), both)[0]
-std = at[1].exp()
-score = log_lik.detach()[:, None] * torch.cat([eps / std, eps**2 - 1], dim=1)  # grad of log q
-
-# %%
-print("slope in        mean              log std")
-print(f"grid     {exact[0]:8.3f} {exact[1]:18.3f}")
-for name, each in (("yours", mine), ("score", score)):
-    m, e = each.mean(dim=0), each.std(dim=0) / math.sqrt(n)
-    print(f"{name}    {m[0]:8.3f} ± {e[0]:.3f} {m[1]:10.3f} ± {e[1]:.3f}")
-print(f"± is one standard error, n = {n:,}")
-
-# %% [markdown]
-# Both are right on average. But the score's error is several times as large, and to halve an error takes four times the
-# draws. The trick uses the slope of $\log p(x \mid z)$; the other only its values.
+# (Is that gradient right? further/02 holds it against the grid, and against the older *score-function* estimator,
+# REINFORCE, whose error is several times as large.)
 #
 # ### The gap, closing
 #
 # Now raise the bound by gradient, with your draw and your KL, for two pictures: one at the right of the circle, one at
-# the top. **Drag through the optimisation.** How small can the gap get at
-# the top?
+# the top. **Drag through the optimisation.** How small can the gap get at the top?
 
 # %%
+my_draw = grade.DRAW.or_library(draw_latent)
 places = torch.tensor([[1.5, 0.0], [0.0, 1.4]], dtype=torch.float64)
 q = torch.tensor([[0.3, 0.0], [0.3, 0.0]], dtype=torch.float64)  # mean, log std of each
 q.requires_grad_()
@@ -317,6 +293,7 @@ axes[2].set_title("log p(x) - ELBO (nats)")
 axes[2].legend(falling, ["right", "top"])
 plt.close(figure)  # the next cell draws on it, frame by frame
 
+
 # %%
 def draw(k: int):
     steps, now = list(story)[: k + 1], story[list(story)[k]]
@@ -329,6 +306,7 @@ def draw(k: int):
 frames = frames_of(figure, draw, range(len(story)))
 Flipbook(frames, list(story), label="step", title="q meets the posterior", start=-1)
 
+
 # %% [markdown]
 # On the right the Normal fits and the gap closes to almost nothing. At the top it stops at $\log 2 = 0.69$ nats: $q$
 # sits on one of two equal answers, twice as high there as the truth, and no Normal does noticeably better. The bound
@@ -338,21 +316,20 @@ Flipbook(frames, list(story), label="step", title="q meets the posterior", start
 # answers. Does it cover both?
 #
 # <details><summary>What happens</summary>
-# (a) It ends on the other answer, with the same gap. (b) For a while it lies over both, at a gap of some 14 nats, where the
-# slope is almost 0; then it falls into one (12 runs with other seeds: after 150 to 1,100 steps). This KL averages over q's
-# own draws, so it punishes q where the posterior is almost 0, between the answers, and forgives what q leaves out: it is
-# mode-seeking.
+# (a) It ends on the other answer, with the same gap. (b) For a while it lies over both, at a gap of some 14 nats, where
+# the slope is almost 0; then it falls into one (12 runs with other seeds: after 150 to 1,100 steps). This KL averages
+# over q's own draws, so it punishes q where the posterior is almost 0, between the answers, and forgives what q leaves
+# out: it is mode-seeking.
 # </details>
 #
 # ## 3. An encoder, and a floor
 #
-# Four hundred steps for every picture are too many. The **encoder** is a net that answers at once: a picture in, $\mu$
-# and $\log\sigma$ of its $q(z \mid x)$ out; one net for all pictures, which is called **amortised inference**. Encoder and
-# decoder maximise the same ELBO, averaged over the training pictures. It can rise in two ways: the evidence rises, or the
-# gap closes.
+# Four hundred steps for every picture are too many. The **encoder** is one net for all pictures that answers at once: a
+# picture in, $\mu$ and $\log\sigma$ of its $q(z \mid x)$ out (**amortised inference**). Encoder and decoder maximise
+# the same ELBO, averaged over the training pictures. It can rise in two ways: the evidence rises, or the gap closes.
 #
-# The library's text; `draws` gives random numbers, `cond` is a class or None, and `k` draws a picture are for section 7.
-# From `Terms`, `elbo` takes the two terms: $\log p(x \mid z)$ at one draw, and the KL.
+# The library's text; `draws` gives random numbers, `cond` is a class or None, and `k` draws a picture are for section
+# 7. From `Terms`, `elbo` takes the two terms: $\log p(x \mid z)$ at one draw, and the KL.
 
 # %% src="course_lib/models/vae.py::VAE.forward"
 def forward(
@@ -412,6 +389,7 @@ def linear_vae(L: int, beta: float = 1.0, sigma: float | None = None, steps: int
     return vae, history
 
 
+# %%
 def curve_over(floor: float, name: str, history: list[float]):
     """A run's negative bound, batch by batch and averaged over 40, over a line."""
     smooth = np.convolve(history, np.ones(40) / 40, "valid")
@@ -436,9 +414,10 @@ print(f"the trained bound is {floor - reached:.2f} nats a picture from PPCA's li
 print(f"sigma {linear.likelihood.log_std.exp().item():.3f}, PPCA's {best_sigma:.3f}")
 print(f"cosine between the decoder's space and the principal axes: {cosines.min():.3f}")
 
+
 # %% [markdown]
-# The machinery works: the loss stops *at* the floor (a batch may be below by luck), and the decoder spans the principal
-# axes. In this sense a VAE with nets in place of matrices is PCA with bent axes.
+# The loss stops *at* the floor (a batch may be below by luck), and the decoder spans the principal axes. In this sense
+# a VAE with nets in place of matrices is PCA with bent axes.
 #
 # ## 4. Pictures: the plane of garments
 #
@@ -529,34 +508,29 @@ Plane(atlas, axis, axis, blend=True, **dots, **names)
 
 # %% [markdown]
 # Nobody told the net about classes. Trousers have land of their own, the shoes share a continent, and shirt, pullover
-# and coat lie on top of one another: two numbers don't suffice to tell them apart. Between two lands the pictures
-# change without a jump, through garments that nobody sews.
+# and coat lie on top of one another: two numbers don't suffice to tell them apart.
 #
 # **Do the dots look like draws from the prior?** They should: new pictures are made by drawing $z$ from it, and the
-# decoder has learnt only where codes lie. The mean of $q(z \mid x)$ over all pictures, $q(z)$, is called the **aggregate
-# posterior**. The bound does ask that it be the prior (Hoffman & Johnson 2016):
-#
-# $$\text{mean of } \mathrm{KL}\big(q(z \mid x)\,\|\,p(z)\big) = I(x; z) + \mathrm{KL}\big(q(z)\,\|\,p(z)\big)$$
-#
-# $I$, the **mutual information**, is what codes tell of their pictures. The rest is this misfit, but a few nats among
-# hundreds, so training mends it last. Until then there are **holes**, places that are likely under the prior and hold no
-# codes: draws from there are no garments. Section 5 measures them.
+# decoder has learnt only where codes lie. The bound does ask that the mean of $q(z \mid x)$ over all pictures, the
+# **aggregate posterior**, be the prior. But the misfit costs a few nats among hundreds, so training mends it last.
+# Until then there are **holes**, places that are likely under the prior and hold no codes: draws from there are no
+# garments.
 #
 # **Break it.** In the loop's `bound`, (a) leave out `- cost`; (b) write `- 784 * cost`, which is what averaging the
 # error over the pixels amounts to. Before you run them: what becomes of the spread, the cost and the plane?
 #
 # <details><summary>What happens</summary>
 # (a) The error hardly falls (0.327 in place of 0.330 a pixel), the code costs over 30 nats in place of 10, and fit less
-# cost is 17 nats worse: nearly a plain autoencoder. The codes' spread is 3 to 5, so that the prior knows only the middle. (b)
-# Every code is the prior (spread 0.002, std 1.000, cost 0), and every place shows one and the same picture, the average
-# garment.
+# cost is 17 nats worse: nearly a plain autoencoder. The codes' spread is 3 to 5, so that the prior knows only the
+# middle. (b) Every code is the prior (spread 0.002, std 1.000, cost 0), and every place shows one and the same picture,
+# the average garment.
 # </details>
 #
 # ## 5. Sixteen latents
 #
-# The shipped net has sixteen, convolutions, and is told a class (or that there is none, as here). Its code
-# can be pulled at, one latent at a time. **Drag sideways to choose a latent, up and down to
-# move it.** Which changes the shape, which the cloth? Does any do nothing?
+# The shipped net has sixteen, convolutions, and is told a class (or that there is none, as here). Its code can be
+# pulled at, one latent at a time. **Drag sideways to choose a latent, up and down to move it.** Which changes the
+# shape, which the cloth? Does any do nothing?
 
 # %%
 with torch.no_grad(), autocast(device):
@@ -576,8 +550,8 @@ labels = {"xlabel": "latent", "ylabel": "its value", "title": "One latent at a t
 Plane(moved, names, values, notes=notes, origin="lower", **labels)
 
 # %% [markdown]
-# They are sorted by their mean KL, the nats that each costs; a latent that costs nothing can say nothing (section 6). Here
-# all work, and most mix shape and cloth: nothing in the bound asks a latent to mean *one* thing.
+# They are sorted by their mean KL, the nats that each costs; a latent that costs nothing can say nothing (section 6).
+# Here all work, and most mix shape and cloth.
 #
 # **From one picture to another.** Row by row the same pair: a straight line between the two codes, and between the two
 # pictures.
@@ -607,19 +581,16 @@ with torch.no_grad(), autocast(device):
     for i in tqdm(range(0, 5000, 500), desc="encoding", leave=False):
         x, cond = to_float(train_images[i : i + 500]).to(device), told[i : i + 500].to(device)
         crowd.append(shipped.posterior(x, cond)[0].cpu())
-crowd, holes = torch.cat(crowd), []
+crowd = torch.cat(crowd)
 sources = {"z from\nthe prior": chosen, "z from its\nclass's Normal": chosen.clone()}
 for k in range(10):
     own, z = crowd[told == k], sources["z from its\nclass's Normal"]
     centre, spread = own.mean(dim=0), torch.cov(own.T)
     z[wish == k] = centre + chosen[wish == k] @ torch.linalg.cholesky(spread).T
-    kl = 0.5 * (centre.square().sum() + spread.trace() - 16 - torch.logdet(spread))
-    holes.append(kl.item())  # from the class's Normal to the prior
 
 # %%
-judge, rows = load_weights("fashion-classifier"), {}
-binary = load_weights("vae-fashion-binary")
-dice = Draws(torch.Generator(device).manual_seed(5))
+judge, binary = load_weights("fashion-classifier"), load_weights("vae-fashion-binary")
+rows, dice = {}, Draws(torch.Generator(device).manual_seed(5))
 with torch.no_grad(), autocast(device):
     for name, z in sources.items():  # two rows each, the second without a name
         made = shipped.decode(z.to(device), wish.to(device)).float()
@@ -632,18 +603,15 @@ rows["another net,\nlearnt prior,\nno classes"], rows["     "] = learnt
 show_rows(rows, CLASSES, size=0.95)
 next_one = torch.cdist(crowd[:500], crowd).topk(2, largest=False).values[:, 1].median()
 print(f"a code itself: the next code {next_one:.1f} away")
-print(f"a class's Normal is {np.mean(holes):.1f} nats from the prior on average")
 
 # %% [markdown]
 # The first two rows are bad, but not by the decoder's fault: the same decoder made the next two. **The draws are at
-# fault**: they lie further from the codes than codes from each other, where the decoder has learnt nothing. In nats: were
-# $q(z)$ the prior, the ten classes would share it out, and a class would on average be at most $\log 10 = 2.3$ nats from
-# it. What the last line has above that is holes. Nor does the label help, since $z$ says it already. What is worth a few
-# nats to the bound is learnt last, even if it is most of what you see in a sample; and this net's training was short
-# (`images_seen` on its card).
+# fault**: they lie further from the codes than codes from each other, where the decoder has learnt nothing. (further/02
+# counts the holes in nats.) Nor does the label help, since $z$ says it already. What is worth a few nats to the bound
+# is learnt last, even if it is most of what you see in a sample.
 #
 # The other rows are two cures: a density fitted to the codes afterwards (Ghosh et al. 2020), or a learnt prior. Stable
-# Diffusion (lesson 09) is the first: an autoencoder, and a diffusion net for its codes.
+# Diffusion (lesson 09) is the first.
 #
 # ## 6. What goes wrong
 #
@@ -656,10 +624,8 @@ print(f"a class's Normal is {np.mean(holes):.1f} nats from the prior on average"
 # $$\lambda_i > \beta\,\sigma^2, \qquad\text{and then it costs}\quad \tfrac12 \log \frac{\lambda_i}{\beta \sigma^2}\ \text{nats}$$
 #
 # ($\lambda_i$: the data's variance along the $i$-th principal axis.) A direction in which the data vary less than the
-# noise that we allow is not worth a code. (At the optimum $q(z_i \mid x)$ has the variance $\beta\sigma^2 / \lambda_i$,
-# and the variance of its mean over the pictures is what is missing to 1; section 2's formula then leaves the
-# logarithm.) Two linear VAEs with eight latents, the KL counted once and four times: bars are measured, marks are the
-# formula. Beside them the shipped net: does it leave any unused?
+# noise that we allow is not worth a code. Two linear VAEs with eight latents, the KL counted once and four times: bars
+# are measured, marks are the formula. Beside them the shipped net: does it leave any unused?
 
 # %%
 eigen = torch.linalg.eigvalsh(covariance).flip(0)[:8]
@@ -695,44 +661,10 @@ axes[2].set_title(f"shipped net: {cost_each.sum():.1f} nats in all");
 #
 # $$\frac{1}{2\sigma^2}\sum_d (x_d - \hat x_d)^2 + \beta\,\mathrm{KL} \;\;\propto\;\; \tfrac12 \sum_d (x_d - \hat x_d)^2 + \beta\sigma^2\,\mathrm{KL}.$$
 #
-# **A weight on the KL is a choice of noise**, and every loss makes it, knowingly or not. (So is the pixels' scale:
-# greys in $[0, 1]$ make the error four times smaller than in $[-1, 1]$.) In public code both terms are often *means*:
-# $a \cdot \text{mean}_d(\text{squared error}) + b \cdot \text{mean}_i(\mathrm{KL}_i)$.
-#
-# ### Rebuild 4: the weight that a loss implies
-
-# %%
-def implied_beta(a: float, b: float, D: int, L: int) -> float:
-    """beta of a * mean over D pixels of (x - out)^2 + b * mean over L latents of KL_i.
-
-    That is: a multiple of this loss is (error summed) / 2 + beta * (KL summed), sigma = 1.
-    """
-    raise NotImplementedError  # one line
-
-
-grade.WEIGHT(implied_beta)
-
-# %%
-my_beta = grade.WEIGHT.or_library(implied_beta)
-wild = {
-    "the formula's own, with sigma = 1": 1.0,
-    "mse_loss (mean) + KL (mean), 28 x 28, 16 latents": my_beta(1, 1, 784, 16),
-    "the same, but KL summed over the latents": my_beta(1, 16, 784, 16),
-    "squared error summed, without its half, + KL summed": my_beta(784, 16, 784, 16),
-}
-variances = torch.linalg.eigvalsh(wide)  # of 10,000 pictures, along their principal axes
-print("  beta   live   loss")
-for name, beta in wild.items():
-    print(f"{beta:6.2f} {(variances > beta).sum().item():6d}   {name}")
-# a cross-entropy is the whole -log p, with no half to lose: so twice the formula
-book = 2 * my_beta(500, 2, 1024, 2)
-print(f"{book:6.2f}          a book's 500 x mean cross-entropy, 32 x 32, + KL summed")
-
-# %% [markdown]
-# *Live*: how many latents a linear VAE would keep on our pictures, the eigenvalues above $\beta$. No such code calls
-# itself a $\beta$-VAE (Higgins et al. 2017), and all are: plain means leave two latents of 25, or none; a squared error
-# that lost its half keeps too many. (Stable Diffusion's autoencoder has a weight of about $10^{-6}$, on purpose: lesson
-# 08.)
+# **A weight on the KL is a choice of noise**, and every loss makes it, knowingly or not. Public code often takes *means*:
+# of squared error over 784 pixels and of the KL over 16 latents, and then its $\beta$ is 24.5; a squared error that lost
+# its half has 0.5. None of it calls itself a $\beta$-VAE (Higgins et al. 2017), and all of it is. (In further/02 you
+# compute such weights, and how many latents each of them leaves alive.)
 #
 # ### The best sigma is the error itself
 #
@@ -781,29 +713,16 @@ with torch.no_grad():
         rows[f"place {i + 1}"] = torch.cat([group[:4], average, made, noisy])
 show_rows(rows, 4 * ["near"] + ["mean of 40", "decoder", "true draw"]);
 
+
 # %% [markdown]
 # The decoder's picture is nearly their average, and an average of sharp pictures is blurry. **What a VAE shows as a
 # "sample" is the mean of its likelihood; what the model really says of pictures is the last column**, where all the
-# detail that the code did not hold has become grain. More latents leave less to average. But the cause is the
-# likelihood: independent pixels can't say "a stripe, either here or there". What can: a decoder that sees its own pixels
-# (lesson 01), many small steps of noise (04), or a loss other than this likelihood (06, 08).
+# detail that the code did not hold has become grain. The cause is the likelihood: independent pixels can't say "a
+# stripe, either here or there". What can: a decoder that sees its own pixels (lesson 01), many small steps of noise
+# (04), or a loss other than this likelihood (06, 08).
 #
-# ### A number that is no likelihood
-#
-# Cross-entropy on *grey* pixels in $[0, 1]$, $-x \log p - (1 - x)\log(1 - p)$, is often reported as $-\log p(x)$. A
-# density must integrate to 1 over all greys. Does $p^x (1-p)^{1-x}$?
-
-# %%
-# NBVAL_CHECK_OUTPUT
-greys = torch.linspace(0, 1, 10_001, dtype=torch.float64)
-for p in (0.5, 0.1, 0.01):
-    total = torch.trapezoid(p**greys * (1 - p) ** (1 - greys), greys).item()
-    print(f"p = {p:4}: integral {total:.3f}, {-math.log(total):.2f} nats a pixel are missing")
-
-# %% [markdown]
-# At most a half, so at least $\log 2$ nats in each of 784 pixels are lost, and differently for every $p$ (Loaiza-Ganem
-# & Cunningham 2019 put the constant back). Cross-entropy is a likelihood for pixels that are 0 or 1. That is the data
-# set of the next section.
+# (Cross-entropy is a likelihood for pixels that are 0 or 1, the data set of the next section. Of *grey* pixels, where
+# it is often reported as one, it is none: further/02.)
 #
 # ## 7. More draws, a tighter bound
 #
@@ -816,7 +735,7 @@ for p in (0.5, 0.1, 0.01):
 # the **importance-weighted bound** (Burda et al. 2016). The log is concave, so a mean of logs is below the log of the
 # mean; with more draws the inner mean varies less, and less is lost.
 #
-# ### Rebuild 5: the bound of k draws
+# ### Rebuild 4: the bound of k draws
 
 # %%
 def iw_bound(log_w: Tensor) -> Tensor:
@@ -861,14 +780,13 @@ axis.set_title(f"{n:,} draws in all; bars: two standard errors")
 axis.legend(loc="lower right");
 
 # %% [markdown]
-# The first gap is gone after some dozens of draws. The second stays: all draws come from one answer, and none ever meets
-# the other. **The bound tightens as far as $q$'s draws reach.** (In theory it
-# rises to $\log p(x)$ here too, when a draw from some twenty-five standard deviations away turns up.)
+# The first gap is gone after some dozens of draws. The second stays: all draws come from one answer, and none ever
+# meets the other. **The bound tightens as far as $q$'s draws reach.**
 #
-# **The real net.** `vae-fashion-binary` has 40 latents and the learnt prior of section 5, and is trained on
-# $\mathcal L_8$. Its pixels are black or white (a **Bernoulli** likelihood): each is white with its grey value as
-# probability, tossed anew whenever it is trained on, and once, with a fixed seed, for the test. On a few test pictures,
-# what do more draws add?
+# **The real net.** `vae-fashion-binary` has 40 latents and the learnt prior of section 5, and is trained on $\mathcal
+# L_8$. Its pixels are black or white (a **Bernoulli** likelihood): each is white with its grey value as probability,
+# tossed anew whenever it is trained on, and once, with a fixed seed, for the test. On a few test pictures, what do more
+# draws add?
 
 # %%
 coins, log_w = binary_images()[:48].to(device), []
@@ -890,8 +808,8 @@ plt.title("48 pictures; bars: two standard errors");
 
 # %% [markdown]
 # What is gained shows how far, at least, the ELBO is from the likelihood. So a figure without its $k$ is no figure. The
-# published ones use $k = 5{,}000$ on all 10,000 test pictures. On these few, the *gain* is sharp, since each picture is
-# compared with itself, and the *level* is not: look at its standard error before you compare.
+# published ones use $k = 5{,}000$ on all 10,000 test pictures. On these few the *level* is not sharp: look at its
+# standard error before you compare.
 
 # %%
 published = {
@@ -950,7 +868,7 @@ grade.GALLERY(which)
 
 # %% [markdown]
 # Four clouds look right, and one of them is. Four models report a "bound" *above* the log-likelihood of their own
-# model, which no bound can be. Wherever $\log p(x)$ is known, that check costs one line. This is what toys are for.
+# model, which no bound can be. Where $\log p(x)$ is known, that check costs one line.
 #
 # ## The words
 #
@@ -971,9 +889,8 @@ grade.GALLERY(which)
 #
 # ## What to read next
 #
-# - Kingma & Welling 2014, *Auto-encoding variational Bayes*; Prince 2023, *Understanding deep learning*, chapter 17.
-# - Lucas et al. 2019, *Don't blame the ELBO!*: linear VAEs and collapse. Rybkin et al. 2021, *Simple and effective VAE training*.
-# - Burda et al. 2016, *Importance weighted autoencoders*; Cremer et al. 2018, *Inference suboptimality*.
+# Kingma & Welling 2014, *Auto-encoding variational Bayes*; Lucas et al. 2019, *Don't blame the ELBO!*; Burda et al.
+# 2016, *Importance weighted autoencoders*; Cremer et al. 2018, *Inference suboptimality*.
 #
 # Next, **lesson 03**: what if the way from $z$ to a picture could be walked backwards exactly, so that no posterior has
 # to be guessed?

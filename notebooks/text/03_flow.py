@@ -3,7 +3,7 @@
 #
 # *The normalizing flow: a picture becomes noise by steps that can be walked backwards exactly.*
 #
-# In about 90 minutes you can
+# You can then
 #
 # - say how a density changes when space is stretched, and write the log-determinant of a layer,
 # - build a net that can be undone exactly although none of its parts is inverted, and train it,
@@ -12,8 +12,9 @@
 # - say what a flow becomes when its steps are made infinitely small: lesson 04's subject,
 # - recognise seven bugs by five numbers.
 #
-# Five cells are stubs for you to write; what you write runs on. For a stub that you skip, or that is still wrong, the
-# library's version runs. A wrong try gets a hint; all solutions stand in `course_lib/exercises/*_03.py`.
+# Reading, running, four stubs and a quiz take about an hour; with what there is to drag and to break, about 90 minutes.
+# What you write runs on; for a stub that you skip, or that is still wrong, the library's version runs. A wrong try gets
+# a hint; all solutions stand in `course_lib/exercises/*_03.py`.
 
 # %%
 import math
@@ -35,9 +36,10 @@ from course_lib.models.dequantise import UniformDequantise, from_cells
 from course_lib.models.flow import ActNorm, Inverse, Sequence, Split, Squeeze
 from course_lib.models.flow import channel_mask, checkerboard, flow_step, normal_log_prob
 from course_lib.weights import load_weights, read_card
+from course_lib.widgets import flow_plots
 from course_lib.widgets.flipbook import Flipbook
-from course_lib.widgets.plots import BLUE, GREEN, GREY, ORANGE, RED, SKY
-from course_lib.widgets.plots import frames_of, show_images, show_rows, tile, use_style
+from course_lib.widgets.plots import BLUE, GREY, RED
+from course_lib.widgets.plots import show_images, show_rows, tile, use_style
 
 use_style()
 shipped = load_weights("flow-fashion", device="cpu")
@@ -87,43 +89,23 @@ print(f"largest error of a pixel: below 0.0001: {(back - y).abs().max().item() <
 
 # %%
 xs = torch.linspace(-5, 5, 2001, dtype=torch.float64)
+bell = Normal(0.0, 1.0)
 hills = [Normal(-1.8, 0.5), Normal(1.4, 0.9)]
-two_hills = torch.stack([h.log_prob(xs).exp() for h in hills]).mean(dim=0)
-below = torch.stack([h.cdf(xs) for h in hills]).mean(dim=0)
-steepest = Normal(0.0, 1.0).icdf(below.clamp(1e-12, 1 - 1e-12))  # z with as much below it
+below = torch.stack([hill.cdf(xs) for hill in hills]).mean(dim=0)
+steepest = bell.icdf(below.clamp(1e-12, 1 - 1e-12))  # z with as much below it
 bends = np.linspace(0, 1, 21).round(2)
-areas = []
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
-bell = Normal(0.0, 1.0).log_prob(xs).exp()
-left.fill_betweenx(xs, -5, -5 + 4 * bell, color=ORANGE, alpha=0.4)
-(curve,) = left.plot([], [], color=BLUE, linewidth=3)
-left.set(xlim=(-5, 5), ylim=(-3.5, 3.5), xlabel="x", ylabel="z, standard Normal")
-left.set_title("the curve z = f(x)")
-colours = 5 * (BLUE, SKY)
-strips = [right.fill_between(xs, 0 * xs, color=c, linewidth=0) for c in colours]
-right.set(xlim=(-5, 5), ylim=(0, 0.55), xlabel="x", ylabel="p(x)")
-tenths = Normal(0.0, 1.0).icdf(torch.linspace(0, 1, 11, dtype=torch.float64))
-for level in tenths[1:-1]:
-    left.axhline(level, color=GREY, linewidth=0.6)
-plt.close(figure)  # the next cell draws on it, frame by frame
-
-
-# %%
-def draw(bend: float):
+curves, densities = [], []
+for bend in bends:
     f = (1 - bend) * 0.6 * xs + bend * steepest  # rising, as both are
     slope = torch.gradient(f, spacing=(xs,))[0]
-    density = Normal(0.0, 1.0).log_prob(f).exp() * slope  # change of variables
-    curve.set_data(xs, f)
-    for k, strip in enumerate(strips):
-        inside = (f >= tenths[k]) & (f < tenths[k + 1])
-        strip.set_data(xs, 0 * xs, density.where(inside, 0))
-    areas.append(torch.trapezoid(density, xs).item())
-    right.set_title(f"density of x: area {areas[-1]:.3f}")
+    curves.append(f)
+    densities.append(bell.log_prob(f).exp() * slope)  # change of variables
 
-
-frames = frames_of(figure, draw, bends)
+# %%
+areas = [torch.trapezoid(density, xs).item() for density in densities]
 print(f"areas from {min(areas):.3f} to {max(areas):.3f}")
+frames = flow_plots.curve_frames(xs, curves, densities)
 Flipbook(frames, bends, label="bend", title="Drag a monotone curve", start=-1)
 
 # %% [markdown]
@@ -160,6 +142,7 @@ for axis, matrix in zip(axes, (torch.eye(2, dtype=torch.float64), A)):
     axis.set(xlabel="first number", title=f"area {torch.linalg.det(matrix).abs():.2f}")
 axes[0].set_ylabel("second number");
 
+
 # %% [markdown]
 # For pictures $J$ has 784 rows and columns. By autograd it takes 784 backward passes, and its determinant some $784^3/3$
 # multiplications, for one picture, at each step. So flows are made of layers whose determinant can be *read off*. The
@@ -192,6 +175,7 @@ full = torch.autograd.functional.jacobian(lambda x: layer(x)[0], small_x[:1]).re
 print(f"32 x 32 slopes, off the diagonal all 0: {torch.equal(full, full.diag().diag())}")
 gap = torch.linalg.slogdet(full)[1] - my_logdet(small_x, log_scale)[0]
 print(f"autograd's log|det| and yours differ by less than 0.0001: {gap.abs().item() < 1e-4}")
+
 
 # %% [markdown]
 # ## 3. Coupling layers
@@ -316,20 +300,8 @@ unit = torch.stack([turn.cos(), turn.sin()], dim=1)
 circles = torch.stack([r * unit for r in (0.5, 1, 1.5, 2, 2.5)])
 with torch.no_grad():
     points, lines = to_data(noise), to_data(circles.reshape(-1, 2))
-figure, axis = plt.subplots(figsize=(5, 5))
-hue = torch.atan2(noise[:, 1], noise[:, 0])
-dots = axis.scatter(*noise.T, c=hue, s=4, cmap="twilight")
-rings = [axis.plot([], [], color=GREY, linewidth=1)[0] for _ in circles]
-axis.set(xlim=(-3.5, 3.5), ylim=(-3.5, 3.5), xlabel="first pixel", ylabel="second pixel")
-
-
-def draw(k: int):
-    dots.set_offsets(points[k])
-    for line, part in zip(rings, lines[k].reshape(len(circles), -1, 2)):
-        line.set_data(*part.T)
-
-
-Flipbook(frames_of(figure, draw, range(9)), range(9), label="couplings undone", start=-1)
+frames = flow_plots.way_frames(points, [stage.reshape(circles.shape) for stage in lines])
+Flipbook(frames, range(9), label="couplings undone", title="From noise to six hills", start=-1)
 
 # %% [markdown]
 # Noise is one piece and the hills are six. A map that can be undone bends and stretches, but it can't *tear*. Our hills never
@@ -360,6 +332,7 @@ picture["squeezed: 4 channels"] = squeezed.transpose(0, 1)
 picture["by channels: kept"] = (channel_mask(4) * (squeezed + 1) - 1).transpose(0, 1)
 show_images(picture, columns=2, size=2.8);
 
+
 # %% [markdown]
 # In a **multi-scale** flow, half of the numbers are *split* off after a few steps: they are latents already, and only
 # the other half goes on to a coarser grid. It saves time, and it sorts: what is decided last is detail. The library's
@@ -388,24 +361,19 @@ def multi_scale(
 
 
 # %% [markdown]
-# **Live, on thumbnails of 12 by 12**, two scales of four steps. The loss is in bits per dimension, lesson 01's unit. For
-# that the whole grey levels get uniform noise (section 5). One rebuild before.
+# **Live, on thumbnails of 12 by 12**, two scales of four steps. The loss is in bits per dimension, lesson 01's unit.
+# For that the whole grey levels get uniform noise (section 5).
 #
-# ### Rebuild 3: from density to bits
-#
-# Pixels run from -1 to 1 in 256 levels, so a level is a cell 1/128 wide, and a picture's is a box of volume $(1/128)^D$.
-# Its probability is about density times volume; its bits are minus the logarithm to base 2; all over $D$.
+# **From density to bits.** Pixels run from -1 to 1 in 256 levels, so a level is a cell 1/128 wide, and a picture's is a
+# box of volume $(1/128)^D$. Its probability is about density times volume; its bits are minus the logarithm to base 2;
+# all over $D$. Since $\log_2 128 = 7$, that is 7 less the density's logarithm to base 2, a pixel.
 
 # %%
 def bits_per_dim(log_p: Tensor, D: int) -> Tensor:
     """From log densities of D pixels in [-1, 1], in nats [B], to bits per dimension [B]."""
-    raise NotImplementedError  # one line
+    return 7 - log_p / (D * math.log(2))
 
 
-grade.BITS(bits_per_dim)
-
-# %%
-my_bits = grade.BITS.or_library(bits_per_dim)
 side, D = 12, 144
 everything = torch.from_numpy(np.array(train_images))[:, None].float()
 thumbs = F.interpolate(everything, size=(side, side), mode="area").round() / 127.5 - 1
@@ -416,7 +384,7 @@ add_noise, draws = UniformDequantise(), Draws(0)
 flat = add_noise(thumbs[:20_000], Draws(1))[0].flatten(1).double()
 spread = torch.cov(flat.T)  # the best affine flow has this Normal's likelihood
 nats = -0.5 * (torch.linalg.slogdet(spread)[1] + D * (1 + math.log(2 * math.pi)))
-affine_bits = my_bits(nats[None], D).item()
+affine_bits = bits_per_dim(nats[None], D).item()
 
 # %%
 optimizer = torch.optim.Adam(glow.parameters(), lr=3e-3, betas=(0.9, 0.99))
@@ -425,7 +393,7 @@ for step in tqdm(range(steps), desc="two scales of four steps"):
     x = thumbs[draws.integers(len(thumbs), 64)]
     y, _ = add_noise(x, draws)
     z, logdet = glow(y)
-    loss = my_bits(normal_log_prob(z) + logdet, D).mean()
+    loss = bits_per_dim(normal_log_prob(z) + logdet, D).mean()
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(glow.parameters(), 1.0)
@@ -465,6 +433,7 @@ with torch.no_grad():
 show_images({"new thumbnails": new, "training thumbnails": thumbs[:16]}, columns=8, size=1.6)
 show_rows(rows, ["picture", *(f"draw {k + 1}" for k in range(8))]);
 
+
 # %% [markdown]
 # The garment stays, its texture changes: the late latents hold the shape. Keep it in mind for a bug: who redraws the
 # early latents in `inverse` gets fine samples, and never a picture back.
@@ -478,9 +447,9 @@ show_rows(rows, ["picture", *(f"draw {k + 1}" for k in range(8))]);
 # $$\log P(\text{levels}) \;\ge\; \mathbb E_{y \sim q}\big[\log p(y) - \log q(y \mid \text{levels})\big]$$
 #
 # It is lesson 02's bound again, with the noise in the place of the code. For noise over a whole cell $q = 128$ in each
-# pixel: rebuild 3 had it. And if the noise fills only a part of the cell, $u \in [0, a)$?
+# pixel: section 4 had it. And if the noise fills only a part of the cell, $u \in [0, a)$?
 #
-# ### Rebuild 4: noise pays for its width
+# ### Rebuild 3: noise pays for its width
 
 # %%
 def noise_logdet(levels: Tensor, width: float) -> Tensor:
@@ -517,7 +486,7 @@ u = torch.rand(levels.shape, generator=seeded(4), dtype=torch.float64)
 widths, careless, honest = [1.0, 0.7, 0.5, 0.3, 0.1, 0.03, 0.01], [], []
 for a in tqdm(widths, desc="fitting", leave=False):
     nats = density((levels + a * u) / 128 - 1, a)
-    careless.append(my_bits(nats, 784).mean().item())
+    careless.append(bits_per_dim(nats, 784).mean().item())
     honest.append(-(nats + my_noise(levels, a)).mean().item() / (784 * math.log(2)))
 most = [careless[0] - math.log2(1 / a) for a in widths]
 plt.semilogx(widths, careless, "o-", color=RED, label="reported, width forgotten")
@@ -663,6 +632,7 @@ for name, make, judge, kind in costs:
     print(f"{name:28}{make:>14}{judge:>16}   {kind}")
 print(f"card: round trip {made['round_trip_error']:.1e}, {made['round_trip_protocol']}")
 
+
 # %% [markdown]
 # ## 8. Steps made infinitely small
 #
@@ -681,7 +651,7 @@ print(f"card: round trip {made['round_trip_error']:.1e}, {made['round_trip_proto
 # These are lesson 04's pictures in noise, with `Schedule.flow`: $\alpha = 1 - t$, $\sigma = t$, and $t = 0$ is clean. (The
 # papers on flow matching count $t$ the other way, 0 for noise. A net of the one in a solver of the other is a classic.)
 #
-# ### Rebuild 5: the floor
+# ### Rebuild 4: the floor
 #
 # Many pairs $(x_0, \varepsilon)$ cross at one $x_t$, so no net reaches 0. How low can it get, for numbers $x_0$ from
 # $\mathcal N(m, s^2)$? All is Normal, so the best guess of $d = \varepsilon - x_0$ is linear, and what is left is
@@ -697,25 +667,21 @@ def matching_floor(t: Tensor, s: float) -> Tensor:
 grade.FLOOR(matching_floor)
 
 # %%
-my_floor = grade.FLOOR.or_library(matching_floor)
-schedule = Schedule.flow()
+schedule, my_floor = Schedule.flow(), grade.FLOOR.or_library(matching_floor)
 times = torch.tensor([0, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 950, 1000])
-generator, n = seeded(6), 20_000
-for s, colour in ((0.5, BLUE), (1.0, GREEN), (2.0, RED)):
-    left = []
+generator, n, measured = seeded(6), 20_000, {0.5: [], 1.0: [], 2.0: []}
+for s, left in measured.items():
     for t in times:  # the best straight line through 20,000 pairs
         x0, eps = torch.randn(2, n, generator=generator)
         x0 = 1 + s * x0
         pairs = torch.stack([schedule.add_noise(x0, int(t), eps), eps - x0])
         (var_x, cov), (_, var_d) = torch.cov(pairs)
         left.append((var_d - cov**2 / var_x).item())
-    fine = torch.linspace(0, 1, 10_001, dtype=torch.float64)
+fine = torch.linspace(0, 1, 10_001, dtype=torch.float64)
+for s in measured:
     mean = torch.trapezoid(my_floor(fine, s), fine).item()
-    plt.plot(fine, my_floor(fine, s), color=colour, label=f"s = {s}: mean {mean:.3f}")
-    plt.plot(times / 1000, left, "o", color=colour)
     print(f"s = {s}: mean over t {mean:.4f}, s pi / 2 = {s * math.pi / 2:.4f}")
-plt.gca().set(xlabel="t (0: data, 1: noise)", ylabel="least squared error")
-plt.legend();
+flow_plots.show_floors(times / 1000, measured, my_floor);
 
 # %% [markdown]
 # Dots: measured. At $t = 0$ only the noise is unknown, at $t = 1$ only the picture. **A loss of $\pi/2$ is perfect** for
@@ -735,6 +701,7 @@ def v(x: Tensor, t: float | Tensor) -> Tensor:
     return velocity(torch.cat([x, torch.as_tensor(t).expand(len(x))[:, None]], dim=1))
 
 
+# %%
 optimizer = torch.optim.Adam(velocity.parameters(), lr=2e-3, betas=(0.9, 0.99))
 generator, matched, steps = seeded(7), [], 2000
 for step in tqdm(range(steps), desc="flow matching", leave=False):
@@ -763,6 +730,7 @@ plt.gca().set(xlabel="step", ylabel="squared error a pixel", ylim=(0.8 * floor, 
 plt.legend()
 print(f"20,000 fresh pairs: {ours:.3f}, the floor {floor:.3f}")
 
+
 # %% [markdown]
 # **Now walk, from noise at $t = 1$ to data at $t = 0$**, in more or fewer steps. Guess first: where does a *single* step
 # take all points?
@@ -776,6 +744,7 @@ def walk(z: Tensor, steps: int) -> Tensor:
     return x
 
 
+hue = torch.atan2(noise[:, 1], noise[:, 0])  # the angle at the start
 figure, axes = plt.subplots(1, 4, figsize=(11, 3), sharex=True, sharey=True)
 with torch.no_grad():
     for axis, k in zip(axes, (1, 3, 10, 50)):
@@ -783,6 +752,7 @@ with torch.no_grad():
         axis.set(title=f"{k} step{'s' * (k > 1)}", xlim=(-3.5, 3.5), ylim=(-3.5, 3.5))
         axis.set(aspect="equal", xlabel="first pixel")
 axes[0].set_ylabel("second pixel");
+
 
 # %% [markdown]
 # One step goes to the data's mean, the middle of the ring, where no data are: at $t = 1$ the noise says nothing of the
