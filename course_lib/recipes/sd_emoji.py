@@ -119,6 +119,8 @@ class TextToImageRecipe(Recipe):
     autoencoder: str = AUTOENCODER
     text: str = CLIP_NAME
 
+    stored = torch.int8  # half the largest file; what it costs: benchmarks/eight_bits.md
+
     def reading(self) -> dict:
         """How the net's answer is read, for the card."""
         return {"schedule": self.schedule, "target": self.target}
