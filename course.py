@@ -10,7 +10,9 @@ python3 course.py test            set up, then run everything that CI runs
 python3 course.py doctor          say what is there, what is wrong and how to mend it
 python3 course.py sync            bring notebooks, their text twins and the code they show in
                                   step (--check, --execute)
-python3 course.py COMMAND ...     train, sample, evaluate, showdown, sd, html, verify: the
+python3 course.py html NAME       a lesson as one HTML file that moves by itself (NAME as for
+                                  lab; --out FILE)
+python3 course.py COMMAND ...     train, sample, evaluate, showdown, sd, verify: the
                                   library's own (COMMAND --help has their flags)
 
 lab takes --no-browser, --port N and --host H; what it doesn't know goes to JupyterLab.
@@ -1053,6 +1055,11 @@ def lab_arguments(arguments, root_user=False):
         "--LabApp.extension_manager=readonly",
         # a notebook that is saved keeps what moves without its kernel
         "--ContentsManager.pre_save_hook=course_lib.widgets.saved.before_save",
+        # prose of about 80 characters a line, figures that don't glare in the dark theme
+        "--LabApp.custom_css=True",
+        "--ServerApp.tornado_settings={}".format(
+            {"static_custom_path": [str(ROOT / "course_lib" / "widgets" / "custom")]}
+        ),
     ]
     if notebook:
         # quoted, as a path may hold what means something else in an address: # ? %

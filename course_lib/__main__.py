@@ -126,7 +126,9 @@ def _parser(flags: tuple = ()) -> argparse.ArgumentParser:
     command = commands.add_parser(
         "html", help="a lesson as one HTML file that moves with no kernel and no network"
     )
-    command.add_argument("notebook", type=Path)
+    command.add_argument(
+        "notebook", type=Path, help="a lesson as for lab (04, further/04), or an .ipynb file"
+    )
     command.add_argument("--out", type=Path, help="by default beside the notebook")
     commands.add_parser(
         "verify", help="check the data and every weights file against their hashes"

@@ -751,6 +751,21 @@ def test_lab_allows_root_only_for_root(course):
     assert "--allow-root" not in course.lab_arguments([])
 
 
+def test_lab_brings_its_own_style(course):
+    """Prose of about 80 characters a line; figures that don't glare in the dark theme."""
+    given = dict(a.split("=", 1) for a in course.lab_arguments([]) if "=" in a)
+    assert given["--LabApp.custom_css"] == "True"
+    (place,) = ast.literal_eval(given["--ServerApp.tornado_settings"])["static_custom_path"]
+    folder = Path(place).relative_to(course.ROOT)
+    style = (Path(__file__).parents[1] / folder / "custom.css").read_text(encoding="utf-8")
+    assert "max-width: 44em" in style
+    assert "brightness" in style
+
+
+def test_help_names_html(course):
+    assert "course.py html NAME" in course.__doc__
+
+
 def test_lab_stops_at_damaged_data(course, started, capsys, monkeypatch):
     monkeypatch.setattr(course, "call", lambda *a, **options: 1)
     assert course.main(["lab"]) == 1

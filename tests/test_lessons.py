@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TEXTS = ROOT / "notebooks" / "text"
+EVERY = sorted(TEXTS.rglob("[0-9]*.py"))
 SHORT = ("01_sampling_problem", "02_vae", "04_diffusion", "05_noise_predictor")
 ALONE = ("03_flow", "10_showdown")  # nothing goes beyond them
 FURTHER = (
@@ -41,7 +42,9 @@ def test_a_main_path_is_short(name):
     assert len(graded) in (4, 5), "exercises, a quiz among them"
 
 
-@pytest.mark.parametrize("name", ("00_start_here", *SHORT, *ALONE, *FURTHER))
+@pytest.mark.parametrize(
+    "name", [path.relative_to(TEXTS).with_suffix("").as_posix() for path in EVERY]
+)
 def test_code_fits_a_narrow_window(name):
     for cell in cells(name, "code"):
         assert max(map(len, cell.source.split("\n"))) <= 95, cell.source

@@ -415,9 +415,10 @@ def test_a_lesson_is_found_by_how_its_name_begins(tmp_path, monkeypatch):
         ("further/04", tmp_path / "notebooks/further/04_b.ipynb"),
         ("04_b", tmp_path / "notebooks/further/04_b.ipynb"),
         ("04_c.ipynb", Path("04_c.ipynb")),
-        ("07", Path("07")),
     ):
         assert export.find_lesson(given) == found, given
+    with pytest.raises(ValueError, match="There is no lesson 07"):
+        export.find_lesson("07")
 
 
 def saved_model(*outputs):

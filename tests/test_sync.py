@@ -113,9 +113,12 @@ def edit(root, old, new):
         ("Scale.top", "@property", "    return 10"),
     ],
 )
-def test_definition_is_the_text_with_its_decorators(tool, checkout, name, first, last):
-    lines = tool.definition(f"course_lib/a.py::{name}", checkout).split("\n")
-    assert (lines[0], lines[-1]) == (first, last)
+def test_definition_is_the_text_with_its_decorators_below_its_path(
+    tool, checkout, name, first, last
+):
+    reference = f"course_lib/a.py::{name}"
+    lines = tool.definition(reference, checkout).split("\n")
+    assert (lines[0], lines[1], lines[-1]) == (f"# {reference}", first, last)
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,8 @@ def begins(name: str, given: str) -> bool:
 
 
 def definition(reference: str, root: Path) -> str:
-    """The text of "path::name": a function, class, Class.method or constant, with its
-    decorators, dedented.
+    """The text of "path::name", below a line that says so: a function, class, Class.method or
+    constant, with its decorators, dedented.
     """
     file, _, name = reference.partition("::")
     path = root / file
@@ -138,7 +138,8 @@ def definition(reference: str, root: Path) -> str:
     first = min(
         [node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))]
     )
-    return textwrap.dedent("\n".join(text.splitlines()[first - 1 : node.end_lineno]))
+    lines = textwrap.dedent("\n".join(text.splitlines()[first - 1 : node.end_lineno]))
+    return f"# {reference}\n{lines}"
 
 
 def defined_names(node: ast.AST) -> list[str]:

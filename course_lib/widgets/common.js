@@ -62,6 +62,10 @@ const COMMON_STYLE = `
 .marble-note span { grid-area: 1 / 1; }
 .marble-note [aria-hidden] { visibility: hidden; }
 .marble-note + .marble-note { margin-top: -6px; }
+@container (max-width: 440px) {
+  .marble-bar { gap: 6px; } .marble-bar select { width: 66px; }
+  .marble-bar button { min-width: 34px; padding: 0 5px; } .marble-bar button.marble-main { min-width: 84px; padding: 0 10px 0 6px; }
+  .marble-value { font-size: 22px; } .marble-note { font-size: 16px; } }
 @media print { .marble-bar, .marble-hint { display: none; } }
 `;
 
@@ -358,6 +362,7 @@ function borrowColours(frame, el) {
     if (value) el.style.setProperty(`--jp-${name}`, value);
   });
   copy();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", copy); // of a saved page
   new MutationObserver(() => setTimeout(copy, 150)).observe(frame.ownerDocument.body, { attributes: true });
 }
 

@@ -12,10 +12,12 @@ over a notebook before it is kept; `nbconvert --execute` needs
 """
 
 import argparse
+import base64
 import html
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -33,24 +35,56 @@ from traitlets.config import Config
 
 from course_lib.errors import CourseError
 from course_lib.files import check_destination, reading
+from course_lib.widgets.descriptions import describe
 from course_lib.widgets.saved import forget_widgets
-from course_lib.widgets.standalone import save_page
+from course_lib.widgets.standalone import renew, save_page
 
 COURSE = Path(__file__).resolve().parents[2]  # the checkout
 
+_HERE = Path(__file__).parent
+
 # nbconvert's page with what it would fetch left out: RequireJS, MathJax, Mermaid and the
-# widget manager
+# widget manager; with its dark theme beside the light one, our style, and described pictures
 _TEMPLATE = """{%- extends "index.html.j2" -%}
 {%- block html_head_js -%}{%- endblock -%}
 {%- block jupyter_widgets -%}{%- endblock -%}
 {%- block html_head_js_mathjax -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block html_head_css -%}
+{{ resources.include_css("static/theme-dark.css")
+   | replace("<style" | safe, '<style media="(prefers-color-scheme: dark)"' | safe) }}
+<style>{{ resources.page_style | safe }}</style>
+{%- endblock -%}
+""" + "".join(
+    f"""{{%- block data_{short} scoped -%}}
+<div class="jp-RenderedImage jp-OutputArea-output {{{{ extra_class }}}}">
+{{%- set width = output | get_metadata("width", "image/{kind}") -%}}
+<img alt="{{{{ output | get_metadata("alt", "image/{kind}") | escape_html }}}}"
+{{%- if width is not none %}} width="{{{{ width | escape_html }}}}"{{%- endif %}}
+src="data:image/{kind};base64,{{{{ output.data["image/{kind}"] | escape_html }}}}"></div>
+{{%- endblock -%}}
 """
+    for short, kind in (("png", "png"), ("jpg", "jpeg"))
+)
+
+
+_SPACED = r'\1<mspace width="0.17em" />'
+# nbconvert lets the Tab key stop at every cell and output, which do nothing
+_STOP = re.compile(
+    r'(<div class="[^"]*jp-(?:Cell-inputWrapper|OutputArea-output)[^"]*"[^>]*?) tabindex="0"'
+)
+
+
+@cache
+def _style() -> str:
+    """The page's style, with the font of its equations in it."""
+    font = base64.b64encode((_HERE / "math.woff2").read_bytes()).decode("ascii")
+    return (_HERE / "page.css").read_text(encoding="utf-8").replace("FONT)", f"{font})")
 
 
 class LessonExporter(HTMLExporter):
     """nbconvert's HTML in one file that asks for nothing: html before widget views, images
-    inside, equations as MathML.
+    inside, equations as MathML with a font for them, widgets as the library has them now.
 
     Equations need the package latex2mathml; without it they stay as TeX.
     """
@@ -81,8 +115,10 @@ class LessonExporter(HTMLExporter):
 
     def from_notebook_node(self, nb: NotebookNode, resources=None, **kw):
         nb = nbformat.from_dict(nb)  # a copy: a caller's notebook keeps its widgets
-        page, resources = super().from_notebook_node(forget_widgets(nb), resources, **kw)
-        return _asking_for_nothing(page), resources
+        nb = renew(describe(forget_widgets(nb)))
+        resources = {**(resources or {}), "page_style": _style()}
+        page, resources = super().from_notebook_node(nb, resources, **kw)
+        return _STOP.sub(r"\1", _asking_for_nothing(page)), resources
 
     def default_filters(self):
         yield from super().default_filters()
@@ -101,7 +137,9 @@ class LessonExporter(HTMLExporter):
             path=folder,
             anchor_link_text="",
         )
-        return MarkdownWithMath(renderer=renderer).render(source)
+        page = MarkdownWithMath(renderer=renderer).render(source)
+        # an empty corner of a table heads nothing
+        return re.sub(r"<th([^>]*)></th>", r"<td\1></td>", page)
 
 
 # What a page may take from where: nothing from afar, whatever its notebook asks for.
@@ -124,7 +162,15 @@ def _asking_for_nothing(page: str) -> str:
 
 
 class _MathRenderer(IPythonRenderer):
-    """Markdown to HTML with equations as MathML, which browsers draw by themselves."""
+    """Markdown to HTML with equations as MathML, which browsers draw by themselves, and links
+    to other lessons' pages.
+    """
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        """A link; one to a notebook beside this one leads to its page."""
+        if not re.match(r"[a-z][a-z0-9+.-]*:|//", url, re.IGNORECASE):
+            url = re.sub(r"\.ipynb(?=$|[#?])", ".html", url)
+        return super().link(text, url, title)
 
     def block_math(self, body: str) -> str:
         return _mathml(body, "block") or super().block_math(body)
@@ -153,22 +199,31 @@ def _mathml(tex: str, display: str) -> str | None:
         return None
     for part in element.iter():  # its symbols are written "&#x0003C;", which is HTML already
         part.text = html.unescape(part.text or "")
-    return ElementTree.tostring(element, encoding="unicode", short_empty_elements=False)
+    made = ElementTree.tostring(element, encoding="unicode", short_empty_elements=False)
+    # TeX's thin space after the name of a function: "log p", not "logp"
+    return re.sub(r"(<mi>(?:log|exp|ln|det|max|min|sin|cos)</mi>)(?=<m[in])", _SPACED, made)
 
 
 def find_lesson(name: str | Path) -> Path:
     """A notebook's file: the path as given, or the lesson whose name begins so ("04",
-    "further/04"); the path as given also where there is none.
+    "further/04"), as `course.py lab` finds it. CourseError where there is none.
     """
     given, folder = Path(name), COURSE / "notebooks"
+    if given.suffix == ".ipynb":
+        return given
     lessons = [*sorted(folder.glob("*.ipynb")), *sorted((folder / "further").glob("*.ipynb"))]
     start = given.as_posix()
-    found = [
-        path
-        for path in lessons
-        if path.name.startswith(start) or path.relative_to(folder).as_posix().startswith(start)
-    ]
-    return found[0] if found and not given.exists() else given
+    for path in lessons:
+        within = path.relative_to(folder).as_posix()
+        if path.name.startswith(start) or within.startswith(start):
+            return path
+    if given.exists():
+        return given
+    known = ", ".join(dict.fromkeys(path.name.split("_")[0] for path in lessons))
+    raise CourseError(
+        f"There is no lesson {name}. Name one by how its file begins ({known}), or give the "
+        "path of a notebook."
+    )
 
 
 def to_html(notebook: str | Path, out: str | Path | None = None) -> Path:

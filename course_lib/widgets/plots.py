@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from course_lib.errors import CourseError
+from course_lib.widgets.sharp import sharpen_figures
 from course_lib.widgets.sheet import as_array
 
 # Okabe and Ito 2008: told apart with every common kind of colour vision, and in grey
@@ -24,7 +25,9 @@ PALETTE = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY)
 
 
 def use_style():
-    """Set matplotlib's defaults for this notebook: sizes that read at the back of a room."""
+    """Set matplotlib's defaults for this notebook: sizes that read at the back of a room,
+    sharp on dense screens, with a description for whoever can't see the figure.
+    """
     import matplotlib.pyplot as plt
 
     plt.rcParams.update(
@@ -43,6 +46,7 @@ def use_style():
             "lines.linewidth": 2,
         }
     )
+    sharpen_figures()
 
 
 def tile(images: Tensor | np.ndarray, columns: int | None = None, pad: int = 1) -> np.ndarray:

@@ -35,13 +35,15 @@ const STYLE = `
   align-items: baseline; }
 .marble-run h3 span { font-size: 15px; font-weight: 400; color: var(--faint); font-variant-numeric: tabular-nums; }
 .marble-panels { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 6px 20px; }
-.marble-panel { margin: 0; min-width: 0; }
+.marble-panel { margin: 0; min-width: 0; display: grid; grid-row: span 2; grid-template-rows: subgrid;
+  grid-template-columns: minmax(0, 1fr); gap: 0; align-items: end; } /* pictures stand level under captions of any length */
+.marble-several .marble-run:not(:first-of-type) .marble-panel { display: block; grid-row: auto; }
 .marble-panel figcaption { margin: 0 0 6px; font-size: 15px; color: var(--faint); white-space: nowrap;
   overflow: hidden; text-overflow: ellipsis; }
 .marble-panel figcaption b { font: italic 20px/1.2 "STIX Two Text", Cambria, "Times New Roman", "Liberation Serif", serif;
   color: var(--ink); margin-right: 8px; }
 .marble-panel figcaption sub { font-size: 65%; line-height: 0; }
-.marble-sheet { position: relative; margin: 0 auto; cursor: zoom-in; }
+.marble-sheet { position: relative; width: 100%; margin: 0 auto; cursor: zoom-in; }
 .marble-sheet canvas { display: block; width: 100%; }
 .marble-picked .marble-sheet { cursor: zoom-out; max-width: 340px; }
 .marble-several.marble-picked .marble-sheet { max-width: 224px; }
@@ -51,16 +53,21 @@ const STYLE = `
 .marble-reel canvas { display: block; width: 100%; }
 .marble-reel .marble-mark { top: 0; height: 100%; }
 .marble-axis .name { font-size: 16px; font-weight: 600; }
-.marble-reading { margin-left: auto; display: flex; gap: 16px; font-size: 16px; font-variant-numeric: tabular-nums;
+.marble-reading { margin-left: auto; display: flex; flex-wrap: wrap; gap: 2px 16px; font-size: 16px; font-variant-numeric: tabular-nums;
   white-space: nowrap; }
-.marble-reading span { color: var(--faint); }
+.marble-reading span { color: var(--faint); white-space: nowrap; }
 .marble-reading b { font-weight: 600; color: var(--ink); display: inline-block; }
 .marble-reading .alpha b { color: var(--signal); } .marble-reading .sigma b { color: var(--noise); }
 .marble-choice { display: flex; align-items: center; gap: 8px; margin: 0 0 10px; font-size: 16px; }
 .marble-choice[hidden] { display: none; }
-.marble-choice output { min-width: 8em; text-align: center; }
+.marble-choice button { flex: none; white-space: nowrap; }
+.marble-choice output { min-width: min(8em, 30cqi); text-align: center; }
 @container (max-width: 620px) { .marble-panels { gap: 6px 8px; } .marble-panel figcaption { white-space: normal; }
-  .marble-reading { margin-left: 0; } }
+  .marble-reading { margin-left: 0; flex-basis: 100%; } }
+@container (max-width: 440px) { /* the predicted images over the full width, the other two below them */
+  .marble:not(.marble-several, .marble-picked) .marble-panels { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .marble:not(.marble-several, .marble-picked) .marble-panel:nth-child(2) { grid-column: span 2; order: -1; }
+  .marble-panel figcaption { font-size: 14px; } .marble-reading { gap: 2px 12px; font-size: 15px; } }
 `;
 
 // ---------------------------------------------------------------- small tools
@@ -338,11 +345,12 @@ class TimeAxis {
     const { T } = this.spec.curve;
     const text = (x, y, words, more = {}) => make("text", { x, y, ...more }, words);
     const middle = { "text-anchor": "middle" };
+    const between = this.width < 440 ? [0.5] : [0.75, 0.5, 0.25]; // else "t = 1000" would run into "750"
     return [
       text(this.x(T), AXIS.top - 11, "σ, the noise", { class: "name", style: "fill: var(--noise)" }),
       text(this.x(0), AXIS.top - 11, "α, the image", { class: "name", style: "fill: var(--signal)", "text-anchor": "end" }),
       text(this.x(T), base + 30, `t = ${T}`),
-      ...[0.75, 0.5, 0.25].map((share) => text(this.x(share * T), base + 30, String(Math.round(share * T)), middle)),
+      ...between.map((share) => text(this.x(share * T), base + 30, String(Math.round(share * T)), middle)),
       text(this.x(0), base + 30, "t = 0", { "text-anchor": "end" }),
     ];
   }

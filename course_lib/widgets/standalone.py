@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -48,6 +49,40 @@ def save_page(page: str, path: str | Path):
     """Write a page to a file, whole or not at all; CourseError where that can't be."""
     with written_whole(path) as part:
         part.write_text(page, encoding="utf-8")
+
+
+_MODULE = re.compile(r'(<script type="module">).*?(</script></body></html>)', re.DOTALL)
+_NAMES = {
+    "The scrubber:": "scrubber.js",
+    "The flipbook:": "flipbook.js",
+    "The plane:": "plane.js",
+}
+
+
+def renew(notebook: dict) -> dict:
+    """Give the widgets' pages in a notebook's outputs the modules as they are now, in place;
+    returns the notebook. Their pictures and places stay.
+    """
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "text/html" in data:
+                whole = "".join(data["text/html"])
+                if 'srcdoc="' in whole and "marble-state" in whole:
+                    data["text/html"] = re.sub(r'(?<= srcdoc=")[^"]*', _renewed, whole)
+    return notebook
+
+
+def _renewed(srcdoc: re.Match) -> str:
+    """An iframe's page with its widget's module as it is now."""
+    page = html.unescape(srcdoc[0])
+    if not (found := _MODULE.search(page)):
+        return srcdoc[0]
+    # the comment at the head of the widget's own file
+    names = [name for mark, name in _NAMES.items() if f" * {mark}" in found[0]]
+    if len(names) != 1:
+        return srcdoc[0]
+    return html.escape(_MODULE.sub(lambda old: old[1] + module(names[0]) + old[2], page))
 
 
 def bundle(page: str, still: Image.Image, alt: str, height: int) -> dict[str, str]:

@@ -332,6 +332,7 @@ Flipbook(frames, list(story), label="step", title="q meets the posterior", start
 # 7. From `Terms`, `elbo` takes the two terms: $\log p(x \mid z)$ at one draw, and the KL.
 
 # %% src="course_lib/models/vae.py::VAE.forward"
+# course_lib/models/vae.py::VAE.forward
 def forward(
     self, x: Tensor, draws: Draws, cond: Tensor | None = None, k: int = 1
 ) -> Terms:

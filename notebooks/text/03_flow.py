@@ -174,7 +174,7 @@ layer.log_scale.data.copy_(log_scale.reshape(1, 2, 1, 1))
 full = torch.autograd.functional.jacobian(lambda x: layer(x)[0], small_x[:1]).reshape(32, 32)
 print(f"32 x 32 slopes, off the diagonal all 0: {torch.equal(full, full.diag().diag())}")
 gap = torch.linalg.slogdet(full)[1] - my_logdet(small_x, log_scale)[0]
-print(f"autograd's log|det| and yours differ by less than 0.0001: {gap.abs().item() < 1e-4}")
+print(f"autograd's log|det| differs by less than 0.0001: {gap.abs().item() < 1e-4}")
 
 
 # %% [markdown]
@@ -339,6 +339,7 @@ show_images(picture, columns=2, size=2.8);
 # text:
 
 # %% src="course_lib/models/flow.py::Split.inverse"
+# course_lib/models/flow.py::Split.inverse
 def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Undo the rest, with the finished half beside it."""
     done, going = z.chunk(2, dim=1)
@@ -347,6 +348,7 @@ def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor
 
 
 # %% src="course_lib/models/flow.py::multi_scale"
+# course_lib/models/flow.py::multi_scale
 def multi_scale(
     channels: int, levels: int, steps: int, width: int, classes: int = 0
 ) -> Sequence:

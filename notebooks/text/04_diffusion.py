@@ -112,6 +112,7 @@ Flipbook(frames, times, label="t", title="One jump to time t", notes=notes)
 # `Schedule.add_noise` is exactly that:
 
 # %% src="course_lib/diffusion/schedule.py::Schedule.add_noise"
+# course_lib/diffusion/schedule.py::Schedule.add_noise
 def add_noise(self, x0: Tensor, t: int | Tensor, eps: Tensor) -> Tensor:
     """Jump from the clean image to time t: x0 and eps [B, ...], t an int or an int tensor
     [B], to x_t [B, ...].
@@ -163,7 +164,7 @@ linear = Schedule(*my_jump(beta))  # from here on, yours
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
 left.plot(linear.alpha, color=BLUE, label="alpha")
 left.plot(linear.sigma, color=RED, label="sigma")
-left.set(xlabel="t", title="yours, from 1000 betas", yticks=[0, 0.5, 1])
+left.set(xlabel="t", title="linear, from 1000 betas", yticks=[0, 0.5, 1])
 for name, schedule, style in (
     ("linear", linear, "-"),
     ("cosine", plan, "--"),
@@ -330,6 +331,7 @@ Flipbook(frames, reaches, label="stride", title="The exact way back")
 # product of two Normals. Completing the square gives its mean, $c_t\, x_t + c_0\, x_0$, and its variance:
 
 # %% src="course_lib/diffusion/samplers.py::posterior"
+# course_lib/diffusion/samplers.py::posterior
 def posterior(schedule: Schedule, t: int, s: int) -> tuple[float, float, float, float]:
     """q(x_s | x_t, x_0) for s < t (Ho et al. 2020, eq. 6 and 7), as Normal(c_t x_t + c_0 x_0,
     small).
@@ -667,6 +669,7 @@ for calls in (2, 5, 20, 50):
 # each time.
 
 # %% src="course_lib/diffusion/samplers.py::sample_ddim"
+# course_lib/diffusion/samplers.py::sample_ddim
 @in_float32
 @torch.no_grad()
 def sample_ddim(

@@ -251,6 +251,7 @@ print(f"rms difference {gap:.2f}, on the scale from -1 to 1")
 # block turns its channels up and down by it. (The further notebook takes the net apart and cuts its wires.)
 
 # %% src="course_lib/models/unet.py::UNet.forward"
+# course_lib/models/unet.py::UNet.forward
 def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
     self.check(x_t)
     emb = self.embed(t, cond)
@@ -668,6 +669,7 @@ plots.denoise_module(begin, eps, after, t=500, s=300, text=CLASSES[test_labels[0
 # | 6 | **return** $x_0$ | the last `Step` |
 
 # %% src="course_lib/diffusion/samplers.py::sample_ddpm"
+# course_lib/diffusion/samplers.py::sample_ddpm
 @in_float32
 @torch.no_grad()
 def sample_ddpm(

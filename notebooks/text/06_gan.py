@@ -1,4 +1,4 @@
-
+# %%
 
 # %% [markdown]
 # # 06. What if a critic replaces the formula?
@@ -326,6 +326,7 @@ Flipbook(
 
 
 # %% src="course_lib/toy_games.py::dirac_field"
+# course_lib/toy_games.py::dirac_field
 def dirac_field(theta: Tensor, psi: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
     """Where both players of the Dirac-GAN are pushed: (d theta / dt, d psi / dt).
 

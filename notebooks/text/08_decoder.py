@@ -118,6 +118,7 @@ show_rows(rows, size=1.2);
 # condition on 16 numbers, so 15 of 16 stay free: 768 numbers say something about 12,288, and 11,520 are open.
 
 # %% src="course_lib/models/superres.py::shrink"
+# course_lib/models/superres.py::shrink
 def shrink(x: Tensor, factor: int = 4) -> Tensor:
     """The thumbnail: the mean of each factor x factor square, [B, C, H, W] to [B, C, H /
     factor, W / factor].
@@ -262,7 +263,7 @@ for name, error, expected, colour in zip(("mean", "draw"), found, law, (BLUE, OR
     right.axhline(expected, color=colour, linestyle=":")
     give = error.std() / n**0.5
     print(f"{name}: {error.mean():.3f}, give or take {give:.3f}; formula {expected:.3f}")
-right.set(xlabel="answers", ylabel="mean squared error", title="dotted: yours")
+right.set(xlabel="answers", ylabel="mean squared error", title="dotted: the formula")
 right.set(ylim=(0, 1.5 * law[1]))
 right.legend();
 
@@ -286,6 +287,7 @@ right.legend();
 # stands at $T$, with 0 in the place of the noise:
 
 # %% src="course_lib/models/superres.py::SuperRes.mean"
+# course_lib/models/superres.py::SuperRes.mean
 def mean(self, thumb: Tensor, T: int = 1000) -> Tensor:
     """The residual that a net predicts from the thumbnail alone: x_t is 0, the time is the
     last. Trained on the squared error, it is the posterior's mean.
@@ -300,6 +302,7 @@ def mean(self, thumb: Tensor, T: int = 1000) -> Tensor:
 # And this is how a residual becomes a picture; the last line is your projection, with the range kept:
 
 # %% src="course_lib/models/superres.py::SuperRes.picture"
+# course_lib/models/superres.py::SuperRes.picture
 def picture(self, residual: Tensor, thumb: Tensor) -> Tensor:
     """Residuals to pictures in [-1, 1] that shrink to their thumbnails: [B, channels, H,
     W].

@@ -260,6 +260,7 @@ print(f"rms difference {rms:.4f}, on the scale from -1 to 1")
 # q\ \text{from the picture},\quad k, v\ \text{from the text}$$
 
 # %% src="course_lib/layers.py::TransformerBlock.forward"
+# course_lib/layers.py::TransformerBlock.forward
 def forward(self, x: Tensor, context: Tensor) -> Tensor:
     x = x + self.self_attention(self.norm1(x))
     x = x + self.cross_attention(self.norm2(x), context)

@@ -295,6 +295,7 @@ grade.NEIGHBOURS(precision_and_recall)
 # into memory:
 
 # %% src="course_lib/metrics/neighbours.py::precision_recall"
+# course_lib/metrics/neighbours.py::precision_recall
 def precision_recall(real: Tensor, made: Tensor, k: int = K) -> PrecisionRecall:
     """Improved precision and recall (Kynkäänniemi et al. 2019, eq. 2) of features [N, D] of
     made images against [M, D] of real ones.

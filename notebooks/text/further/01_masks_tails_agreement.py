@@ -85,6 +85,7 @@ plots.show_fields(fields, 16, 8);
 # the vertical one. A step of both, in the library's net:
 
 # %% src="course_lib/models/pixelcnn.py::CausalBlock.vertical"
+# course_lib/models/pixelcnn.py::CausalBlock.vertical
 def vertical(self, v: Tensor, emb: Tensor) -> Tensor:
     """v [B, C, H + d, W + 2 d] to what is added to it: [B, C, H, W]; d is the dilation,
     emb [B, 2 C, 1, 1] the class's.
@@ -93,6 +94,7 @@ def vertical(self, v: Tensor, emb: Tensor) -> Tensor:
 
 
 # %% src="course_lib/models/pixelcnn.py::CausalBlock.horizontal"
+# course_lib/models/pixelcnn.py::CausalBlock.horizontal
 def horizontal(self, h: Tensor, told: Tensor) -> Tensor:
     """h [B, C, H, W + 2 d], told [B, 2 C, H, W] to what is added: [B, C, H, W]."""
     return self.out_h(self.gate(self.conv_h(h) + told))
@@ -128,6 +130,7 @@ with torch.no_grad():
 # and the logarithm of each factor has all its digits. The library's text:
 
 # %% src="course_lib/models/pixelcnn.py::mixture_log_prob"
+# course_lib/models/pixelcnn.py::mixture_log_prob
 def mixture_log_prob(params: Tensor, levels: Tensor) -> Tensor:
     """log p of grey levels under a mixture of discretised logistics (Salimans et al. 2017,
     eq. 2).

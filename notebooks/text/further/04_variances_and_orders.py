@@ -198,7 +198,7 @@ my_variance = grade.VARIANCE.or_library(right_variance)
 n, dice = 20_000, seeded(9)
 error = 1 / math.sqrt(2 * n)
 print(f"spread over true spread, ten steps; n = {n:,}, standard error {error:.3f}")
-print("std   small  large  yours  yours, sampled")
+print("std   small  large  right  right, sampled")
 for std in kinds:
     x, times = torch.randn(n, generator=dice), linear.times(10)
     denoise = gaussian_denoiser(linear, 0.0, std)

@@ -120,6 +120,7 @@ fresh_miss, fresh_product = measure(shipped, *fresh, times, "the shipped net")
 # line by which time and text get in: they don't add a picture, they *turn the channels up and down*, by a factor and a shift
 # for each (*adaptive group normalisation*).
 # %% src="course_lib/layers.py::ResBlock"
+# course_lib/layers.py::ResBlock
 class ResBlock(nn.Module):
     """Two convolutions around a residual path, scaled and shifted by the condition (Dhariwal &
     Nichol 2021, section 3).
@@ -841,6 +842,7 @@ Flipbook(frames, pulls, label="scale", title="Away from a worse self", start=1)
 # four are $a\,x_0 + b\,\varepsilon$:
 
 # %% src="course_lib/diffusion/denoiser.py::TARGETS"
+# course_lib/diffusion/denoiser.py::TARGETS
 TARGETS: dict[str, Callable] = {
     # the noise (Ho et al. 2020, eq. 14)
     "eps": lambda alpha, sigma: (0 * alpha, 1 + 0 * sigma),
