@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 TEXTS = ROOT / "notebooks" / "text"
 EVERY = sorted(TEXTS.rglob("[0-9]*.py"))
 SHORT = ("01_sampling_problem", "02_vae", "04_diffusion", "05_noise_predictor")
-ALONE = ("03_flow", "10_showdown")  # nothing goes beyond them
+# nothing goes beyond them
+ALONE = ("03_flow", "06_gan", "08_decoder", "09_stable_diffusion", "10_showdown")
 FURTHER = (
     "further/01_masks_tails_agreement",
     "further/02_gradients_weights_holes",

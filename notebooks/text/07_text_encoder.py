@@ -381,7 +381,8 @@ plt.legend();
 # chosen, so it is judged by the other 78, the *unseen concepts* from above. The field says **zero-shot retrieval** (零样本检索). Chance among 78 texts is $5/78 = 0.064$.
 
 # %%
-reads, part = load_weights("emoji-clip-unseen", device="cpu"), torch.nonzero(new[concept])[:, 0]
+reads = load_weights("emoji-clip-unseen", device="cpu")
+part = torch.nonzero(new[concept])[:, 0]
 with torch.no_grad():
     x = torch.cat([reads.embed_images(each) for each in pictures(part).split(128)])
     e = reads.embed_texts(texts["MiniLM"])
@@ -755,7 +756,7 @@ grade.GALLERY(which)
 # | What does FID see? | two moments of the features of one net; it is biased in $N$ | 4 |
 # | What does a CLIP score see? | one picture and its text, never the crowd | 5 |
 #
-# | our word | the field's | 中文 |
+# | here | the field's term | 中文 |
 # |---|---|---|
 # | piece of text | token, byte-pair encoding (BPE) | 词元，字节对编码 |
 # | two towers | CLIP, contrastive language-image pre-training | 对比语言-图像预训练 |

@@ -890,7 +890,7 @@ grade.GALLERY(answers)
 # pair is honest if the picture comes back. In both cases the generator's work shrinks by an order of magnitude, and lesson 09
 # can afford to listen to a prompt.
 #
-# | in this lesson | the field's term | 中文 |
+# | here | the field's term | 中文 |
 # |---|---|---|
 # | the small thing | intermediate representation, latent | 中间表示，潜变量 |
 # | thumbnail to picture | super-resolution | 超分辨率 |

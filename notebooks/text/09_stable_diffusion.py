@@ -370,7 +370,7 @@ show_rows(rows_of, titles, size=1.3);
 
 # %% [markdown]
 # Read from below: with the lower prompt from the start, the lower thing. After the first step already the two are mixed; changed at half time, the picture
-# is the upper thing with a few strokes moved. **The text steers early.**
+# is the upper thing with a few lines moved. **The text steers early.**
 #
 # **Is a map an explanation?** It says where a weight is, and not what the value did there. The test is to take the word away.
 
@@ -778,7 +778,7 @@ else:
 # | How is a pipeline tested? | by what each dial must move, and must not | 9 |
 # | Encoder or U-Net? | here: for the text, an encoder that learnt from pictures; for the look, both | 10 |
 #
-# | our word | the field's term | 中文 |
+# | here | the field's term | 中文 |
 # |---|---|---|
 # | text to image | text-to-image synthesis | 文生图 |
 # | latent | latent (code) | 潜变量 |
