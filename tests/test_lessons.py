@@ -64,3 +64,12 @@ def test_the_main_path_and_what_goes_beyond_lead_to_each_other(name, further):
     assert f"({further}.ipynb)" in text
     text = "\n".join(cell.source for cell in cells(further, "markdown"))
     assert f"(../{name}.ipynb)" in text
+
+
+@pytest.mark.parametrize(
+    "name", [path.relative_to(TEXTS).with_suffix("").as_posix() for path in EVERY]
+)
+def test_no_cell_is_empty(name):
+    assert all(
+        cell.source.strip() for kind in ("code", "markdown") for cell in cells(name, kind)
+    )

@@ -1,5 +1,3 @@
-# %%
-
 # %% [markdown]
 # # 06. What if a critic replaces the formula?
 #
