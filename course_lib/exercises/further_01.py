@@ -34,7 +34,11 @@ def _bent(
     return share
 
 
-all_agree = _bent()
+def all_agree(n: int, rho: float, z: Tensor, weight: Tensor) -> Tensor:
+    """The chance that n pixels, each pair of correlation rho, are all white or all black:
+    averaged over the z that they share, of `normal_grid`.
+    """
+    return _bent()(n, rho, z, weight)
 
 
 def _averaged_first(n: int, rho: float, z: Tensor, weight: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from course_lib.configs import from_plain
+from course_lib.device import place
 from course_lib.errors import CourseError
 from course_lib.files import read_json, reading
 from course_lib.interop.pipeline import Pipeline, Sampling
@@ -278,7 +279,7 @@ def _filled(module: nn.Module, names: dict, path: Path, described: dict, device,
         state["latent_mean"] = torch.zeros(latent, device=device, dtype=kind)
         state["latent_std"] = torch.full((latent,), spread, device=device, dtype=kind)
     module.load_state_dict(state, assign=True)
-    return module.eval().requires_grad_(False)
+    return place(module.eval().requires_grad_(False), device)
 
 
 def load_part(
