@@ -255,7 +255,7 @@ def _check_optimizer(own: torch.optim.Optimizer, saved: dict):
         for key in group.keys() - {"params"}:
             if not _alike(group[key], other[key]):
                 raise ValueError(f"{key} of its optimizer is {other[key]!r}")
-        kinds = set()
+        kinds, shaped = set(), set()
         for weight in group["params"]:
             state = states.get(number, {})
             for key, value in state.items():
@@ -266,8 +266,10 @@ def _check_optimizer(own: torch.optim.Optimizer, saved: dict):
                 if not shape and not math.isfinite(value):
                     raise ValueError(f"{key} of its optimizer is {value}")
             kinds.add(tuple(sorted(map(_kind_of, state.items()), key=str)))
+            if state and weight.ndim:  # of a single number, all that is kept is one too
+                shaped.add(frozenset(k for k, v in state.items() if getattr(v, "shape", ())))
             number += 1
-        if len(kinds - {()}) > 1:
+        if len(kinds - {()}) > 1 or len(shaped) > 1:
             raise ValueError("its optimizer keeps other things of one weight than of another")
     if not states.keys() <= set(range(number)):
         raise ValueError("its optimizer keeps something of a weight that there is not")
@@ -276,7 +278,7 @@ def _check_optimizer(own: torch.optim.Optimizer, saved: dict):
 def _kind_of(entry: tuple) -> tuple:
     """The name of an entry of an optimizer's state, and what kind of thing it is."""
     name, value = entry
-    return name, type(value), getattr(value, "dtype", None), bool(getattr(value, "shape", ()))
+    return name, type(value), getattr(value, "dtype", None)
 
 
 def _check_numbers(phase: Trained, saved: dict):

@@ -21,13 +21,13 @@ from course_lib.errors import CourseError
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def phase_of(module: nn.Module, name: str = "net", ema: bool = True) -> Phase:
+def phase_of(module: nn.Module, name: str = "net", ema: bool = True, optimizer=None) -> Phase:
     """The module learns to give 1."""
     return Phase(
         name,
         module,
         lambda batch: {"loss": (module(batch) - 1).square().mean()},
-        torch.optim.AdamW(module.parameters(), lr=0.05),
+        optimizer or torch.optim.AdamW(module.parameters(), lr=0.05),
         Ema(module) if ema else None,
     )
 
@@ -328,6 +328,29 @@ def test_the_optimizers_state_travels(tmp_path):
     for a, b in zip(both.phases, other.phases, strict=True):
         assert a.optimizer.state_dict()["state"]
         assert_same(a.optimizer.state_dict()["state"][0], b.optimizer.state_dict()["state"][0])
+
+
+class Scaled(nn.Linear):
+    """A Linear with a learnt size: a weight of no axis, as a temperature is."""
+
+    def __init__(self):
+        super().__init__(2, 1)
+        self.log_scale = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, x):
+        return super().forward(x) * self.log_scale.exp()
+
+
+@pytest.mark.parametrize(
+    "kind", [lambda net: Muon(net, lr=0.05), lambda net: torch.optim.AdamW(net.parameters())]
+)
+def test_a_weight_that_is_a_single_number_travels(tmp_path, kind):
+    """What an optimizer keeps of it has no axis either, and was taken for another thing."""
+    one, other = (phase_of(net, optimizer=kind(net)) for net in (Scaled(), Scaled()))
+    list(train(one, ONES, 3))
+    save_state(tmp_path / "state.pt", 3, one)
+    assert load_state(tmp_path / "state.pt", other) == 3
+    assert_same(weights(one), weights(other))
 
 
 # ---- what is in it
