@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import diffusers
 import transformers
 from test_peer_sd15 import their_autoencoder, their_text, their_unet
-from test_sd15_folder import LETTERS, SCHEDULER
+from test_sd15_folder import LETTERS, write_pipeline
 
 from course_lib.interop import sd15
 
@@ -50,17 +50,7 @@ def write_folder(folder: Path):
     torch.manual_seed(0)
     makers = {"unet": their_unet, "vae": their_autoencoder, "text_encoder": their_text}
     parts = {part: make(sd15.PARTS[part][1]).eval() for part, make in makers.items()}
-    diffusers.StableDiffusionPipeline(
-        **parts,
-        tokenizer=their_tokenizer(),
-        scheduler=diffusers.PNDMScheduler(**SCHEDULER, skip_prk_steps=True),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
-    path = folder / "scheduler" / "scheduler_config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**config, "clip_sample": False}), encoding="utf-8")
+    write_pipeline(folder, parts, their_tokenizer())
 
 
 @torch.no_grad()

@@ -53,6 +53,21 @@ CONFIGS = {
 }
 
 
+def write_pipeline(folder, parts: dict, tokenizer):
+    """Their three nets as their pipeline writes them, with the published settings."""
+    diffusers.StableDiffusionPipeline(
+        **parts,
+        tokenizer=tokenizer,
+        scheduler=diffusers.PNDMScheduler(**SCHEDULER, skip_prk_steps=True),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    path = folder / "scheduler" / "scheduler_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "clip_sample": False}), encoding="utf-8")
+
+
 @pytest.fixture
 def small(monkeypatch):
     """Our classes for the small parts."""
@@ -71,17 +86,7 @@ def made(tmp_path_factory):
             for parameter in module.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
     folder = tmp_path_factory.mktemp("sd")
-    diffusers.StableDiffusionPipeline(
-        **parts,
-        tokenizer=their_tokenizer(),
-        scheduler=diffusers.PNDMScheduler(**SCHEDULER, skip_prk_steps=True),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
-    path = folder / "scheduler" / "scheduler_config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**config, "clip_sample": False}), encoding="utf-8")
+    write_pipeline(folder, parts, their_tokenizer())
     return folder
 
 
