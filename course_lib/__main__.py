@@ -83,7 +83,7 @@ def _parser(flags: tuple = ()) -> argparse.ArgumentParser:
     command.add_argument(
         "--out",
         type=Path,
-        help="where the weights go; by default weights/; a shorter run must say it",
+        help="where the weights go; by default weights/; a run of another length must say it",
     )
     command.add_argument(
         "--from",

@@ -22,7 +22,7 @@ def _first_line(error: BaseException) -> str:
     """What an error says, short enough for a sentence; its name where it says nothing."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return next(iter(str(error).split("\n")), "").strip()[:120] or type(error).__name__
+    return str(error).partition("\n")[0].strip()[:120] or type(error).__name__
 
 
 # ---- writing

@@ -336,15 +336,16 @@ def _asked(recipe: Recipe, before: Path | None, steps, seconds) -> tuple[Recipe,
     return _carried_on(recipe, before, steps, seconds)
 
 
-def _out(recipe: Recipe, before: Path | None, command: str, out) -> Path:
-    """Where the weights go; CourseError where a shortened run would take the place of weights
-    that the course ships, and nobody asked for that.
+def _out(recipe: Recipe, command: str, out) -> Path:
+    """Where the weights go; CourseError where a run of another length than the recipe's, a
+    further leg among them, would take the place of weights that the course ships, and nobody
+    asked for that.
     """
-    short = before is None and command != _of_length(recipe, None, None)[1]
-    if out is None and short and recipe.name in listed():
+    changed = command != _of_length(recipe, None, None)[1]
+    if out is None and changed and recipe.name in listed():
         raise CourseError(
-            f"A shorter run would take the place of the {recipe.name} that the course ships: "
-            f"say where its weights go, {command} --out mine."
+            f"A run of another length would take the place of the {recipe.name} that the "
+            f"course ships: say where its weights go, {command} --out mine."
         )
     return Path(out or WEIGHTS)
 
@@ -371,7 +372,7 @@ def run(
     before = None if start is None else Path(start)
     recipe, command = _asked(recipe, before, steps, seconds)
     folder = Path(folder or (cache_folder() or Path(".")) / "runs" / recipe.name)
-    accelerator, out = _joined_accelerator(), _out(recipe, before, command, out)
+    accelerator, out = _joined_accelerator(), _out(recipe, command, out)
     for path in (folder / "leg-1.pt", out / f"{recipe.name}.safetensors"):
         check_destination(path, make=True)  # before the hours that go into what goes there
     job = _Job(recipe, folder, out, seconds, command, accelerator, log)

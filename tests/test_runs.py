@@ -236,7 +236,8 @@ def test_a_shortened_run_takes_no_shipped_models_place_unasked(data, tmp_path, m
     monkeypatch.setattr(runs, "WEIGHTS", tmp_path)
     run(TINY, folder=tmp_path / "run", log=lambda line: None)
     shipped = (tmp_path / f"{TINY.name}.safetensors").read_bytes()
-    for how in ({"steps": 1}, {"seconds": 1.0}):
+    further = {"steps": 1, "start": tmp_path / f"{TINY.name}.safetensors"}
+    for how in ({"steps": 1}, {"seconds": 1.0}, further):
         said = refused(tmp_path, out=None, **how)
         assert "the course ships: say where" in said and said.endswith("--out mine.")
     assert (tmp_path / f"{TINY.name}.safetensors").read_bytes() == shipped
