@@ -17,6 +17,7 @@ from course_lib.data.emoji import (
     prompt,
     prompts_of,
     sentence_vectors,
+    without_style,
 )
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
@@ -84,6 +85,27 @@ def test_plain_prompts():
         prompt(robot, "noto", "fr")
     texts = prompts_of(data, [0, 1])
     assert texts[0] == "grinning face, noto style" and len(texts) == 2
+
+
+def test_a_prompt_without_its_style():
+    for language in ("en", "zh"):
+        for concept in emoji().concepts:
+            bare = prompt(concept, None, language)
+            assert without_style(prompt(concept, "noto-v1", language)) == bare
+            assert without_style(bare) == bare
+    for text in (
+        "",
+        "style",
+        ",",
+        " style",
+        "a, b",
+        "hair style",
+        "noto style",
+        "，" * 10_000,
+    ):
+        assert without_style(text) == text
+    assert without_style("robot: metal, toy ,  oil painting style ") == "robot: metal, toy"
+    assert without_style("robot, style") == "robot, style"
 
 
 def test_drawn_prompts_vary_and_stay_true():

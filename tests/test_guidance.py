@@ -18,6 +18,7 @@ from course_lib import (
     sample_ddim,
     sample_heun,
 )
+from course_lib.diffusion import guided_in_parts
 from course_lib.errors import CourseError
 
 LABELS = torch.tensor([0, 1, 1])
@@ -276,3 +277,40 @@ def test_a_scale_is_finite(denoise, scale):
         guided(denoise, NULL, scale)
     with pytest.raises(CourseError, match="finite number"):
         autoguided(denoise, denoise, scale)
+
+
+def test_equal_parts_are_plain_guidance(denoise, x_t):
+    """And parts of scale 0 say nothing; the calls are one more than there are scales."""
+    noted, conds = counted(denoise)
+    found = guided_in_parts(noted, NULL, (3.0, 3.0))(x_t, 400, (1 - COND, COND))
+    assert len(conds) == 3
+    for a, b in zip(found, guided(denoise, NULL, 3.0)(x_t, 400, COND), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    found = guided_in_parts(denoise, NULL, (2.0, 0.0))(x_t, 400, (COND, 1 - COND))
+    for a, b in zip(found, guided(denoise, NULL, 2.0)(x_t, 400, COND), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_gaussians_of_equal_spread_are_guided_in_parts_to_a_gaussian():
+    """Means n, a, b and scales v, w sample exactly N(n + v (a - n) + w (b - a), s^2)."""
+    schedule, s, (v, w) = Schedule.cosine(), 0.5, (1.5, 4.0)
+    means = torch.tensor([-0.25, 1.0, 1.75]).double()
+
+    def denoise(x_t, t, cond):
+        return gaussian_denoiser(schedule, means[cond][:, None], s)(x_t, t)
+
+    x, one = torch.randn(50, 1, dtype=torch.float64), torch.ones(50, dtype=torch.int64)
+    steer, times = guided_in_parts(denoise, 0, (v, w)), schedule.times(100)
+    found = final(sample_ddim(steer, schedule, x, times, (one, 2 * one)))
+    there = -0.25 + v * 1.25 + w * 0.75
+    expected = final(sample_ddim(gaussian_denoiser(schedule, there, s), schedule, x, times))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+def test_parts_that_do_not_fit_their_scales(denoise, x_t):
+    for scales in ((), (1.0, float("nan")), (float("inf"),)):
+        with pytest.raises(CourseError, match="a finite number for each"):
+            guided_in_parts(denoise, NULL, scales)
+    for cond in (None, COND, (COND,), (COND, COND, COND)):
+        with pytest.raises(CourseError, match="2 scales needs as many conditions"):
+            guided_in_parts(denoise, NULL, (2.0, 4.0))(x_t, 400, cond)

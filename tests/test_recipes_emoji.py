@@ -13,6 +13,8 @@ import torch
 from course_lib import weights
 from course_lib.__main__ import main
 from course_lib.data.emoji import emoji, sentence_vectors
+from course_lib.diffusion import Schedule
+from course_lib.errors import CourseError
 from course_lib.metrics.yardsticks import EMOJI
 from course_lib.models import (
     AutoencoderConfig,
@@ -21,9 +23,17 @@ from course_lib.models import (
     ImageConfig,
     SentenceCLIPConfig,
     TextConfig,
+    TextUNet,
     TextUNetConfig,
 )
-from course_lib.recipes import RECIPES, emoji_clip_unseen, emoji_data, recipe, sd_emoji
+from course_lib.recipes import (
+    RECIPES,
+    emoji_clip_unseen,
+    emoji_data,
+    recipe,
+    recipe_of,
+    sd_emoji,
+)
 from course_lib.recipes.emoji_clip import TEXT_TOKENS
 from course_lib.runs import begin, run
 from course_lib.weights import load_weights
@@ -115,6 +125,28 @@ def check_maker(kind, module):
     torch.testing.assert_close(alone, images[:1], rtol=0, atol=0.05)
     with pytest.raises(ValueError, match="5 prompts"):
         maker.make(5, 3, hostile[:2])
+
+
+def test_calls_of_a_scale_for_the_style():
+    """Three a look where it has one of its own, two where it is the same or not given."""
+    way = sd_emoji.TextSampling(guidance=2.0, style_guidance=4.0)
+    assert (way.calls_a_look, way.steps(60), way.calls(20)) == (3, 20, 60)
+    for same in (None, 2.0):
+        way = sd_emoji.TextSampling(guidance=2.0, style_guidance=same)
+        assert (way.calls_a_look, way.steps(40)) == (2, 20)
+    for wrong in (float("nan"), 101.0):
+        with pytest.raises(CourseError, match="style_guidance is a number from"):
+            sd_emoji.TextSampling(style_guidance=wrong)
+
+
+def test_guidance_given_alone_is_for_all_of_the_prompt():
+    module, kind = TextUNet(TINY["sd-emoji"]), recipe_of("sd-emoji")
+    best, cost = sd_emoji.BEST, lambda **asked: kind.maker(module, "sd-emoji", **asked).cost
+    assert cost() == best.cost(sd_emoji.CALLS, Schedule.cosine())
+    assert cost(guidance=3.0)["style_guidance"] is None
+    assert cost(style_guidance=7.0)["guidance"] == best.guidance
+    with pytest.raises(CourseError, match="3 network calls"):
+        cost(calls=2)
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,16 @@ def prompt(
     return f"{text}{comma}{style} 风格" if chinese else f"{text}{comma}{style} style"
 
 
+def without_style(text: str) -> str:
+    """A prompt less the style that it names at its end: "robot, openmoji style" to "robot",
+    "机器人，openmoji 风格" to "机器人"; any other text stays as it is.
+    """
+    end = max(text.rfind(","), text.rfind("，"))
+    if end < 0 or not text[end + 1 :].strip().endswith((" style", " 风格")):
+        return text
+    return text[:end].rstrip()
+
+
 def prompts_of(data: Emoji, rows: Iterable[int], language: str = "en") -> list[str]:
     """The plain prompt of each image of `rows`."""
     return [

@@ -4,7 +4,7 @@ from course_lib.diffusion.codec import Codec, LatentCodec, PixelCodec
 from course_lib.diffusion.condition import map_cond
 from course_lib.diffusion.denoiser import TARGETS, Denoise, Denoiser, stratified_times
 from course_lib.diffusion.exact import gaussian_denoiser, mixture_denoiser, points_denoiser
-from course_lib.diffusion.guidance import autoguided, clipped, guided
+from course_lib.diffusion.guidance import autoguided, clipped, guided, guided_in_parts
 from course_lib.diffusion.reading import denoiser_from, schedule_from
 from course_lib.diffusion.samplers import (
     SAMPLERS,
@@ -35,6 +35,7 @@ __all__ = [
     "final",
     "gaussian_denoiser",
     "guided",
+    "guided_in_parts",
     "map_cond",
     "mixture_denoiser",
     "points_denoiser",

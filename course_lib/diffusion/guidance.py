@@ -1,5 +1,7 @@
 """Wrappers that turn one denoiser into another."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -34,6 +36,11 @@ def autoguided(denoise: Denoise, weaker: Denoise, scale: float) -> Denoise:
     return denoise_guided
 
 
+def _null_like(cond: Tensor, null: float | Tensor) -> Tensor:
+    """No condition, in the shape of a batch of them."""
+    return torch.as_tensor(null).to(cond).expand_as(cond)
+
+
 def guided(denoise: Denoise, null_cond, scale: float) -> Denoise:
     """Classifier-free guidance (Ho & Salimans 2022, eq. 6): scale 0 is unconditional, 1 plain,
     above 1 stresses cond.
@@ -44,11 +51,8 @@ def guided(denoise: Denoise, null_cond, scale: float) -> Denoise:
     step, every other scale two.
     """
 
-    def null_like(cond: Tensor, null: float | Tensor) -> Tensor:
-        return torch.as_tensor(null).to(cond).expand_as(cond)
-
     def unconditional(x_t: Tensor, t: int | Tensor, cond) -> tuple[Tensor, Tensor]:
-        return denoise(x_t, t, map_cond(null_like, cond, null_cond))
+        return denoise(x_t, t, map_cond(_null_like, cond, null_cond))
 
     away = autoguided(denoise, unconditional, scale)
 
@@ -59,6 +63,41 @@ def guided(denoise: Denoise, null_cond, scale: float) -> Denoise:
                 "picture."
             )
         return away(x_t, t, cond)
+
+    return denoise_guided
+
+
+def guided_in_parts(denoise: Denoise, null_cond, scales: Sequence[float]) -> Denoise:
+    """Guidance with a scale for each part of a condition: how much to obey *what* is asked,
+    and how much to obey *in which style* (Brooks et al. 2023, "InstructPix2Pix", eq. 3; for
+    parts that stand side by side Liu et al. 2022, "Composable diffusion").
+
+    cond is a tuple of as many conditions as there are scales, each saying more than the one
+    before: (token states of "robot", token states of "robot, noto style"), each [B, ...].
+    null_cond is as in `guided`, for one of them. With n the answer to it and a, b those to the
+    two, the answer is n + scales[0] (a - n) + scales[1] (b - a): one network call more a step
+    than there are scales. Equal scales are `guided` with the last condition.
+    """
+    if not scales or not all(abs(scale) <= torch.finfo(torch.float32).max for scale in scales):
+        raise CourseError(
+            f"Guidance in parts takes a finite number for each, not {list(scales)}."
+        )
+
+    def denoise_guided(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
+        if not isinstance(cond, tuple | list) or len(cond) != len(scales):
+            raise CourseError(
+                f"Guidance with {len(scales)} scales needs as many conditions, in a tuple, "
+                "each saying more than the one before."
+            )
+        before = denoise(x_t, t, map_cond(_null_like, cond[-1], null_cond))
+        answer = before
+        for scale, each in zip(scales, cond, strict=True):
+            found = denoise(x_t, t, each)
+            answer = tuple(
+                a + scale * (f - b) for a, f, b in zip(answer, found, before, strict=True)
+            )
+            before = found
+        return answer
 
     return denoise_guided
 

@@ -17,6 +17,14 @@ from course_lib.runs import Flag
 MOST_GUIDANCE = 100.0  # beyond it every image is a caricature, and float32 soon overflows
 
 
+def check_scale(name: str, value: float):
+    """CourseError where a scale of guidance is no number that makes a picture."""
+    if not (math.isfinite(value) and abs(value) <= MOST_GUIDANCE):
+        raise CourseError(
+            f"{name} is a number from -{MOST_GUIDANCE:g} to {MOST_GUIDANCE:g}, not {value}."
+        )
+
+
 @dataclass(frozen=True)
 class Sampling:
     """A way of making images; by default the plain one."""
@@ -33,12 +41,7 @@ class Sampling:
                 f"There is no sampler {self.sampler!r}; there are: {', '.join(SAMPLERS)}."
             )
         for name in ("guidance", "guide_scale"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and abs(value) <= MOST_GUIDANCE):
-                raise CourseError(
-                    f"{name} is a number from -{MOST_GUIDANCE:g} to {MOST_GUIDANCE:g}, not "
-                    f"{value}."
-                )
+            check_scale(name, getattr(self, name))
 
     @property
     def calls_a_look(self) -> int:
