@@ -279,16 +279,45 @@ def test_a_scale_is_finite(denoise, scale):
         autoguided(denoise, denoise, scale)
 
 
-def test_equal_parts_are_plain_guidance(denoise, x_t):
-    """And parts of scale 0 say nothing; the calls are one more than there are scales."""
+@pytest.mark.parametrize(
+    ("scales", "calls"),
+    [((3.0, 3.0), 2), ((3.0,), 2), ((1.0, 1.0), 1), ((0.0, 0.0), 1), ((2.0, 4.0), 3)],
+)
+def test_parts_are_on_their_lines(denoise, x_t, scales, calls):
+    """Equal ones are plain guidance; and what counts for nothing is not asked for."""
     noted, conds = counted(denoise)
-    found = guided_in_parts(noted, NULL, (3.0, 3.0))(x_t, 400, (1 - COND, COND))
-    assert len(conds) == 3
-    for a, b in zip(found, guided(denoise, NULL, 3.0)(x_t, 400, COND), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
-    found = guided_in_parts(denoise, NULL, (2.0, 0.0))(x_t, 400, (COND, 1 - COND))
-    for a, b in zip(found, guided(denoise, NULL, 2.0)(x_t, 400, COND), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    cond = (1 - COND, COND)[-len(scales) :]
+    found = guided_in_parts(noted, NULL, scales)(x_t, 400, cond)
+    assert len(conds) == calls
+    n, a, b = (denoise(x_t, 400, c) for c in (torch.full_like(COND, NULL), 1 - COND, COND))
+    if scales[0] == scales[-1]:
+        expected = guided(denoise, NULL, scales[0])(x_t, 400, COND)
+    else:
+        expected = [
+            n_i + scales[0] * (a_i - n_i) + scales[1] * (b_i - a_i)
+            for n_i, a_i, b_i in zip(n, a, b, strict=True)
+        ]
+    for each, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(each, right, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.7, 1.0])
+def test_a_rescaled_answer_has_the_spread_of_the_plain_one(share):
+    """By its share, picture by picture; and still makes up x_t."""
+    schedule, cond = Schedule.cosine(), torch.tensor([1, 2, 1, 2])
+    centre = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+
+    def denoise(x_t, t, cond):
+        return gaussian_denoiser(schedule, centre[cond], 0.5)(x_t, t)
+
+    x_t = torch.randn(4, 2, 4, 4, dtype=torch.float64)
+    (plain, _), told = denoise(x_t, 600, cond), (cond, cond)
+    wild, _ = guided_in_parts(denoise, 0, (6.0, 6.0))(x_t, 600, told)
+    x0, eps = guided_in_parts(denoise, 0, (6.0, 6.0), schedule, share)(x_t, 600, told)
+    torch.testing.assert_close(schedule.add_noise(x0, 600, eps), x_t, rtol=0, atol=1e-11)
+    spread = [x.flatten(1).std(dim=1) for x in (wild, plain, x0)]
+    torch.testing.assert_close(spread[2], spread[0] + share * (spread[1] - spread[0]))
+    torch.testing.assert_close(x0 / wild, (spread[2] / spread[0]).view(4, 1, 1, 1) + 0 * x0)
 
 
 def test_gaussians_of_equal_spread_are_guided_in_parts_to_a_gaussian():
@@ -311,6 +340,9 @@ def test_parts_that_do_not_fit_their_scales(denoise, x_t):
     for scales in ((), (1.0, float("nan")), (float("inf"),)):
         with pytest.raises(CourseError, match="a finite number for each"):
             guided_in_parts(denoise, NULL, scales)
+    for schedule, rescale in ((None, 0.5), (Schedule.cosine(), 1.5), (None, -1.0)):
+        with pytest.raises(CourseError, match="a share from 0 to 1, with the schedule"):
+            guided_in_parts(denoise, NULL, (2.0,), schedule, rescale)
     for cond in (None, COND, (COND,), (COND, COND, COND)):
         with pytest.raises(CourseError, match="2 scales needs as many conditions"):
             guided_in_parts(denoise, NULL, (2.0, 4.0))(x_t, 400, cond)

@@ -134,6 +134,11 @@ def test_calls_of_a_scale_for_the_style():
     for same in (None, 2.0):
         way = sd_emoji.TextSampling(guidance=2.0, style_guidance=same)
         assert (way.calls_a_look, way.steps(40)) == (2, 20)
+    assert sd_emoji.TextSampling(guidance=1.0).calls_a_look == 1
+    assert sd_emoji.TextSampling(guidance=0.0).calls_a_look == 1
+    assert sd_emoji.TextSampling(guidance=0.0, rescale=0.5).calls_a_look == 2
+    with pytest.raises(CourseError, match="rescale is a share"):
+        sd_emoji.TextSampling(rescale=1.5)
     for wrong in (float("nan"), 101.0):
         with pytest.raises(CourseError, match="style_guidance is a number from"):
             sd_emoji.TextSampling(style_guidance=wrong)
@@ -143,7 +148,8 @@ def test_guidance_given_alone_is_for_all_of_the_prompt():
     module, kind = TextUNet(TINY["sd-emoji"]), recipe_of("sd-emoji")
     best, cost = sd_emoji.BEST, lambda **asked: kind.maker(module, "sd-emoji", **asked).cost
     assert cost() == best.cost(sd_emoji.CALLS, Schedule.cosine())
-    assert cost(guidance=3.0)["style_guidance"] is None
+    alone = cost(guidance=3.0)
+    assert (alone["style_guidance"], alone["rescale"]) == (None, 0)
     assert cost(style_guidance=7.0)["guidance"] == best.guidance
     with pytest.raises(CourseError, match="3 network calls"):
         cost(calls=2)

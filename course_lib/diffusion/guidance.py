@@ -67,7 +67,20 @@ def guided(denoise: Denoise, null_cond, scale: float) -> Denoise:
     return denoise_guided
 
 
-def guided_in_parts(denoise: Denoise, null_cond, scales: Sequence[float]) -> Denoise:
+def part_weights(scales: Sequence[float]) -> list[float]:
+    """What each answer counts for in `guided_in_parts`: that to no condition first, then those
+    to the parts; they add up to 1.
+    """
+    return [a - b for a, b in zip((1.0, *scales), (*scales, 0.0), strict=True)]
+
+
+def guided_in_parts(
+    denoise: Denoise,
+    null_cond,
+    scales: Sequence[float],
+    schedule: Schedule | None = None,
+    rescale: float = 0.0,
+) -> Denoise:
     """Guidance with a scale for each part of a condition: how much to obey *what* is asked,
     and how much to obey *in which style* (Brooks et al. 2023, "InstructPix2Pix", eq. 3; for
     parts that stand side by side Liu et al. 2022, "Composable diffusion").
@@ -75,13 +88,25 @@ def guided_in_parts(denoise: Denoise, null_cond, scales: Sequence[float]) -> Den
     cond is a tuple of as many conditions as there are scales, each saying more than the one
     before: (token states of "robot", token states of "robot, noto style"), each [B, ...].
     null_cond is as in `guided`, for one of them. With n the answer to it and a, b those to the
-    two, the answer is n + scales[0] (a - n) + scales[1] (b - a): one network call more a step
-    than there are scales. Equal scales are `guided` with the last condition.
+    two, the answer is n + scales[0] (a - n) + scales[1] (b - a). A condition with no weight in
+    this sum costs no network call: equal scales are `guided` with the last one.
+
+    Large scales make x0 of too much contrast. rescale is the share, 0 to 1, by which its
+    spread over a picture's numbers is brought back to that of the last condition's own answer
+    (Lin et al. 2023, "Common diffusion noise schedules and sample steps are flawed", eq. 14 to
+    16, which do so with v); it needs the schedule.
     """
+    if not 0 <= rescale <= 1 or (rescale and schedule is None):
+        raise CourseError(
+            f"rescale is a share from 0 to 1, with the schedule beside it, not {rescale}."
+        )
     if not scales or not all(abs(scale) <= torch.finfo(torch.float32).max for scale in scales):
         raise CourseError(
             f"Guidance in parts takes a finite number for each, not {list(scales)}."
         )
+
+    weights = part_weights(scales)
+    asked = {k for k, w in enumerate(weights) if w} | ({len(scales)} if rescale else set())
 
     def denoise_guided(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
         if not isinstance(cond, tuple | list) or len(cond) != len(scales):
@@ -89,17 +114,30 @@ def guided_in_parts(denoise: Denoise, null_cond, scales: Sequence[float]) -> Den
                 f"Guidance with {len(scales)} scales needs as many conditions, in a tuple, "
                 "each saying more than the one before."
             )
-        before = denoise(x_t, t, map_cond(_null_like, cond[-1], null_cond))
-        answer = before
-        for scale, each in zip(scales, cond, strict=True):
-            found = denoise(x_t, t, each)
-            answer = tuple(
-                a + scale * (f - b) for a, f, b in zip(answer, found, before, strict=True)
-            )
-            before = found
-        return answer
+        told = (map_cond(_null_like, cond[-1], null_cond), *cond)
+        found = [denoise(x_t, t, told[k]) if k in asked else None for k in range(len(told))]
+        pairs = [(w, each) for w, each in zip(weights, found, strict=True) if w]
+        answer = tuple(sum(w * each[i] for w, each in pairs) for i in range(2))
+        if not rescale:
+            return answer
+        x0 = widened(answer[0])
+        spread = [x.flatten(1).std(dim=1) for x in (widened(found[-1][0]), x0)]
+        ratio = torch.lerp(torch.ones_like(spread[0]), spread[0] / spread[1], rescale)
+        x0 = x0 * ratio.view(-1, *[1] * (x0.ndim - 1))
+        return _with_its_noise(schedule, x_t, t, x0)
 
     return denoise_guided
+
+
+def _with_its_noise(schedule: Schedule, x_t: Tensor, t, x0: Tensor) -> tuple[Tensor, Tensor]:
+    """A predicted image, in float32 or more, and the noise that makes up x_t with it, both in
+    x_t's dtype.
+    """
+    x = widened(x_t)
+    alpha, sigma = schedule.at(t, x)
+    # at t = 0, where a walk to the noise starts, there is none
+    eps = (x - alpha * x0) / sigma.where(sigma > 0, 1)
+    return x0.to(x_t.dtype), eps.where(sigma > 0, 0).to(x_t.dtype)
 
 
 def clipped(
@@ -110,10 +148,7 @@ def clipped(
     """
 
     def denoise_clipped(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
-        x, x0 = widened(x_t), widened(denoise(x_t, t, cond)[0]).clamp(low, high)
-        alpha, sigma = schedule.at(t, x)
-        # at t = 0, where a walk to the noise starts, there is none
-        eps = (x - alpha * x0) / sigma.where(sigma > 0, 1)
-        return x0.to(x_t.dtype), eps.where(sigma > 0, 0).to(x_t.dtype)
+        x0 = widened(denoise(x_t, t, cond)[0]).clamp(low, high)
+        return _with_its_noise(schedule, x_t, t, x0)
 
     return denoise_clipped

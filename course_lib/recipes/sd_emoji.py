@@ -12,6 +12,7 @@ from torch import Tensor
 from course_lib.data.emoji import RAW_SHA256, SIDE, Emoji, emoji, prompts_of, without_style
 from course_lib.device import default_device, place
 from course_lib.diffusion import LatentCodec, denoiser_from, guided_in_parts
+from course_lib.diffusion.guidance import part_weights
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
 from course_lib.metrics.clip_score import beside_real, each_beside_real
@@ -19,7 +20,7 @@ from course_lib.metrics.measure import Maker
 from course_lib.models import Autoencoder, TextTower, TextUNet, TextUNetConfig
 from course_lib.optim import Muon
 from course_lib.recipes.emoji_data import RowBatches, caption_table, on_device, to_images
-from course_lib.recipes.sampling import Sampling, check_scale, diffusion_batches, guided_by
+from course_lib.recipes.sampling import Sampling, check_scale, diffusion_batches
 from course_lib.runs import Flag, Leg, Recipe, Run, Setting, parameters_of
 from course_lib.text import tokenizer
 from course_lib.training import Ema, Phase, warmup_flat_decay
@@ -37,27 +38,33 @@ AUTOENCODER, CLIP_NAME, JUDGE, STYLE_JUDGE = (
 class TextSampling(Sampling):
     """A way of making pictures from prompts: `guidance` for all that a prompt says, or where
     `style_guidance` is given, for what it says before the style, and that for the style
-    (`guided_in_parts`: three calls a look).
+    (`guided_in_parts`: three calls a look). rescale is the share of the contrast, which
+    guidance adds, that is taken back.
     """
 
     style_guidance: float | None = None
+    rescale: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
         if self.style_guidance is not None:
             check_scale("style_guidance", self.style_guidance)
+        if not 0 <= self.rescale <= 1:
+            raise CourseError(f"rescale is a share from 0 to 1, not {self.rescale}.")
 
     @property
-    def in_parts(self) -> bool:
-        """Whether the style has a scale of its own; equal ones are plain guidance."""
-        return self.style_guidance not in (None, self.guidance)
+    def scales(self) -> tuple[float, float]:
+        """For what a prompt says before its style, and for the style."""
+        style = self.guidance if self.style_guidance is None else self.style_guidance
+        return self.guidance, style
 
     @property
     def calls_a_look(self) -> int:
-        return 3 if self.in_parts else super().calls_a_look
+        nothing, bare, whole = part_weights(self.scales)
+        return sum([nothing != 0, bare != 0, whole != 0 or self.rescale > 0])
 
 
-BEST = TextSampling("dpmpp_2m", guidance=2.0, style_guidance=4.0)
+BEST = TextSampling("dpmpp_2m", guidance=3.0, style_guidance=6.0, rescale=0.7)
 CALLS = 60  # 20 steps with guidance in two parts
 FLAGS = (
     Flag("--calls", {"type": int, "default": CALLS, "help": f"of the net an image ({CALLS})"}),
@@ -70,6 +77,10 @@ FLAGS = (
             "help": "one for the style alone, three calls a step (without --guidance: "
             f"{BEST.style_guidance:g})",
         },
+    ),
+    Flag(
+        "--rescale",
+        {"type": float, "help": "share of guidance's contrast taken back (0 to 1)"},
     ),
     Flag("--prompt", {"help": "what all pictures are to show"}, cond=True),
     Flag(
@@ -245,15 +256,12 @@ class TextToImageRecipe(Recipe):
         def states(texts: list[str]) -> Tensor:
             return text_states(tower, tokenizer().encode_all(texts).to(device))
 
-        def in_parts(texts: list[str]) -> tuple[Tensor, Tensor]:
+        def told(texts: list[str]) -> tuple[Tensor, Tensor]:
             return states([without_style(text) for text in texts]), states(texts)
 
-        nothing = states([""])[0]
-        if sampling.in_parts:
-            scales = sampling.guidance, sampling.style_guidance
-            steer = guided_in_parts(denoise, nothing, scales)
-        else:
-            steer = guided_by(denoise, sampling, nothing)
+        steer = guided_in_parts(
+            denoise, states([""])[0], sampling.scales, plan, sampling.rescale
+        )
         batches = diffusion_batches(
             steer,
             plan,
@@ -262,7 +270,7 @@ class TextToImageRecipe(Recipe):
             (module.config.channels, side, side),
             device=device,
             conditions=prompts_for,
-            encode=in_parts if sampling.in_parts else states,
+            encode=told,
             decode=lambda z: codec.decode(z).clamp(-1, 1),
             batch_size=batch_size,
         )
@@ -273,7 +281,8 @@ class TextToImageRecipe(Recipe):
     ) -> Maker:
         asked = {key: value for key, value in options.items() if value is not None}
         if "guidance" not in asked:  # one scale given for all is no wish for two
-            asked = {"guidance": BEST.guidance, "style_guidance": BEST.style_guidance} | asked
+            best = ("guidance", "style_guidance", "rescale")
+            asked = {key: getattr(BEST, key) for key in best} | asked
         sampling = TextSampling(**{"sampler": BEST.sampler, **asked})
         batches, cost = self.painter(module, sampling, calls, batch_size)
         files = (name, self.autoencoder, self.text)
