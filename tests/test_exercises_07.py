@@ -11,7 +11,7 @@ from course_lib.data.emoji import FOLDER, emoji
 from course_lib.exercises import lesson_07 as lesson
 from course_lib.metrics import frechet_distance
 
-EXERCISES = [lesson.MERGE, lesson.CONTRASTIVE, lesson.RECALL, lesson.FRECHET, lesson.BIAS]
+EXERCISES = [lesson.MERGE, lesson.CONTRASTIVE, lesson.RECALL, lesson.FRECHET]
 # ---------------------------------------------------------------- written otherwise
 
 
@@ -75,18 +75,6 @@ def test_frechet_1d_is_the_library_s():
         assert lesson.frechet_1d(a, b).item() == pytest.approx(expected)
 
 
-def test_bias_of_the_mean_term():
-    generator = torch.Generator().manual_seed(0)
-    root = torch.linalg.cholesky(lesson.BIAS.cases[0][0])
-    a, b = (
-        (torch.randn(4000, n, 3, generator=generator, dtype=torch.float64) @ root.T).mean(1)
-        for n in (10, 40)
-    )
-    found = (a - b).square().sum(1)
-    expected = lesson.mean_bias(lesson.BIAS.cases[0][0], 10, 40).item()
-    assert abs(found.mean().item() - expected) < 4 * found.std().item() / math.sqrt(4000)
-
-
 # ---------------------------------------------------------------- the gallery
 
 
@@ -111,7 +99,7 @@ def test_minilm_vectors_are_unit_rows():
 
 # ---------------------------------------------------------------- a table of slips
 
-MERGE, CONTRASTIVE, RECALL, FRECHET, BIAS = EXERCISES
+MERGE, CONTRASTIVE, RECALL, FRECHET = EXERCISES
 
 
 def merged(count=lambda row: Counter(zip(row, row[1:], strict=False)), put=lambda new: [new]):
@@ -209,13 +197,6 @@ TABLE = [
         "divided by N - 1",
     ),
     (FRECHET, lambda a, b: ((a - b) ** 2).mean(), "two shapes don't fit"),
-    (BIAS, lambda cov, N, M: cov.trace() * (1 / N**2 + 1 / M**2), "has the variance / N"),
-    (BIAS, lambda cov, N, M: cov.trace() * (N**-0.5 + M**-0.5), "belongs to standard dev"),
-    (BIAS, lambda cov, N, M: cov.diagonal().mean() * (1 / N + 1 / M), "A mean over the D"),
-    (BIAS, lambda cov, N, M: cov.trace() / (N * M), "multiplied"),
-    (BIAS, lambda cov, N, M: cov.trace() * (1 / (N - 1) + 1 / (M - 1)), "N - 1 belongs to"),
-    (BIAS, lambda cov, N, M: (cov.trace() * (1 / N + 1 / M)) ** 0.5, "This is its root"),
-    (BIAS, lambda cov, N, M: cov * (1 / N + 1 / M), "the covariance of the difference"),
 ]
 
 RIGHT = [
@@ -244,9 +225,6 @@ RIGHT = [
     (FRECHET, lambda a, b: means(a, b) + a.var() + b.var() - 2 * (a.var() * b.var()).sqrt()),
     (FRECHET, lambda a, b: float(means(a, b) + (a.std() - b.std()) ** 2)),
     (FRECHET, lambda a, b: frechet_distance(a[:, None], b[:, None])),
-    (BIAS, lambda cov, N, M: sum(cov[i, i] / N + cov[i, i] / M for i in range(len(cov)))),
-    (BIAS, lambda cov, N, M: float(torch.linalg.eigvalsh(cov).sum() * (N + M) / (N * M))),
-    (BIAS, lambda cov, N, M: torch.einsum("ii->", cov.float()) * (1 / N + 1 / M)),
 ]
 
 

@@ -9,7 +9,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TEXTS = ROOT / "notebooks" / "text"
 EVERY = sorted(TEXTS.rglob("[0-9]*.py"))
-SHORT = ("01_sampling_problem", "02_vae", "04_diffusion", "05_noise_predictor")
+SHORT = (
+    "01_sampling_problem",
+    "02_vae",
+    "04_diffusion",
+    "05_noise_predictor",
+    "07_text_encoder",
+)
 # nothing goes beyond them
 ALONE = ("03_flow", "06_gan", "08_decoder", "09_stable_diffusion", "10_showdown")
 FURTHER = (
@@ -17,6 +23,7 @@ FURTHER = (
     "further/02_gradients_weights_holes",
     "further/04_variances_and_orders",
     "further/05_bound_guidance_targets",
+    "further/07_floor_of_the_distance",
 )
 
 
@@ -34,13 +41,28 @@ def words(text: str) -> int:
     return len(re.findall(r"\w[\w'’.,/-]*", "\n".join(lines)))
 
 
+def exercises(code: list) -> int:
+    """The graders that are asked, whatever their module is called."""
+    asked = (re.findall(r"^\w+\.[A-Z][A-Z_]+\(", cell.source, re.M) for cell in code)
+    return sum(map(len, asked))
+
+
+def seen_lines(cell) -> list[str]:
+    """The lines of code that a reader sees of a cell: none where it is folded, or is the
+    library's own text; imports apart.
+    """
+    if "src" in cell.metadata or cell.metadata.get("jupyter", {}).get("source_hidden"):
+        return []
+    lines = [line for line in cell.source.split("\n") if line.strip()]
+    return [line for line in lines if not line.startswith(("import ", "from "))]
+
+
 @pytest.mark.parametrize("name", (*SHORT, *ALONE))
 def test_a_main_path_is_short(name):
     code = cells(name, "code")
     assert sum(words(cell.source) for cell in cells(name, "markdown")) <= 3500
     assert len(code) <= 40
-    graded = [cell for cell in code if re.search(r"^grade\.[A-Z_]+\(", cell.source, re.M)]
-    assert len(graded) in (4, 5), "exercises, a quiz among them"
+    assert exercises(code) in (4, 5), "exercises, a quiz among them"
 
 
 @pytest.mark.parametrize(
@@ -56,6 +78,32 @@ def test_a_lesson_gives_the_fields_terms(name):
     text = "\n".join(cell.source for cell in cells(name, "markdown"))
     assert "| here | the field's term | 中文 |" in text
     assert not re.search(r"\bstrokes?\b|\bwish\b", text, re.I), "private words"
+
+
+@pytest.mark.parametrize(
+    "name", [path.relative_to(TEXTS).with_suffix("").as_posix() for path in EVERY]
+)
+def test_a_cell_holds_one_idea(name):
+    for cell in cells(name, "code"):
+        lines = seen_lines(cell)
+        assert len(lines) <= 15, "split it, or fold what only draws:\n" + cell.source
+
+
+def test_the_map_in_the_readme_is_true():
+    """Its words, code cells and exercises; words may have moved a little since."""
+    rows = re.findall(
+        r"^\| (?:\[)?((?:further/)?\d\d)[^|]*\| ([\d,]+) \| (\d+) \| (\d) \| \d+ \|$",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.M,
+    )
+    names = [path.relative_to(TEXTS).with_suffix("").as_posix() for path in EVERY]
+    assert sorted(row[0] for row in rows) == sorted(name.split("_")[0] for name in names)
+    for start, said, code, asked in rows:
+        name = next(name for name in names if name.split("_")[0] == start)
+        own, markdown = cells(name, "code"), cells(name, "markdown")
+        assert (int(code), int(asked)) == (len(own), exercises(own)), start
+        count = sum(words(cell.source) for cell in markdown)
+        assert abs(int(said.replace(",", "")) - count) <= 0.03 * count, (start, count)
 
 
 @pytest.mark.parametrize(("name", "further"), list(zip(SHORT, FURTHER, strict=True)))

@@ -1,4 +1,4 @@
-"""Lesson 07's last two exercises: Fréchet distance in one dimension, and its bias."""
+"""Lesson 07's last exercise: the Fréchet distance in one dimension."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ def frechet_1d(a: Tensor, b: Tensor) -> Tensor:
     return (a.mean() - b.mean()) ** 2 + (a.std() - b.std()) ** 2
 
 
-def _number(function: Callable) -> Callable:
+def number(function: Callable) -> Callable:
     """The same as a plain number, so that one is as good an answer as a tensor of one."""
     return lambda *case: function(*case).item()
 
@@ -32,7 +32,7 @@ def _frechet_cases() -> list[tuple]:
 
 FRECHET = Exercise(
     "frechet_1d",
-    _number(frechet_1d),
+    number(frechet_1d),
     _frechet_cases(),
     [
         (
@@ -89,69 +89,5 @@ FRECHET = Exercise(
         ),
     ],
     "Right: in one dimension, FID is this.",
-    rtol=1e-6,
-)
-
-# ---------------------------------------------------------------- 5: its bias
-
-
-def mean_bias(cov: Tensor, N: int, M: int) -> Tensor:
-    """E|mean of N - mean of M|^2 of two crowds drawn from one law of covariance cov [D, D]."""
-    return cov.trace() * (1 / N + 1 / M)
-
-
-_COV = torch.tensor([[2.0, 0.7, 0.1], [0.7, 1.5, 0.2], [0.1, 0.2, 4.0]], dtype=torch.float64)
-
-BIAS = Exercise(
-    "mean_bias",
-    _number(mean_bias),
-    [(_COV, 10, 40), (_COV[:2, :2], 7, 3)],
-    [
-        (
-            lambda cov, N, M: cov.sum() * (1 / N + 1 / M),
-            "The covariances beside the diagonal don't count: |x|^2 adds up the *variances*.",
-        ),
-        (lambda cov, N, M: cov.det() * (1 / N + 1 / M), "The trace, not the determinant."),
-        (
-            lambda cov, N, M: cov.trace() / (N + M),
-            "1 / (N + M) is for one pooled mean. Two independent means: their variances add, "
-            "1 / N + 1 / M.",
-        ),
-        (lambda cov, N, M: cov.trace() / N, "The other crowd's mean is random too: + 1 / M."),
-        (
-            lambda cov, N, M: cov.trace() * (1 / N - 1 / M),
-            "Variances of independent things add, also in a difference.",
-        ),
-        (
-            lambda cov, N, M: cov.trace() * (1 / N**2 + 1 / M**2),
-            "A mean of N has the variance / N: the 1 / N is squared once, and N terms add up.",
-        ),
-        (
-            lambda cov, N, M: cov.trace() * (1 / N**0.5 + 1 / M**0.5),
-            "1 / sqrt(N) belongs to standard deviations; variances fall like 1 / N.",
-        ),
-        (
-            lambda cov, N, M: cov.trace() / len(cov) * (1 / N + 1 / M),
-            "A mean over the D directions; |x|^2 adds them up.",
-        ),
-        (
-            lambda cov, N, M: cov.trace() / (N * M),
-            "The two parts add, 1 / N + 1 / M; here they are multiplied.",
-        ),
-        (
-            lambda cov, N, M: cov.trace() * (1 / (N - 1) + 1 / (M - 1)),
-            "N - 1 belongs to an estimated variance. Here the covariance is known, and a mean "
-            "of N has the variance / N.",
-        ),
-        (
-            lambda cov, N, M: (cov.trace() * (1 / N + 1 / M)).sqrt(),
-            "This is its root: |x|^2 is asked for.",
-        ),
-        (
-            lambda cov, N, M: cov * (1 / N + 1 / M),
-            "That is the covariance of the difference; |x|^2 is its trace.",
-        ),
-    ],
-    "Right: the same law, and yet a distance above 0.",
     rtol=1e-6,
 )

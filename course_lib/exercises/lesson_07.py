@@ -1,5 +1,6 @@
 """The exercises of lesson 07; each grader knows the usual slips. MERGE stands in merge_07.py,
-those on distances between crowds, FRECHET and BIAS, in distance_07.py.
+FRECHET, on the distance between crowds, in distance_07.py; what goes on from there is in
+further_07.py.
 """
 
 from collections.abc import Callable
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.exercises.distance_07 import BIAS, FRECHET, frechet_1d, mean_bias
+from course_lib.exercises.distance_07 import FRECHET, frechet_1d
 from course_lib.exercises.grader import Exercise
 from course_lib.exercises.matching import Bug, Matching
 from course_lib.exercises.merge_07 import MERGE, merge_once
@@ -16,7 +17,6 @@ from course_lib.metrics.clip_score import concept_ranks, recall_at
 from course_lib.models.clip import contrastive_loss
 
 __all__ = [
-    "BIAS",
     "BUGS",
     "COLUMNS",
     "CONTRASTIVE",
@@ -27,7 +27,6 @@ __all__ = [
     "contrastive",
     "frechet_1d",
     "gallery",
-    "mean_bias",
     "merge_once",
     "readings",
     "recall",

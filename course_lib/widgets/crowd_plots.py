@@ -77,19 +77,52 @@ def normals_frames(
     return frames_of(figure, draw, range(len(spreads)))
 
 
-def floor_figure(sizes: Sequence[int], whole: Sequence, terms: Sequence, line: Sequence):
-    """Real against real: the whole distance, its mean term, and that term's closed form."""
+def floor_figure(
+    sizes: Sequence[int],
+    dots: Mapping[str, Sequence],
+    lines: Mapping[str, Sequence],
+):
+    """Real against real: for each kind of distance its measured values, and for each closed
+    form its line, over the number of pictures in either crowd.
+    """
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(9, 3.6))
-    axis.loglog(sizes, whole, "s-", color=RED, label="whole distance, mean of 5 draws")
-    axis.loglog(sizes, terms, "o", color=BLUE, markersize=9, label="its mean term, measured")
-    axis.loglog(sizes, line, color=BLUE, label=r"your line: tr$\,\Sigma\,(1/N + 1/M)$")
+    for (name, values), marker, colour in zip(
+        dots.items(), "os^", (BLUE, RED, GREEN), strict=False
+    ):
+        axis.loglog(sizes, values, marker, color=colour, markersize=9, label=name)
+    for (name, values), style, colour in zip(
+        lines.items(), ("-", "--"), (BLUE, RED), strict=False
+    ):
+        axis.loglog(sizes, values, style, color=colour, label=name)
     axis.set(xlabel="pictures in each crowd", ylabel="squared distance")
     axis.set_xticks(sizes, map(str, sizes))
     axis.minorticks_off()
-    axis.legend()
+    axis.legend(fontsize=11)
     return figure
+
+
+def to_infinity_figure(sizes: Sequence[int], measured: Mapping[str, Sequence]):
+    """Distances over 1 / N and their straight lines, drawn on to 1 / N = 0; returns the
+    figure and where each line ends there.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(9, 3.6))
+    x, ends = 1 / np.array(sizes), {}
+    for (name, values), colour, marker in zip(
+        measured.items(), (BLUE, RED), "os", strict=False
+    ):
+        slope, ends[name] = np.polyfit(x, values, 1)
+        axis.plot(x, values, marker, color=colour, markersize=9, label=name)
+        axis.plot([0, x[0]], [ends[name], ends[name] + slope * x[0]], color=colour)
+    axis.axhline(0, color=GREY, linewidth=1)
+    axis.axvline(0, color=GREY, linewidth=1)
+    axis.set(xlabel="1 / pictures in each crowd", ylabel="squared distance")
+    axis.set_xticks([0, *x], ["0", *(f"1/{n}" for n in sizes)], fontsize=11)
+    axis.legend()
+    return figure, ends
 
 
 def spoilt_frames(

@@ -165,11 +165,8 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
 left.plot(linear.alpha, color=BLUE, label="alpha")
 left.plot(linear.sigma, color=RED, label="sigma")
 left.set(xlabel="t", title="linear, from 1000 betas", yticks=[0, 0.5, 1])
-for name, schedule, style in (
-    ("linear", linear, "-"),
-    ("cosine", plan, "--"),
-    ("flow", Schedule.flow(), ":"),
-):
+kinds = ("linear", linear, "-"), ("cosine", plan, "--"), ("flow", Schedule.flow(), ":")
+for name, schedule, style in kinds:
     right.plot(schedule.log_snr[1:-1], style, color="black", label=name)
 right.set(xlabel="t", ylabel="log SNR (nats)", title="signal over noise", ylim=(-15, 12))
 left.legend()
@@ -384,6 +381,7 @@ def weights_of(x_t, t):
     return torch.softmax(-distance / (2 * sigma**2), dim=0)
 
 
+# %%
 times = [1000, 985, 970, 950, 930, 910, 890, 870, 850, 825, 800, 775, 750, 725, 700]
 times += [*range(650, 0, -50), 10]
 squares = [plan.add_noise(photo, t, eps) for t in times]
@@ -902,6 +900,7 @@ bar = tqdm(range(4), desc="our network", leave=False)
 groups["our network"] = torch.cat([ours.make(32, seed=k)[0] for k in bar])
 groups["test photographs"] = to_float(test_images[:1000])
 
+# %%
 nearest = {}
 for name, pictures in groups.items():
     distance = torch.cdist(pictures.flatten(1), keys)  # [B, 55000]

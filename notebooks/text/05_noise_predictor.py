@@ -61,6 +61,7 @@ net, plan = shipped.net, shipped.schedule  # the cosine schedule that it was tra
 sampling, T = clipped(shipped, plan), plan.T  # clipped: x0 kept between black and white
 
 
+# %%
 def noise(*shape: int, seed: int) -> Tensor:
     """Standard Normal noise, always the same for a seed."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
@@ -339,9 +340,8 @@ my_loss = grade.NOISE_LOSS.or_library(noise_loss)
 alpha, sigma = linear.alpha.float(), linear.sigma.float()
 
 
-def one_pixel_run(seed: int = 0):
-    """A new net, its predictor (x_t, t) -> eps, its endless batches, and its loss."""
-    generator = torch.Generator().manual_seed(seed)
+def one_pixel_net(seed: int = 0):
+    """A new net of a pixel's grey and its time, and its predictor (x_t, t) -> eps."""
     torch.manual_seed(seed)
     hidden = [layer for _ in range(2) for layer in (nn.Linear(64, 64), nn.SiLU())]
     tiny = nn.Sequential(nn.Linear(1 + 32 + 32, 64), nn.SiLU(), *hidden, nn.Linear(64, 1))
@@ -350,6 +350,15 @@ def one_pixel_run(seed: int = 0):
         grey = x_t.flatten(1)
         parts = [grey, my_embed(10 * grey[:, 0], 32), my_embed(t, 32)]
         return tiny(torch.cat(parts, dim=1)).reshape(x_t.shape)
+
+    return tiny, predict
+
+
+# %%
+def one_pixel_run(seed: int = 0):
+    """A new net, its predictor, its endless batches, and its loss."""
+    tiny, predict = one_pixel_net(seed)
+    generator = torch.Generator().manual_seed(seed)
 
     def loss_of(x0: Tensor) -> dict[str, Tensor]:
         t = torch.randint(1, T + 1, (len(x0),), generator=generator)
@@ -371,8 +380,7 @@ optimizer = torch.optim.Adam(tiny.parameters(), lr=2e-3)
 history = []
 bar = tqdm(range(1500), desc="one-pixel net")
 for step in bar:
-    x0 = next(batches)
-    out = loss_of(x0)  # forward: lines 3 to 5 of Algorithm 1
+    out = loss_of(next(batches))  # forward: lines 3 to 5 of Algorithm 1
     optimizer.zero_grad()
     out["loss"].backward()
     optimizer.step()
@@ -580,6 +588,7 @@ def show():
     view.update(plots.run_state(losses, walls, album[seen], seen))
 
 
+# %%
 bar = tqdm(total=100, desc="training", unit="%")
 for done in train(phase, fashion_batches(BATCH, seed=0), IMAGES // BATCH, seconds=SECONDS):
     losses.append(done.loss)
@@ -760,6 +769,7 @@ def your_run(x: Tensor, times: Sequence[int], cond: Tensor, amount: Tensor) -> I
     yield Step(0, x, x, eps)
 
 
+# %%
 times50 = plan.times(50)[1:]  # from 980: at T itself alpha is 0, and line 4 would divide by it
 each = amounts.repeat_interleave(10).reshape(40, 1, 1, 1)
 start4 = noise(10, 1, 28, 28, seed=11).repeat(4, 1, 1, 1)

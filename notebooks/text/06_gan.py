@@ -127,6 +127,7 @@ for step in tqdm(range(600), desc="a critic", leave=False):
 x = torch.linspace(-4, 4, 401)
 p = (Normal(-1.5, 0.6).log_prob(x).exp() + Normal(1.5, 0.6).log_prob(x).exp()) / 2
 q = Normal(0.5, 1.1).log_prob(x).exp()
+# %% jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
 for density, counted, colour, name in (
     (p, counts[0], BLUE, "real p"),
@@ -232,14 +233,17 @@ grade.LOSS(generator_loss)
 my_loss = grade.LOSS.or_library(generator_loss)
 logits = (shifts**2 / 2)[:, None] - shifts[:, None] * grid
 pulls = {"saturating": torch.sigmoid(logits), "non-saturating": torch.sigmoid(-logits)}
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
 s = torch.linspace(-8, 8, 200).requires_grad_()
 losses = {"saturating": -F.softplus(s).sum(), "non-saturating": len(s) * my_loss(s)}
-for (name, loss), style in zip(losses.items(), ("-", "--")):
-    left.plot(s.detach(), -torch.autograd.grad(loss, s)[0], style, label=name)
-    pull = (cells * pulls[name]).sum(dim=1) * shifts
-    right.semilogy(shifts[1:], pull[1:], style, label=name)
+push = {name: -torch.autograd.grad(loss, s)[0] for name, loss in losses.items()}
+pull = {name: (cells * each).sum(dim=1) * shifts for name, each in pulls.items()}
 slope = torch.gradient(2 * distance, spacing=(shifts,))[0]
+
+# %% jupyter={"source_hidden": true}
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
+for name, style in zip(push, ("-", "--")):
+    left.plot(s.detach(), push[name], style, label=name)
+    right.semilogy(shifts[1:], pull[name][1:], style, label=name)
 right.plot(shifts[1:], slope[1:], "o", color=BLUE, markersize=4, label="slope of 2 JS")
 left.set(xlabel="logit of a fake (below 0: rejected)", ylabel="push")
 right.set(xlabel="distance m", ylabel="pull on m", ylim=(1e-4, 10))
@@ -265,6 +269,7 @@ optimizer_G = torch.optim.Adam(G.parameters(), lr=2e-3, betas=(0.0, 0.99))
 draws, z = Draws(1), torch.empty(256, 2)
 
 
+# %%
 def critic_step():
     real, fake = three.sample(256, draws), G(draws.normal(z)).detach()
     loss = F.softplus(-D(real)).mean() + F.softplus(D(fake)).mean()
@@ -380,7 +385,6 @@ Flipbook(frames, gammas, label="γ", title="The Dirac-GAN's phase portrait", sta
 
 
 # %%
-# NBVAL_CHECK_OUTPUT
 def growth(gamma: float, h: float, at_once: bool, steps: int = 2000) -> float:
     """What a step multiplies the distance from rest by, on average; close to rest."""
     place = torch.tensor([1e-6, 0.0], dtype=torch.float64)
@@ -392,6 +396,8 @@ def growth(gamma: float, h: float, at_once: bool, steps: int = 2000) -> float:
     return (place.norm() / 1e-6).item() ** (1 / steps)
 
 
+# %%
+# NBVAL_CHECK_OUTPUT
 h = 0.2
 print("gamma   at once: formula, measured   one after the other: formula, measured")
 for gamma in (0.0, 0.05, 0.2):
@@ -519,6 +525,7 @@ recipes = {
     "old with R1 and R2": ("non-saturating", 0.1, 500),
     "relativistic, R1 and R2 (modern)": ("relativistic", 0.1, 500),
 }
+# %%
 print("critic 10 times as fast           modes of 16, three seeds   gradient   seconds a run")
 for name, (pairing, gamma, steps) in recipes.items():
     start, found, norms = perf_counter(), [], []
@@ -641,6 +648,7 @@ print(
 )
 if right < real_right / 2 or apart < real_apart / 3:
     print(f"Not far yet after {done.step * size:,} pictures. The shipped net below saw more.")
+# %% jupyter={"source_hidden": true}
 plt.plot(pairing_losses, color=BLUE, alpha=0.5, label="critic's pairing loss")
 plt.axhline(math.log(2), color="black", linestyle=":", label="log 2: can't tell")
 plt.gca().set(xlabel="step", ylabel="nats", ylim=(0, 1))

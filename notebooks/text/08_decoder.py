@@ -29,8 +29,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
 from course_lib import Batches, Ema, Muon, Phase, autocast, final, load_denoiser, load_weights
@@ -39,6 +37,7 @@ from course_lib.data.emoji import emoji
 from course_lib.errors import CourseError
 from course_lib.exercises import lesson_08 as grade
 from course_lib.layers import AddedResBlock, zero_init
+from course_lib.metrics.cost import cost_of
 from course_lib.metrics.psnr import psnr
 from course_lib.models import TextUNet
 from course_lib.models.superres import enlarge, fit, repeat, shrink
@@ -47,8 +46,9 @@ from course_lib.recipes.emoji_superres import pictures
 from course_lib.training import warmup_flat_decay
 from course_lib.weights import read_card
 from course_lib.widgets.flipbook import Flipbook
+from course_lib.widgets.latent_plots import codecs_figure, learning_figure, spread_figure
 from course_lib.widgets.plane import Plane
-from course_lib.widgets.plots import BLUE, GREEN, GREY, ORANGE, RED, show_rows, tile, use_style
+from course_lib.widgets.plots import BLUE, GREY, ORANGE, show_rows, tile, use_style
 
 use_style()
 
@@ -76,6 +76,7 @@ drawing = load_denoiser("emoji-superres", device="cpu")
 net, plan = drawing.net, drawing.schedule
 
 
+# %%
 @torch.no_grad()
 def answer(thumb):
     """The direct network's picture of each thumbnail: [B, 3, 16, 16] to [B, 3, 64, 64]."""
@@ -249,7 +250,7 @@ across = torch.randn(n, 1, generator=dice) * (law[0] / 2).float() ** 0.5
 drawn = mean + across * torch.tensor([1.0, -1.0])
 found = [(each - truth).square().sum(1) for each in (mean, drawn)]
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), width_ratios=[1, 1.5])
 left.scatter(*truth[:1500].T, s=4, color=GREY, alpha=0.4, linewidths=0, label="prior")
 line = 0.8 + across[:60] * torch.tensor([1.0, -1.0])
@@ -486,32 +487,30 @@ print(f"thumbnail, {256 * 3} numbers: {psnr(repeat(small), everything).mean():.2
 # starts at zero. So its loss starts on PCA's and can only be earned from there.
 
 # %%
-class Pair(nn.Module):
-    """PCA's encoder and decoder, and what a network adds to each: [B, 3, 64, 64] to
-    [B, 4, 16, 16] and back.
-    """
+def convolutions(start, end, blocks, width=64):
+    """A small network on maps whose last layer starts at zero."""
+    inner = [AddedResBlock(width, width, None, 8) for _ in range(blocks)]
+    last = zero_init(nn.Conv2d(width, end, 3, padding=1))
+    return nn.Sequential(nn.Conv2d(start, width, 3, padding=1), *inner, last)
 
-    def __init__(self, V, mu, spread, width=64):
+
+# %%
+class Pair(nn.Module):
+    """PCA's encoder and decoder, and what a network adds to each."""
+
+    def __init__(self, V, mu, spread):
         super().__init__()
         self.register_buffer("into", (V / spread).T[:, :, None, None])
         self.register_buffer("out", (V * spread)[:, :, None, None])
         self.register_buffer("mu", mu[:, None, None])
-
-        def deep(start, end, blocks):
-            inner = [AddedResBlock(width, width, None, 8) for _ in range(blocks)]
-            last = zero_init(nn.Conv2d(width, end, 3, padding=1))
-            return nn.Sequential(nn.Conv2d(start, width, 3, padding=1), *inner, last)
-
-        self.see, self.paint = deep(48, 8, 1), deep(4, 48, 3)
+        self.see, self.paint = convolutions(48, 8, 1), convolutions(4, 48, 3)
 
     def posterior(self, x):
-        """The mean and the standard deviation of the latent, [B, 4, 16, 16] each."""
-        p = F.pixel_unshuffle(x, 4) - self.mu
+        p = F.pixel_unshuffle(x, 4) - self.mu  # [B, 48, 16, 16]
         mean, log_std = self.see(p).chunk(2, dim=1)
-        return F.conv2d(p, self.into) + mean, (log_std - 3).exp()
+        return F.conv2d(p, self.into) + mean, (log_std - 3).exp()  # [B, 4, 16, 16] each
 
-    def decode(self, z):
-        """Latents to pictures."""
+    def decode(self, z):  # latents to pictures
         return F.pixel_shuffle(F.conv2d(z, self.out) + self.mu + self.paint(z), 4)
 
 
@@ -540,6 +539,7 @@ def pair_loss(batch):
     return {"loss": mse + 1e-4 * kl, "mse": mse.detach()}
 
 
+# %%
 ema, scale = Ema(pair), warmup_flat_decay(warmup=30, flat=0.5)
 phase = Phase("pair", pair, pair_loss, Muon(pair, lr=3e-3), ema, scale)
 shown = data.images[data.rows("train")]
@@ -564,14 +564,8 @@ for name, images in scores.items():
 late = "" if len(curve) == 400 else ": time ran out, the curve would go on"
 print(f"trained on {32 * len(curve):,} pictures{late}")
 
-figure, axis = plt.subplots(figsize=(8, 3))
-smooth = np.convolve(curve, np.ones(9) / 9, "valid")
-axis.plot(32 * np.arange(5, 5 + len(smooth)), smooth, color=BLUE, label="yours, training")
-for name, colour in (("PCA", "black"), ("shipped", GREEN)):
-    level = (scores[name] - sample).square().mean()
-    axis.axhline(level, color=colour, linestyle="--", label=f"{name}, held-out")
-axis.set(xlabel="pictures seen", ylabel="squared error", yscale="log")
-axis.legend();
+levels = {name: (scores[name] - sample).square().mean() for name in ("PCA", "shipped")}
+learning_figure(curve, 32, levels);
 
 # %%
 look = [0, 17, 30, 47, 58, 76, 90, 122]
@@ -619,15 +613,9 @@ with torch.no_grad(), autocast("cpu"):
     parts = tqdm(changed.split(13), desc="169 latents", leave=False)
     decoded = torch.cat([shipped.decode(part).float() for part in parts]).clamp(-1, 1)
 close = decoded[:, :, 22:46, 30:54]  # around the place's own pixels, 32 to 35 and 40 to 43
-Plane(
-    close.unflatten(0, (13, 13)),
-    offsets.tolist(),
-    offsets.tolist(),
-    xlabel="channel 1",
-    ylabel="channel 3",
-    title="One place of the latent",
-    blend=True,
-)
+close, axis = close.unflatten(0, (13, 13)), offsets.tolist()
+looks = {"xlabel": "channel 1", "ylabel": "channel 3", "title": "One place of the latent"}
+Plane(close, axis, axis, blend=True, **looks)
 
 # %%
 moved = (decoded - decoded[84]).square().sum(1).mean(0)  # [64, 64]; 84 is the middle
@@ -696,26 +684,10 @@ log_snr_mine = grade.SCALE.or_library(log_snr)
 with torch.no_grad(), autocast("cpu"):
     parts = pictures(train_rows[::150]).split(21)
     many = torch.cat([shipped.encode(part).float() for part in parts])  # [63, 4, 16, 16]
-spread = shipped.latent_std
-
-figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6))
-for c, colour in enumerate((BLUE, RED, GREEN, ORANGE)):
-    one = many[:, c].flatten()
-    label = f"channel {c + 1}: {one.std():.1f}"
-    look = {"range": (-9, 9), "density": True, "label": label}
-    left.hist(one, 120, histtype="step", color=colour, **look)
-normal = ((many - shipped.latent_mean[:, None, None]) / spread[:, None, None]).flatten()
-left.hist(normal, 120, range=(-9, 9), density=True, color=GREY, alpha=0.35, label="normalised")
-left.set(xlabel="latent", yticks=[], title="spread, channel by channel")
-left.legend(fontsize=9)
+mean, spread = shipped.latent_mean, shipped.latent_std
 t = torch.arange(1, 1000)
-for s, colour in ((1.0, "black"), (spread.max().item(), RED), (5.49, ORANGE)):
-    found = log_snr_mine(plan.alpha[t], plan.sigma[t], s)
-    equal = int((found > 0).sum())
-    right.plot(t, found, color=colour, label=f"spread {s:.2f}: equal at t = {equal}")
-    right.plot(t[equal], 0, "o", color=colour)
-right.set(xlabel="t", ylabel="log SNR (nats)", ylim=(-12, 12))
-right.legend(fontsize=10);
+curve_of = partial(log_snr_mine, plan.alpha[t], plan.sigma[t])  # of a spread
+spread_figure(many, mean, spread, curve_of, [1.0, spread.max().item(), 5.49]);
 
 # %% [markdown]
 # With spread 5.49 the picture stands above the noise for nine tenths of the schedule: nearly all training steps would show the
@@ -743,30 +715,13 @@ Flipbook(frames, factors, label="c", title="Latents c times too large", notes=no
 # and measured seconds. Both are timed here, one after the other, and only their *ratio* means anything on another machine.
 
 # %%
-config, told = recipe("sd-emoji").config, torch.zeros(1, 32, 192)
-
-
-def measured(call):
-    """(operations in billions, the least of three times in seconds)."""
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:  # attention written out
-        call()
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        with torch.no_grad():
-            call()
-        seconds.append(time.perf_counter() - began)
-    return counter.get_total_flops() / 1e9, min(seconds)
-
-
-rows = {}
+config, told, rows = recipe("sd-emoji").config, torch.zeros(1, 32, 192), {}
 spaces = (("latents", 4, 16), ("pixels", 3, 64))
 for name, channels, side in tqdm(spaces, desc="two spaces", leave=False):
     unet = TextUNet(replace(config, channels=channels)).eval()
     x_t = torch.randn(1, channels, side, side)
-    rows[name] = measured(partial(unet, x_t, torch.tensor([500]), told))
-rows["decoder"] = measured(partial(shipped.decode, z[:1]))
+    rows[name] = cost_of(partial(unet, x_t, torch.tensor([500]), told))
+rows["decoder"] = cost_of(partial(shipped.decode, z[:1]))
 for name, (work, _) in rows.items():
     print(f"{name:8} {work:7.1f} billion operations a call")
 
@@ -807,9 +762,7 @@ damage = {
     "bicubic from 16 x 16": enlarge(small),
     "PCA, 1,024 numbers": linear,
 }
-cost = {
-    name: (images - everything).square().flatten(1).mean(1) for name, images in damage.items()
-}
+cost = {name: (x - everything).square().flatten(1).mean(1) for name, x in damage.items()}
 judge = load_weights("emoji-judge", device="cpu")
 with torch.no_grad(), autocast("cpu"):
     right_ones = judge.image(sample)
@@ -848,16 +801,7 @@ show_rows({name: images[order] for name, images in rows.items()}, titles, size=1
 
 # %%
 hung = grade.gallery(shipped, x_0)
-figure, axes = plt.subplots(2, 4, figsize=(12, 8.6))
-for axis, (letter, (back, found)) in zip(axes.flat, hung.items()):
-    axis.imshow(tile(back[[0, 2, 3, 7]], 2))
-    axis.set(xticks=[], yticks=[], title=letter)
-    p, bright, contrast, spread, largest = found.values()
-    text = f"PSNR {p:.1f}, brighter by {bright:.2f}\ncontrast {contrast:.2f}\n"
-    text += f"latents: spread {spread:.2f}, largest {largest:.1f}"
-    axis.set_xlabel(text, fontsize=11)
-
-# %%
+codecs_figure(hung, shown=[0, 2, 3, 7])
 for number, bug in grade.BUGS.items():
     print(number, bug.line)
 

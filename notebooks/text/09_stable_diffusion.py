@@ -40,7 +40,8 @@ from course_lib.text import tokenizer
 from course_lib.weights import read_card
 from course_lib.widgets import Flipbook, Plane, PromptBox
 from course_lib.widgets.claim_plots import claim_figure, claim_rows, claim_table, seconds_of
-from course_lib.widgets.plots import BLUE, GREY, ORANGE, RED, show_rows, tile, use_style
+from course_lib.widgets.latent_plots import bells_figure
+from course_lib.widgets.plots import BLUE, GREY, RED, show_rows, tile, use_style
 from course_lib.widgets.words import word_maps
 
 use_style()
@@ -419,16 +420,9 @@ def two_gaussians(x_t: Tensor, t, cond: Tensor):
 def dial(w: float):
     steer = guided(two_gaussians, 0.0, w)
     x = final(sample_ddim(steer, plan, grains, plan.times(200), torch.ones(4000))).flatten()
-    (mean, std), grid = my_law(m_u, m_c, s, w).tolist(), np.linspace(-3, 5, 400)
-    figure, axis = plt.subplots(figsize=(8, 3))
-    axis.hist(x.numpy(), bins=60, range=(-3, 5), density=True, color=BLUE, alpha=0.5)
-    looks = (GREY, ":", "no prompt"), (ORANGE, "--", "prompt"), (RED, "-", "your law")
-    for (m, d), (colour, dashes, label) in zip(((m_u, s), (m_c, s), (mean, std)), looks):
-        bell = np.exp(-(((grid - m) / d) ** 2) / 2) / d / (2 * np.pi) ** 0.5
-        axis.plot(grid, bell, dashes, color=colour, label=label)
-    axis.set(ylim=(0, 1.1), xlabel="x", ylabel="density", title=f"bars: sampled at w = {w:g}")
-    axis.legend()
-    return figure
+    bells = {"no prompt": (m_u, s), "prompt": (m_c, s)}
+    bells["your law"] = my_law(m_u, m_c, s, w).tolist()
+    return bells_figure(x, bells, f"bars: sampled at w = {w:g}")
 
 
 Flipbook.of(dial, [0, 0.5, 1, 1.5, 2, 3, 4], label="w", start=3)
@@ -671,12 +665,12 @@ scale = [getattr(autoencoder, f"latent_{m}").cpu()[:, None, None] for m in ("mea
 parts = broken.Parts(states, net, encode, raw_decode, *scale, *tables)
 tokens = tokenizer().encode_all(["rocket, twemoji style"])
 inputs = (parts, tokens, nothing, noise(1, 12), given, half, plan.times(broken.STEPS))
+
+# %%
 hung = {
     letter: broken.evidence(bug, *inputs)
     for letter, bug in tqdm(broken.GALLERY.key.items(), desc="pipelines", leave=False)
 }
-
-# %%
 views = ["plain", "guided", "image to image", "inpainted"]
 show_rows(
     {letter: torch.cat([found[view] for view in views]) for letter, found in hung.items()},

@@ -475,20 +475,24 @@ axis.legend();
 # lowest to highest of the seeds. (The weights are the same. What a second *training* would change is in no bar.)
 
 # %%
-over = sorted(showdown.over_seeds(), key=lambda row: row["calls"])
-figure, axis = plt.subplots(figsize=(8.5, 4))
+over, spans = sorted(showdown.over_seeds(), key=lambda row: row["calls"]), {}
 print("distance              calls   lowest    mean  highest   seeds")
 for name in dict.fromkeys(row["name"] for row in over):
     own = [row for row in over if row["name"] == name]
     calls, found_at = [row["calls"] for row in own], [row["fd"] for row in own]
     low, middle, high = (np.array([f(fds) for fds in found_at]) for f in (min, np.mean, max))
+    spans[name] = calls, low, middle, high
+    for *each, fds in zip(calls, low, middle, high, found_at):
+        print("{:19} {:7} {:8.3f} {:7.3f} {:8.3f} {:7}".format(name, *each, len(fds)))
+
+# %% jupyter={"source_hidden": true}
+figure, axis = plt.subplots(figsize=(8.5, 4))
+for name, (calls, low, middle, high) in spans.items():
     bars = [middle - low, high - middle]
     if max(middle) < 0.6:
         axis.errorbar(calls, middle, bars, marker="o", markersize=5, capsize=6, label=name)
     else:
         axis.plot([], [], " ", label=f"{name}: {max(middle):.1f}, far above")
-    for *each, fds in zip(calls, low, middle, high, found_at):
-        print("{:19} {:7} {:8.3f} {:7.3f} {:8.3f} {:7}".format(name, *each, len(fds)))
 axis.axhline(rows[0]["fd_floor"], color="black", linestyle=":", label="floor")
 axis.set(xscale="log", xlabel="network calls a picture", ylabel="distance", ylim=(0, 0.55))
 axis.set_xticks([1, 10, 20, 50, 392, 784], ["1", "10", "20", "50", "392", "784"])

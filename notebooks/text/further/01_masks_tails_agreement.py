@@ -296,6 +296,7 @@ def told(images: Tensor, labels: Tensor, steps: int) -> Tensor:
     return steps * labels + torch.bucketize(images.float().mean((1, 2)), edges)
 
 
+# %%
 images, labels = test_images[:1000], test_labels[:1000]
 names = ["the class", *(f"class, brightness in {steps} steps" for steps in (2, 4, 8))]
 models, cost = {}, {}

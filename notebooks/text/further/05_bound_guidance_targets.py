@@ -230,6 +230,7 @@ for t in tqdm(some_times, desc="cut wires", leave=False):
     curves["without the 7 x 7 level"].append(
         cut_error(t, bottom.register_forward_hook(lambda *given: 0 * given[-1]))
     )
+# %% jupyter={"source_hidden": true}
 for (name, curve), colour in zip(curves.items(), (GREY, RED, BLUE), strict=True):
     plt.plot(some_times, curve, "o-", color=colour, label=name)
 plt.gca().set(
@@ -317,7 +318,7 @@ plt.legend();
 #
 # Check it on one random path: both logarithms, summed.
 
-# %% tags=["nbval-check-output"]
+# %%
 def log_normal(x, mean, variance):
     """The log density of a Normal."""
     return (
@@ -326,6 +327,7 @@ def log_normal(x, mean, variance):
     )
 
 
+# %% tags=["nbval-check-output"]
 grey = torch.tensor(0.4, dtype=torch.float64)  # x_0
 path, generator = [grey], torch.Generator().manual_seed(1)
 for b in beta:
@@ -438,9 +440,22 @@ def total(parts: dict[str, Tensor], variance: str) -> Tensor:
     return parts["L_T"] + parts[variance] + parts["L_0"]
 
 
+def step_bits(small: float, nu: float, gap: Tensor) -> Tensor:
+    """What a step costs by your formula, in bits."""
+    given = (torch.tensor(v, dtype=torch.float64) for v in (small, nu))
+    return my_cost(*given, gap) / math.log(2)
+
+
+def start_bits(schedule: Schedule) -> Tensor:
+    """L_T in bits: what it costs to start from pure noise."""
+    a2, s2 = schedule.alpha[-1] ** 2, schedule.sigma[-1] ** 2
+    return 0.5 * (a2 * greys**2 + s2 - 1 - s2.log()) / math.log(2)
+
+
+# %%
 def bound(schedule: Schedule) -> dict[str, Tensor]:
     """Parts of the bound in bits, for every grey: L_T, L_0, the steps with either variance."""
-    exact, ln2 = mixture_denoiser(schedule, centres, spread, shares), math.log(2)
+    exact = mixture_denoiser(schedule, centres, spread, shares)
     parts = {"beta-tilde": torch.zeros(101), "beta": torch.zeros(101)}
     for t in range(1, schedule.T + 1):
         x_t = schedule.alpha[t] * greys[:, None] + schedule.sigma[t] * nodes  # [greys, nodes]
@@ -448,13 +463,11 @@ def bound(schedule: Schedule) -> dict[str, Tensor]:
         error = (greys[:, None] - x0) ** 2 @ node_weights
         _, c_0, small, large = posterior(schedule, t, t - 1)
         if t == 1:  # the last step has the variance beta
-            parts["L_0"] = (0.5 * math.log(2 * math.pi * large) + error / (2 * large)) / ln2
+            parts["L_0"] = (math.log(2 * math.pi * large) + error / large) / math.log(4)
             continue
         for name, nu in (("beta-tilde", small), ("beta", large)):
-            given = (torch.tensor(v, dtype=torch.float64) for v in (small, nu))
-            parts[name] = parts[name] + my_cost(*given, c_0 * error.sqrt()) / ln2
-    a2, s2 = schedule.alpha[-1] ** 2, schedule.sigma[-1] ** 2
-    return parts | {"L_T": 0.5 * (a2 * greys**2 + s2 - 1 - s2.log()) / ln2}
+            parts[name] = parts[name] + step_bits(small, nu, c_0 * error.sqrt())
+    return parts | {"L_T": start_bits(schedule)}
 
 
 # %% [markdown]
@@ -478,6 +491,7 @@ def model_bits(schedule: Schedule) -> Tensor:
     return -torch.tensor(np.interp(greys, fine, p)).log2()
 
 
+# %%
 counts = [25, 50, 100, 200, 400, 800]
 courses = {
     n: Schedule.linear(n, 0.1 / n, 20 / n) for n in counts
@@ -552,6 +566,8 @@ for title, schedule in (
 
 # %%
 log_snr = plan.log_snr[times].numpy()
+
+# %% jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 2, figsize=(12, 3.8), sharey=True)
 for axis, x in zip(axes, (times, log_snr), strict=True):
     axis.fill_between(x, fresh_miss.mean(1), color=GREEN, alpha=0.25)
@@ -624,6 +640,7 @@ def predict(x_t: Tensor, t: Tensor, kind: Tensor) -> Tensor:
     return tiny(torch.cat([grey, *waves, F.one_hot(kind, 3)], dim=1)).reshape(x_t.shape)
 
 
+# %%
 def loss_of(bump: Tensor) -> dict[str, Tensor]:
     x0 = centres[bump] + spread * torch.randn(len(bump), 1, 1, 1, generator=generator)
     kind = my_drop(kind_of[bump], 2, torch.rand(len(bump), generator=generator))
@@ -669,6 +686,7 @@ greys = torch.linspace(-3, 3, 1201, dtype=torch.float64)
 kind_0 = torch.zeros(1000, dtype=torch.long)  # kind 0
 
 
+# %%
 def pushed(denoise: Denoise) -> Tensor:
     """Where a sampler sends the 1,000 quantiles of the noise: [1000], rising."""
     return final(
@@ -709,7 +727,7 @@ Flipbook(
     start=tilts.index(3),
 )
 
-# %% tags=["nbval-check-output"]
+# %%
 def distance(samples: Tensor, p: Tensor) -> float:
     """How far, in grey, a quantile of the samples is from that of p, on average (the
     Wasserstein-1 distance)."""
@@ -721,6 +739,7 @@ def distance(samples: Tensor, p: Tensor) -> float:
     )
 
 
+# %% tags=["nbval-check-output"]
 for w in (0, 1, 2, 4):
     print(
         f"w = {w}: distance to the tilted density {distance(out[w], tilted(w)):.2f}"
@@ -749,13 +768,15 @@ def own_denoiser(w: float) -> Denoise:
     return mixture_denoiser(plan, greys.reshape(-1, 1, 1, 1), 0.005, share.clamp(min=1e-300))
 
 
+mine = pushed(own_denoiser(4))
+
+# %% jupyter={"source_hidden": true}
 plt.figure(figsize=(8, 3.2))
-mine, w = pushed(own_denoiser(4)), 4
 plt.plot(
-    greys, tilted(w), color=ORANGE, linewidth=4, alpha=0.6, label="the tilted density, w = 4"
+    greys, tilted(4), color=ORANGE, linewidth=4, alpha=0.6, label="the tilted density, w = 4"
 )
 for samples, colour, label in (
-    (out[w], BLUE, "guidance"),
+    (out[4], BLUE, "guidance"),
     (mine, GREEN, "the tilted density's own denoiser"),
 ):
     plt.plot(
@@ -769,7 +790,7 @@ plt.legend();
 
 # %% tags=["nbval-check-output"]
 print(
-    f"distance of its own denoiser's samples: {distance(mine, tilted(w)):.2f}"
+    f"distance of its own denoiser's samples: {distance(mine, tilted(4)):.2f}"
 )
 
 # %% [markdown]
@@ -794,6 +815,7 @@ led = {
 }
 off = [distance(led[w], density(greys)) for w in pulls]
 
+# %% jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(12, 3.4))
 left.plot(pulls, off, "o-", color=BLUE)
 left.set(
