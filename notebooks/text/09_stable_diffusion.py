@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from course_lib import Denoiser, Step, autocast, default_device, final, guided
 from course_lib import gaussian_denoiser, load_denoiser, load_weights
 from course_lib import sample_ddim, sample_dpmpp_2m
-from course_lib.data.emoji import STYLES, emoji, prompts_of
+from course_lib.data.emoji import STYLES, emoji, prompts_of, without_style
 from course_lib.errors import CourseError
 from course_lib.exercises import gallery_09 as broken
 from course_lib.exercises import lesson_09 as grade
@@ -478,6 +478,57 @@ show_rows({"empty": pairs[0], "negative": pairs[1]}, titles, size=1.5);
 # %% [markdown]
 # It is a push and no command, and it costs the push away from the empty prompt: with a negative prompt the picture may obey the
 # positive one less.
+#
+# ### A scale for the style
+#
+# One $w$ pulls on all that a prompt says. Ours say two things, *what* and *in which style*, and the net can be asked for the first alone, since
+# a tenth of the captions in its training named no style. So go along two lines, one after the other (Brooks et al. 2023, equation 3):
+#
+# $$\hat x_0 = \hat x_u + w_1\,(\hat x_\text{what} - \hat x_u) + w_2\,(\hat x_\text{all} - \hat x_\text{what})$$
+#
+# With $w_1 = w_2$ the middle drops out, and it is the guidance above. It costs three looks a step in place of two.
+#
+# And large scales are too *loud*: each line is left behind at its far end, so $\hat x_0$ has more contrast than any picture. **Rescaling** takes a share
+# $\varphi$ of it back, with the spread $s$ over a picture's own numbers (Lin et al. 2023, section 3.4, where $v$ is rescaled):
+# $\hat x_0 \leftarrow \hat x_0\,\bigl(1 - \varphi + \varphi\, s_\text{all} / s\bigr)$.
+
+# %%
+def with_style(texts: Sequence[str], w_what: float, w_style: float, z: Tensor, back=0.7):
+    """Pictures with a scale for what a prompt asks, and one for its style."""
+    what, whole = read([without_style(text) for text in texts]), read(texts)
+    nothing = empty.expand_as(whole)
+
+    def steer(x_t, t, cond=None):
+        u, a, b = (denoise(x_t, t, told)[0] for told in (nothing, what, whole))
+        x0 = u + w_what * (a - u) + w_style * (b - a)
+        plain, loud = (x.std(dim=(1, 2, 3), keepdim=True) for x in (b, x0))
+        x0 = x0 * (1 - back + back * plain / loud)
+        alpha, sigma = plan.at(t, x_t)
+        return x0, (x_t - alpha * x0) / sigma
+
+    return pictures(texts, z=z, wrap=lambda _: steer)
+
+
+# %% [markdown]
+# **Predict, before you drag the point:** what is drawn with $w_1 = 3$ and $w_2 = 0$? And with $w_1 = 0$ and $w_2 = 6$?
+
+# %%
+texts, whats, styles = ["ghost, fluent-3d style"], [0, 1.5, 3], [0, 3, 6]
+texts += ["frog, openmoji style"]
+sheets = [
+    [(tile(with_style(texts, a, b, noise(2, 6)), 2) * 255).astype(np.uint8) for b in styles]
+    for a in tqdm(whats, desc="scales", leave=False)
+]
+Plane(np.array(sheets), styles, whats, xlabel="w₂, style", ylabel="w₁, what", start=(6, 3))
+
+# %% [markdown]
+# <details><summary>What happens</summary>
+# With $w_2 = 0$ the style is never asked for: the thing appears in some style, or in a mixture. With $w_1 = 0$ there is a style without its thing: lines, colours
+# and shading in the asked manner, around something else. Both together give the thing in the style.
+# </details>
+#
+# The card's figures of section 1 are made so: `sample sd-emoji` takes $w_1 = 3$, $w_2 = 6$ and $\varphi = 0.7$, unless it is told otherwise.
+# `benchmarks/choose_guidance.md` has them beside a single scale, with what each gains and costs.
 #
 # ## 5. From a picture, not from noise
 #
