@@ -15,15 +15,17 @@ SHORT = (
     "04_diffusion",
     "05_noise_predictor",
     "07_text_encoder",
+    "09_stable_diffusion",
 )
 # nothing goes beyond them
-ALONE = ("03_flow", "06_gan", "08_decoder", "09_stable_diffusion", "10_showdown")
+ALONE = ("03_flow", "06_gan", "08_decoder", "10_showdown")
 FURTHER = (
     "further/01_masks_tails_agreement",
     "further/02_gradients_weights_holes",
     "further/04_variances_and_orders",
     "further/05_bound_guidance_targets",
     "further/07_floor_of_the_distance",
+    "further/09_a_part_redrawn",
 )
 
 

@@ -14,7 +14,7 @@
 #
 # Four cells are stubs for you to write, and a fifth asks which bug is which; what you write runs on. For a stub that you
 # skip, or that is still wrong, the library's version runs. A wrong try gets a hint; all solutions stand in
-# `course_lib/exercises/*_06.py`.
+# `course_lib/exercises/*_06.py`. Cells that only draw are folded.
 
 # %%
 import math

@@ -127,8 +127,8 @@ for text in prompts:
         print(f"{text!r:38} CourseError: {error}")
 
 # %% [markdown]
-# Frequent words are one token, a rare word is pieces, and an emoji is its four bytes, each shown as �, for a byte alone is no
-# character. The empty prompt holds nothing between start and end; control characters count as blanks; what is too long is cut
+# Each text begins with a blank. Frequent words are one token, a rare word is pieces, and an emoji is that blank and its four bytes, each
+# shown as �, for a byte alone is no character. The empty prompt holds nothing between start and end; control characters count as blanks; what is too long is cut
 # (30 tokens fit); upper and lower case are the same. Only what is no text, or half a character, is refused, with a sentence.
 # A result is not an *understanding*: the net has hardly seen the bytes of 🚀.
 #
@@ -199,7 +199,7 @@ Flipbook(frames, list(1 / scales), label="temperature", format="{:.2f}", title=t
 # Hot: everything is uniform and the loss is chance, whatever the net knows. Cold: only the nearest text counts, and one confident
 # mistake costs much, so the loss rises again. The minimum lies where the softmax is as sure as it is right; that is why $\tau$ is learnt.
 #
-# **A bug that many have met:** whoever forgets `exp` multiplies cosines by $\ln 14 = 2.7$ in place of 14. What would a *perfect* net reach
+# **A bug that many have met:** CLIP's training begins at $1/\tau = 14$; whoever forgets `exp` multiplies cosines by $\ln 14 = 2.7$. What would a *perfect* net reach
 # with that, cosine 1 for its own text and 0 for the other 255? $\ln(1 + 255\,e^{-2.7}) = 2.9$ nats, still half of chance, 5.5;
 # with 14 it is 0.0002.
 #
@@ -225,7 +225,7 @@ new = torch.tensor([c.held_out for c in data.concepts])  # these concepts are in
 states = vectors_of(captions)
 texts = {
     "bag of words": None,
-    "tower": F.normalize(states - states.mean(0), dim=1),
+    "tower": F.normalize(states - states.mean(0), dim=1),  # less what all texts share
     "MiniLM": load_file(FOLDER / "minilm.safetensors")["vectors"].float(),
 }
 
@@ -272,7 +272,7 @@ def small_clip(frozen: Tensor | None) -> CLIP:
     width = 64 if frozen is None else frozen.shape[1]
     text = TextConfig(vocabulary=1, width=width, layers=0)  # stands in
     net = CLIP(CLIPConfig(text, ImageConfig(widths=(32, 64, 128)), dim=64))
-    net.text = Bag(width) if frozen is None else Lookup(8 * frozen)
+    net.text = Bag(width) if frozen is None else Lookup(8 * frozen)  # 8: small else
     return net
 
 
@@ -360,10 +360,10 @@ plt.legend();
 
 # %% [markdown]
 # Pictures of one concept succeed or fail together, so the error bars count *concepts*, not pictures. On **held-out pairs**, known concepts in
-# a style not shown, the bag of words does nearly as well as MiniLM: a table of names is enough to look up what was seen. On **unseen
-# concepts** both fall, and the bag further, for its table holds words that no training has touched. MiniLM knows from reading that a goose is
-# near a duck; the last line says how much that is worth here, and with how much doubt. The tower is far ahead, but it **has seen those captions with their pictures** in
-# its own training: its line is no evidence. It stands here so that you see what a *leak* looks like.
+# a style not shown, the bag of words does not much worse than MiniLM: a table of names is enough to look up what was seen. On **unseen
+# concepts** both fall far. The bag's table holds words that no training has touched; MiniLM knows from reading that a goose is
+# near a duck, and the last line says how much that is worth here, and with how much doubt. The tower is far ahead, but it **has seen these concepts' captions with their pictures** in
+# its own training: there its line is no evidence. It stands here so that you see what a *leak* looks like.
 #
 # (The loss does not go to 0: a concept comes twice in some batches, and this loss counts its second text as wrong. The library's takes that
 # into account.)
@@ -405,8 +405,8 @@ for title, k in zip(shown, eight):
 
 # %% [markdown]
 # Two in three are found within five, ten times chance; a third where the concepts that it saw compete too. The names are the
-# nearest of the 78, so look at the misses. The atom symbol's purple tile is, in emoji, that of signs of faith, and *star and crescent* comes first. The
-# cup and the flashlight look like nothing it was told of. So a picture is placed by what *looked* like it and a name by what is *said* near it, and a
+# nearest of the 78, so look at the misses. The atom symbol's purple tile is, in emoji, that of signs of faith, and *star and crescent* comes first. For
+# others no reason can be seen. So a picture is placed by what *looked* like it and a name by what is *said* near it, and a
 # new concept is found where the two agree. (Its card averages over pictures and not over concepts: 0.645, and 0.526 among all 165.)
 #
 # ## 3. Search
@@ -482,8 +482,8 @@ axes = {"xlabel": "strawberry to rocket", "ylabel": "English to Chinese"}
 Plane(board, list(shares), list(shares), title="Between prompts", **axes)
 
 # %% [markdown]
-# In between there is no half strawberry, half rocket. There are pictures near neither, then suddenly rockets: most points between two
-# meanings lie near nothing that was ever drawn. A generator that is steered by such a point has to draw something there all the same.
+# In between there is no half strawberry, half rocket. There are pictures of neither, and then rockets: a point between two
+# meanings need not lie near anything that was ever drawn. A generator that is steered by such a point has to draw something all the same.
 #
 # ### Word order, and what a bag cannot know
 #
@@ -542,11 +542,12 @@ for text in ("heart with arrow", "arrow with heart", "hot dog", "dog hot"):
 # A generator makes 10,000 pictures. Are they good? One measure compares the two *crowds*, made and real. It takes three steps. Put each
 # picture through a trained net and keep what its last layer but one says, a list of numbers, its **features**. Fit a Normal to each crowd's
 # features (mean $\mu$, covariance $\Sigma$). Measure how far the one Normal must be moved to become the other. The result is the squared
-# **Fréchet distance** (弗雷歇距离); with the features of a certain Inception net it is called **FID**:
+# **Fréchet distance** (弗雷歇距离); with the features of Inception, a classifier of photographs, it is called **FID**:
 #
 # $$d^2 = |\mu_a - \mu_b|^2 + \operatorname{tr}\!\left(\Sigma_a + \Sigma_b - 2\,(\Sigma_a^{1/2} \Sigma_b \Sigma_a^{1/2})^{1/2}\right)$$
 #
-# In one dimension the root is of a plain number, and the trace is a square: $d^2 = (m_a - m_b)^2 + (s_a - s_b)^2$.
+# ($\operatorname{tr}$ adds up a matrix's diagonal; $\Sigma^{1/2}$ is the symmetric matrix whose square is $\Sigma$.) In one dimension the root is of a
+# plain number, and the trace is a square: $d^2 = (m_a - m_b)^2 + (s_a - s_b)^2$.
 #
 # ### Rebuild 4: one dimension, from two crowds of numbers
 
@@ -659,7 +660,8 @@ notes = [f"distance {d:.2f}" for each in distances.values() for d in each]
 Flipbook(frames, labels, label="spoilt by", title="What the distance sees", notes=notes)
 
 # %% [markdown]
-# A blur of one pixel, which you may forgive, costs as much as keeping sixteen pictures of 512: texture is what a convolution looks for. A crowd
+# A blur of one pixel, which you may forgive, costs about as much as keeping sixteen pictures of 512, and halving the side and back no less: fine texture counts
+# for much in this net's eyes. A crowd
 # of few pictures is punished even though each is perfect, by bias alone. Duplicates are punished like few pictures, and **no more**: a model
 # that copies thousands of training pictures would score at the floor. A missing class costs something; half of its pictures missing is not
 # seen at all, within what 512 pictures can tell. No single number says *which* of these it was.
@@ -674,8 +676,8 @@ Flipbook(frames, labels, label="spoilt by", title="What the distance sees", note
 #
 # ## 5. The CLIP score
 #
-# A Fréchet distance never asks whether a picture fits *its* text: shuffle all captions and it does not move. The **CLIP score** (CLIP 分数; Hessel et al. 2021) asks just that: the cosine of a picture with its own text, averaged. It needs
-# a judge that was not used to make the pictures; ours is `emoji-judge`, another net with another seed. Its **baseline row** is nonsense: the cosine with captions that belong to other pictures. A score without that row says nothing, for cosines have no natural zero here.
+# A Fréchet distance never asks whether a picture fits *its* text: shuffle all captions and it does not move. The **CLIP score** (CLIP 分数; Hessel et al. 2021) asks just that: the cosine of a picture with its own text, averaged (the paper multiplies by 2.5 and counts what is below 0 as 0; we don't). It needs
+# a judge that was not used to make the pictures; ours is `emoji-judge`, another net with another seed. Its **baseline row** is nonsense: the cosine with captions that belong to other pictures. Without that row a score says little, for where a net puts pairs that don't belong together is its own affair: near 0 or well above.
 
 # %%
 judge = load_weights("emoji-judge", device="cpu")
@@ -714,12 +716,13 @@ scores_figure(scores, baselines=["nonsense captions", "no captions"]);
 # | needs | many pictures, equal $N$, a floor | a judge of its own, a nonsense row |
 # | fooled by | matched moments | one perfect picture a prompt; pictures made to please the judge |
 #
-# So: both. As guidance (lesson 05) is turned up, the CLIP score rises and the Fréchet distance at first falls, then rises as variety goes; a model is drawn as a *curve* of the two. The article that this course started from says that the quality of the picture hangs above all on the text encoder,
-# and argues with such curves. Lesson 09 puts that to the test with the encoders of section 2.
+# So: both. As guidance (lesson 05) is turned up, the CLIP score rises and the Fréchet distance at first falls, then rises as variety goes; a model is drawn as a *curve* of the two. Saharia et al. (2022) hold that the quality of the picture hangs above all on the text encoder,
+# and argue with such curves. Lesson 09 puts that to the test with the encoders of section 2.
 #
 # ## 6. Spot the bug
 #
-# Seven programs, one of them right, measure the same held-out pictures. Each of the others has one line wrong. **Which is which?**
+# Seven programs, one of them right, measure the same held-out pictures. Each of the others has one line wrong. Beside the loss (1 is chance) and the recall stand three
+# mean cosines: of a picture with its own text, of two different pictures, of two different texts. **Which is which?**
 #
 # 1. nothing is wrong
 # 2. `log_scale` used without `exp`

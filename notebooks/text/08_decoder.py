@@ -15,9 +15,9 @@
 # - say what generating in latents saves, in operations and in seconds, and what it costs,
 # - say what PSNR does not see, and recognise seven bugs by five figures.
 #
-# Four cells are stubs for you to write, and there is a round of bugs to spot. What you write runs on in the cells after
-# it; for a stub that is empty or still wrong, the library's version runs there. Whoever is stuck finds all solutions in
-# `course_lib/exercises/*_08.py`.
+# Four cells are stubs for you to write, and there is a round of bugs to spot. What you write runs on
+# below; for a stub that is empty or wrong the library's version runs. Solutions: `course_lib/exercises/*_08.py`. A cell that only
+# draws is folded.
 
 # %%
 import time
@@ -106,7 +106,7 @@ show_rows(rows, size=1.2);
 
 # %% [markdown]
 # The second row interpolates. The third is the guess of a network that was trained to err least, and indeed no row errs
-# less. The fourth was drawn by a diffusion network, a small one: its lines are ragged in places. It errs *more* than the third, and
+# less (section 3 measures it). The fourth was drawn by a diffusion network, a small one: its lines are ragged in places. It errs *more* than the third, and
 # yet its edges are edges. Sections 1 to
 # 3 say why both are right. Sections 4 to 8 do away with the thumbnail. Sections 9 and 10 ask how a decoder is judged, and
 # how it breaks.
@@ -170,8 +170,8 @@ for name, was, now in zip(names, before, fitted):
     print(f"{name:14}  thumbnail off by {was:.3f} before, {now:.0e} after")
 
 # %% [markdown]
-# Bicubic's own thumbnail was wrong. To project it is free, and can only help: the truth lies in the set that we project
-# on, so a step straight to that set leads nearer to *every* picture in it, whichever is the true one (Pythagoras). The
+# Bicubic's own thumbnail was wrong. To project it is free, and can only help: a step straight to the set of pictures that fit
+# leads nearer to *every* picture in it, so to the true one (Pythagoras). The
 # library goes one step further. `fit` also keeps all values in $[-1, 1]$, where the projection alone may leave that range.
 #
 # How near is near? The usual scale is the **peak signal-to-noise ratio**: the squared error, against the largest possible
@@ -277,7 +277,7 @@ right.legend();
 #
 # ## 3. Two networks
 #
-# **Can this be learnt?** The course ships two small networks of one shape (1.4 million numbers each). Both see the
+# **Can this be learnt?** The course ships two small networks of one shape (1.4 million parameters each). Both see the
 # thumbnail, and both predict the *residual*, what bicubic leaves out, divided by its spread:
 #
 # - **the direct one** is trained by the squared error, so what it approaches is the posterior's mean;
@@ -324,7 +324,7 @@ off = max((shrink(each) - thumb).abs().max().item() for each in (*draws, answer(
 print(f"largest error of any thumbnail: {off:.0e} (a level of 256 is {2 / 255:.0e})")
 
 # %% [markdown]
-# Compare the three draws of one emoji. Where they agree the thumbnail had settled the matter: flat areas, large shapes.
+# Compare three draws of one emoji. Where they agree the thumbnail had settled it: flat areas, large shapes.
 # They differ along edges, in eyes and mouths, in the hands of the clock: that is what 16 x 16 pixels leave open. The row
 # *where they differ* estimates the root of $S$'s diagonal from four draws. The direct network gives one answer, and no doubt.
 #
@@ -521,8 +521,8 @@ class Pair(nn.Module):
 # $$\text{loss} = |x - \hat x|^2 + 10^{-4}\; \text{KL}, \qquad
 # \text{KL} = \tfrac12\left(m^2 + s^2 - 1\right) - \ln s \ \text{ a number}.$$
 #
-# No text is used, and no label. **Watch the curve start on PCA's line and fall.** Training ends after 12,800 pictures or
-# 45 seconds, whichever comes first.
+# No text is used, and no label. **Watch the curve start near PCA's line and fall.** Training ends after 12,800 pictures or
+# 45 seconds, whichever comes first. (Averaged weights, `Ema`, and the optimizer, `Muon`: lesson 05.)
 
 # %%
 torch.manual_seed(0)
@@ -574,7 +574,7 @@ show_rows(rows, size=1.2);
 
 # %% [markdown]
 # Same 1,024 numbers in all three rows. Look at the banknote: PCA has no number left for green. The row at the bottom is the autoencoder that the course ships: Stable
-# Diffusion's architecture (a convolutional encoder and decoder with attention in the middle), 2.7 million numbers, trained on
+# Diffusion's architecture (a convolutional encoder and decoder with attention in the middle), 2.7 million parameters, trained on
 # twelve times as many pictures as a full run of yours. It stands some 12 dB above PCA, a sixteenth of the error, and none of
 # that comes from more numbers in the latent: it comes from a pair that knows emoji.
 #
@@ -655,6 +655,8 @@ scores = [psnr(back, x_0).mean() for back in noisy]
 show_rows(rows, [f"c = {c:g}\n{s:.1f} dB" for c, s in zip(shares, scores)], size=1.4);
 
 # %% [markdown]
+# A tenth of the spread, at least twice the encoder's own $s$, costs decibels that one hardly sees. Two tenths show.
+#
 # ## 7. The scale
 #
 # A schedule assumes data of spread 1 (lesson 04). A decoder's latents have whatever spread training gave them. **What happens
@@ -711,7 +713,7 @@ Flipbook(frames, factors, label="c", title="Latents c times too large", notes=no
 # ## 8. What it saves
 #
 # **Why go to this trouble?** Count. Below, the generator's architecture of lesson 09, once on latents of 16 x 16 x 4 and once on
-# the pixels themselves, 64 x 64 x 3: operations of one call (multiplications and additions, counted one by one as they run),
+# the pixels themselves, 64 x 64 x 3: operations of one call (multiplications and additions, counted as they run),
 # and measured seconds. Both are timed here, one after the other, and only their *ratio* means anything on another machine.
 
 # %%
@@ -739,18 +741,17 @@ print(f"of the work in latents, the decoder is {share:.1%}")
 # A map of a quarter of the side has a sixteenth of the places, so convolutions cost a sixteenth. Attention, where every place
 # looks at every other, costs a 256th. The decoder is paid for once a picture, the generator at each call.
 #
-# To be fair: folding pixels (4 x 4 pixels become 48 channels, as part one's networks do) makes calls as cheap as in latents.
-# What it does not do is take anything away from what must be *learnt*: 12,288 numbers, most of them detail that a decoder
-# could have supplied.
+# To be fair: folding pixels (4 x 4 pixels become 48 channels, as part one's networks do) makes calls as cheap. But all 12,288 numbers
+# must still be *learnt*, most of them detail that a decoder could have supplied.
 #
 # And the price? What the encoder drops, no generator can bring back: the pair's PSNR is a ceiling. For large pictures that is
-# why small faces and letters suffered in the first latent models.
+# one reason why small faces and letters suffered in the first latent models.
 #
 # ## 9. What PSNR does not see
 #
 # **Which is worse: a picture moved by one pixel, or one whose right half is gone?** Guess before you run the cell. On the
 # 1,055 held-out pictures: the mean squared error of four kinds of damage, and on which share of the pictures each costs more than
-# the blank half. Beside it the cosine of lesson 07's judge, a network that looks at what a picture shows: 1 is "the same".
+# the blank half. Beside it the cosine by lesson 07's judge, which looks at what is shown: 1 is "the same".
 
 # %%
 shifted = torch.cat([everything[..., :1], everything[..., :-1]], dim=-1)
@@ -784,8 +785,8 @@ show_rows({name: images[order] for name, images in rows.items()}, titles, size=1
 # %% [markdown]
 # Two things to see. A shift that no eye notices costs, in the median, about as much as enlarging a thumbnail:
 # as much as throwing away fifteen numbers of sixteen. And there are pictures, about one in a hundred of ours, where it costs *more* than
-# blanking the right half (above, with the two errors): dark outlines on white, where every edge pays twice, once where it is
-# missing and once where it is too much. On flat emoji that is
+# blanking the right half (above, with the two errors): mostly lines on white, whose blank half loses little, while an edge that moves pays twice, where it is
+# missing and where it is too much. That is
 # the exception, and saying how often is part of the measurement.
 #
 # The judge hardly notices the shift, and sees at once that half is missing. So an autoencoder is trained on the squared error *and*

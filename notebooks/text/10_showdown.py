@@ -14,7 +14,7 @@
 # - find what is unfair in seven reports.
 #
 # Four cells are stubs for you to write; what you write runs on. For a stub that you skip, or that is still wrong, the
-# library's version runs. All solutions stand in `course_lib/exercises/*_10.py`.
+# library's version runs. All solutions stand in `course_lib/exercises/*_10.py`. Cells that only draw are folded.
 
 # %%
 import math

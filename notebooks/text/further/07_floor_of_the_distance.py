@@ -102,7 +102,7 @@ grade.SPREAD(spread_bias)
 my_spread = grade.SPREAD.or_library(spread_bias)
 values, turn = torch.linalg.eigh(sigma)
 values = values.clamp(min=1e-12)
-means, spreads = (float(f(x, 1, 1)) for f, x in ((my_bias, sigma), (my_spread, values)))
+means, spreads = float(my_bias(sigma, 1, 1)), float(my_spread(values, 1, 1))  # of 1 / n
 drawn = torch.randn(8000, 128, generator=dice, dtype=torch.float64) * values.sqrt() @ turn.T
 sizes, dots = [50, 100, 200, 400, 800, 1600, 3200], {}
 for name, x in (("Normal features", drawn), ("real pictures", features)):
@@ -142,7 +142,7 @@ for n in tqdm(sizes, desc="two crowds", leave=False):
     for name, x in crowds.items():
         found[name].append(np.mean([frechet_distance(x[a], features[b]) for a, b in lots]))
 _, ends = to_infinity_figure(sizes, found)
-floor = (means + spreads) * 2 / np.array(sizes)  # the sum of your two
+floor = (means + spreads) / np.array(sizes)  # the sum of your two
 for name, end in ends.items():
     less = np.mean(found[name] - floor)
     print(f"{name:8} the line ends at {end:.2f}; less your floor: {less:.2f}")
