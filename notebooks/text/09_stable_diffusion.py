@@ -148,7 +148,7 @@ show_rows({"an artist's": picture(*rows), "ours": ours}, titles, size=1.3);
 
 # %% [markdown]
 # Looking is no measurement. Three judges look at a picture for each of the 1,055 held-out pairs, and at the artists' own pictures. None of
-# them took part in training these parts; they were asked which of five guidances is best (`benchmarks/choose_guidance.md`), and chose no more:
+# them took part in training these parts; on *training* pairs they were asked which guidance is best (`benchmarks/choose_guidance.md`), and chose no more:
 #
 # - the **CLIP score**: the cosine between picture and prompt in the space of another CLIP, of another seed (lesson 07);
 # - the **style**: how often a classifier names the style that was asked for;
@@ -156,16 +156,17 @@ show_rows({"an artist's": picture(*rows), "ours": ours}, titles, size=1.3);
 
 # %%
 card = read_card("sd-emoji")["figures"]
-print(f"n = {card['n']}, guidance {card['guidance']:g}, {card['calls']} calls   made    real")
+scales = f"{card['guidance']:g} and {card['style_guidance']:g}"
+print(f"n = {card['n']}, scales {scales}, {card['calls']} calls   made    real")
 for key in ("clip_score", "style_accuracy", "concept_recall_at_5"):
     error = (card[key] * (1 - card[key]) / card["n"]) ** 0.5 if key != "clip_score" else None
     bar = f"   standard error {error:.3f}" if error else ""
     print(f"{key:36s} {card[key]:.3f}   {card[key + '_real']:.3f}{bar}")
 
 # %% [markdown]
-# The right column is what the artists get, since judges err too: they name an artist's own style in 85 of 100 cases. Ours falls short in
-# style, and not in the concept. A model may *exceed* the artists in CLIP score and concept, and that is no triumph: it is led to the typical apple, which a judge
-# finds more easily than a witty one.
+# The right column is what the artists get, since judges err too: they name an artist's own style in 87 of 100 cases. The pictures
+# judged here are guided by two scales, one of them for the style: section 4. With the single scale of 3 that made the figure above, the style is named less often, and CLIP score and
+# concept *exceed* the artists'. That is no triumph: guidance leads to the typical apple, which a judge finds more easily than a witty one.
 #
 # ### Your prompt
 #
@@ -461,8 +462,7 @@ Flipbook([(sheet * 255).astype(np.uint8) for sheet in sheets], dials, label="w",
 
 # %% [markdown]
 # At 0 nobody has read the prompt. At 1 the net alone draws, often vaguely. Further up the picture obeys, and in the end it hardens: a few pure colours, thick lines. (That variety goes, one
-# noise can't show.) The judges (`benchmarks/choose_guidance.md`, n = 128) find
-# the CLIP score highest at 3 and 4, the style named as often from 1.5 to 3 and less at 6, and the Fréchet distance growing from 1.5 on.
+# noise can't show.) What the judges say of each is in `benchmarks/choose_guidance.md`.
 #
 # ### Negative prompts
 #
