@@ -28,6 +28,9 @@ _PARTS = {
     "random": dict,
     "phases": list,
 }
+# how a machine makes an optimizer's step, not which step it is: another one makes it in its
+# own way
+_KERNELS = {"fused", "foreach", "capturable", "differentiable"}
 _SEALED = 2  # the state's "format" from which on a file ends with its own SHA-256
 _SEAL = b"marble sha256 "  # 32 bytes of the hash follow: of all that is in front of it
 
@@ -236,14 +239,14 @@ def _check_parts(path, state: dict, phases: list, batches, generators):
 
 def _alike(own, saved, most: float = 1e6) -> bool:
     """Whether a saved setting could stand where one's own does: a number of a like size for a
-    number, as many of them for several.
+    number, as many of them for several, the same where it is a switch.
     """
     if isinstance(own, int | float) and not isinstance(own, bool):
         return _is(saved, int | float) and -most * (own < 0) <= saved <= most
     if isinstance(own, list | tuple):  # betas: fractions
         parts = zip(own, saved, strict=True)
         return isinstance(saved, list | tuple) and all(_alike(a, b, 1.0) for a, b in parts)
-    return isinstance(saved, type(own))
+    return saved is own if isinstance(own, bool | None) else type(saved) is type(own)
 
 
 def _check_optimizer(own: torch.optim.Optimizer, saved: dict):
@@ -252,9 +255,14 @@ def _check_optimizer(own: torch.optim.Optimizer, saved: dict):
     """
     states, number = saved["state"], 0
     for group, other in zip(own.param_groups, saved["param_groups"], strict=True):
-        for key in group.keys() - {"params"}:
+        for key in group.keys() - {"params"} - _KERNELS:
             if not _alike(group[key], other[key]):
                 raise ValueError(f"{key} of its optimizer is {other[key]!r}")
+        # PyTorch counts weights through all groups, and would take any order of them; of
+        # another number the module's own error says more
+        places, n = other["params"], len(group["params"])
+        if len(places) == n and places != list(range(number, number + n)):
+            raise ValueError(f"its optimizer moves the weights {places}")
         kinds, shaped = set(), set()
         for weight in group["params"]:
             state = states.get(number, {})
@@ -273,6 +281,17 @@ def _check_optimizer(own: torch.optim.Optimizer, saved: dict):
             raise ValueError("its optimizer keeps other things of one weight than of another")
     if not states.keys() <= set(range(number)):
         raise ValueError("its optimizer keeps something of a weight that there is not")
+
+
+def _with_own_kernels(own: torch.optim.Optimizer, saved: dict) -> dict:
+    """A saved optimizer whose steps are made in this one's way: fused or not, as it was built
+    here.
+    """
+    groups = [
+        other | {key: group[key] for key in _KERNELS & group.keys()}
+        for group, other in zip(own.param_groups, saved["param_groups"], strict=True)
+    ]
+    return saved | {"param_groups": groups}
 
 
 def _kind_of(entry: tuple) -> tuple:
@@ -307,7 +326,7 @@ def _precision_of(path, state: dict) -> torch.dtype | None:
 
 def _restore(phase: Trained, saved: dict):
     load_plain(phase.module, saved["module"])
-    phase.optimizer.load_state_dict(saved["optimizer"])
+    phase.optimizer.load_state_dict(_with_own_kernels(phase.optimizer, saved["optimizer"]))
     phase.base_lrs = [group["initial_lr"] for group in phase.optimizer.param_groups]
     if phase.ema is not None:
         phase.ema.load_state_dict(saved["ema"])

@@ -138,7 +138,11 @@ def _read_card(path: Path) -> dict:
     card = card_of(beside, mend, CourseError)
     lacks = {"legs"} - card.keys()
     numbers = [leg.get(key) for leg in card.get("legs", []) for key in ("images", "seconds")]
-    if lacks or not all(isinstance(number, int | float) for number in numbers):
+    if lacks or not all(
+        # no NaN, which no comparison holds of
+        type(number) in (int, float) and 0 <= number < math.inf
+        for number in numbers
+    ):
         raise CourseError(f"{beside} does not say which legs were made: {mend}.")
     if path.exists() and card["sha256"] != sha256(path):
         raise CourseError(

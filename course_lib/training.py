@@ -181,7 +181,7 @@ def _shown(losses) -> str:
 def _check_finite(name: str, what: str, value: float, step: int, lr: float):
     if not math.isfinite(value):
         raise TrainingDiverged(
-            f"{name}: the {what} became {value} at step {step} with learning rate {lr:.2e}. "
+            f"{name}: the {what} became {value} at step {step} with learning rate {lr:.3g}. "
             "Try a learning rate three "
             "times smaller, a longer warm-up, or float32; and look at the batch for values "
             "outside [-1, 1]."

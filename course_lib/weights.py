@@ -289,13 +289,39 @@ def _fill(module: nn.Module, file, path: Path, dtype: torch.dtype | None):
             )
         kind = (dtype or torch.float32) if value.is_floating_point() else like.dtype
         state[key] = value.to(kind, copy=True)  # else it stays a part of the open file
-    # files of earlier versions have none
-    if "sha256" in metadata and metadata["sha256"] != _digest(metadata, found):
+    if "sha256" not in metadata:
+        _check_unsealed(path, metadata, found)
+    elif metadata["sha256"] != _digest(metadata, found):
         raise WeightsError(
             f"{path} is damaged: it holds other values than it was saved with. Copy or train "
             "it again."
         )
     module.load_state_dict(state, assign=True)
+
+
+def _check_unsealed(path: Path, metadata: dict[str, str], found: dict[str, Tensor]):
+    """All that can be known of a file of earlier versions, which holds no hash of its own:
+    that it is the one that its card beside it tells of, and that its numbers are finite.
+    """
+    if strange := sorted(metadata.keys() - {"format", "model", "config", "recipe", "reading"}):
+        raise WeightsError(  # "sha256" itself, with a bit turned over
+            f"{path} is damaged: nothing is known of {strange[0]!r}. Copy or train it again."
+        )
+    beside = _beside(path, ".json")
+    if beside.exists():
+        said = card_of(beside, "copy it again, or take it away", WeightsError)["sha256"]
+        stat = path.stat()
+        if (own := _hash(path, stat.st_size, stat.st_mtime_ns)) != said:
+            raise WeightsError(
+                f"{path} is damaged, or {beside.name} is another file's: its SHA-256 is "
+                f"{own}, the card says {said}. Copy both again."
+            )
+    for key, value in found.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise WeightsError(
+                f"{path} is damaged: {key} holds values that are not finite. Copy or train it "
+                "again."
+            )
 
 
 def load_weights(

@@ -9,6 +9,7 @@ went wrong, and the most memory and processor time that a single file took.
 import copy
 import json
 import lzma
+import math
 import os
 import random
 import sys
@@ -99,20 +100,38 @@ def as_json(tree) -> bytes:
 
 
 class Weights:
-    """A weights file without its card; edits of what it says carry no hash."""
+    """A weights file of one's own, with its hash inside or, as earlier versions wrote it,
+    without, and the second with its card beside it or alone.
+
+    A file with neither inner hash nor card can be known wrong only where it is none, where its
+    shapes are not its config's, or where a number is not finite: values that were traded
+    within a shape, or a bit that was flipped, are what it says, and count as right.
+    """
 
     def __init__(self, folder: Path):
         self.path = save_weights(UNet(CONFIG), folder / "net", {"recipe": "mine"})
-        self.path.with_suffix(".json").unlink()
+        self.card = self.path.with_suffix(".json")
+        self.card.unlink()
         self.good = self.path.read_bytes()
-        self.tensors, self.said = load_file(self.path), plain(CONFIG)
-        self.traded = False
+        # copies: what is read stays mapped to the file, which is about to be written over
+        self.tensors = {key: value.clone() for key, value in load_file(self.path).items()}
+        said = {"model": "UNet", "config": json.dumps(plain(CONFIG))}
+        save_file(self.tensors, self.path, said)
+        self.unsealed = self.path.read_bytes()
+        self.digest = lib.sha256(self.path)
+        self.said, self.traded = plain(CONFIG), False
 
     def mutate(self, dice):
         config, self.traded = plain(CONFIG), False
         self.said = config
+        self.card.unlink(missing_ok=True)
         if dice.random() < 0.5:
-            self.path.write_bytes(spoiled(self.good, dice))
+            sealed = dice.random() < 0.7
+            self.path.write_bytes(spoiled(self.good if sealed else self.unsealed, dice))
+            if not sealed and dice.random() < 0.5:
+                self.card.write_text(json.dumps({"sha256": self.digest}))
+            elif not sealed:  # nothing is left that could know another number for wrong
+                self.traded, self.said = True, None
             return
         tensors = dict(self.tensors)
         if dice.random() < 0.6:
@@ -123,6 +142,8 @@ class Weights:
             tensors[a], tensors[b] = dice.choice(
                 [
                     (tensors[b], tensors[a]),
+                    (tensors[a] * float("nan"), tensors[b]),
+                    (tensors[a] / 0, tensors[b]),
                     (tensors[a].unsqueeze(0), tensors[b]),
                     (tensors[a].long(), tensors[b]),
                     (tensors[a].to(torch.complex64), tensors[b]),
@@ -130,15 +151,20 @@ class Weights:
             )
         self.said = config
         save_file(tensors, self.path, {"model": "UNet", "config": json.dumps(config)})
+        if dice.random() < 0.3:  # the card of the file as it was
+            self.card.write_text(json.dumps({"sha256": self.digest}))
 
     def read(self) -> bool:
         net, own = load_weights(UNet, self.path, device="cpu"), plain(UNetConfig())
         state = net.state_dict()
         # a config that fits all shapes is one, though not the one that was saved
-        right = plain(net.config) == {**own, **self.said}
+        right = self.said is None or plain(net.config) == {**own, **self.said}
+        if self.card.exists():  # it vouches for every bit
+            return self.path.read_bytes() == self.unsealed and right
         for key, value in state.items():
             right &= value.dtype == torch.float32 and value.shape == self.tensors[key].shape
             right &= torch.equal(value, self.tensors[key]) or self.traded
+            right &= bool(torch.isfinite(value).all())
         return right
 
 
@@ -249,13 +275,13 @@ class Evaluation:
             shape = dice.choice([(20,), (20, 7), (6, 20), (0, 6), (2, 20, 6), (21, 6)])
             features = torch.randn(shape) if dice.random() < 0.5 else self.features
             key = dice.choice(list(kept))
-            kept[key] = dice.choice(["", "nan", "-inf", "[]", "x", '{"a": NaN}', "[1]", "{}"])
+            kept[key] = dice.choice(["", "nan", "-5", "[]", "x", '{"a": NaN}', "[1]", "{}"])
             bad = features.log() if dice.random() < 0.3 else features.long()
             save_file({"features": dice.choice([features, bad])}, self.path, kept)
 
     def read(self) -> bool:
         found, seconds, sums = _take_up(self.path, "so", 20, self.features[:0])
-        finite = all(isinstance(each, float) for each in (seconds, *sums.values()))
+        finite = seconds >= 0 and all(isinstance(each, float) for each in sums.values())
         right = finite and found.shape[1] == 6 and len(found) <= 20
         return right and (not self.sealed or torch.equal(found, self.features))
 
@@ -277,7 +303,8 @@ class Leg:
     def read(self) -> bool:
         card = runs._read_card(self.weights)
         sums = [sum(leg[key] for leg in card["legs"]) for key in ("images", "seconds")]
-        return card["sha256"] == lib.sha256(self.weights) and len(sums) == 2
+        right = card["sha256"] == lib.sha256(self.weights) and len(sums) == 2
+        return right and all(math.isfinite(each) and each >= 0 for each in sums)
 
 
 class Log:
@@ -430,6 +457,7 @@ def main(count: int, seed: int) -> dict:
     """Damage `count` files, read each, and sum up."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    torch.manual_seed(seed)
     found, dice = [], random.Random(seed)
     with (
         tempfile.TemporaryDirectory() as name,

@@ -353,6 +353,68 @@ def test_a_weight_that_is_a_single_number_travels(tmp_path, kind):
     assert_same(weights(one), weights(other))
 
 
+OPTIMIZERS = {
+    "muon": lambda net: Muon(net, lr=0.05),
+    "adamw": lambda net: torch.optim.AdamW(net.parameters(), lr=0.05),
+    "fused": lambda net: torch.optim.AdamW(net.parameters(), lr=0.05, fused=True),
+    "one by one": lambda net: torch.optim.AdamW(net.parameters(), lr=0.05, foreach=False),
+    "amsgrad": lambda net: torch.optim.AdamW(net.parameters(), lr=0.05, amsgrad=True),
+    "sgd": lambda net: torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9),
+    "two groups": lambda net: torch.optim.AdamW(
+        [{"params": [net[0].bias]}, {"params": [net[0].weight, *net[2].parameters()]}],
+        lr=0.05,
+    ),
+}
+
+
+def small(optimizer: str) -> Phase:
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 1))
+    return phase_of(net, optimizer=OPTIMIZERS[optimizer](net))
+
+
+@pytest.mark.parametrize(
+    ("saved", "loaded"),
+    [
+        *((name, name) for name in OPTIMIZERS),
+        ("fused", "adamw"),
+        ("adamw", "fused"),
+        ("one by one", "fused"),
+    ],
+)
+def test_an_optimizer_goes_on_fused_or_not(tmp_path, saved, loaded):
+    """To the bit in the same way of making a step, to rounding in another machine's; the way
+    is the one that it was built with here.
+    """
+    squares = [torch.ones(3, 1, 4, 4)] * 8
+    whole, one, other = small(loaded), small(saved), small(loaded)
+    expected = [done.loss for done in train(whole, squares, 6, precision=torch.float32)]
+    list(train(one, squares, 3, precision=torch.float32))
+    save_state(tmp_path / "state.pt", 3, one)
+    ways = [group.get("fused") for group in other.optimizer.param_groups]
+    assert load_state(tmp_path / "state.pt", other) == 3
+    assert [group.get("fused") for group in other.optimizer.param_groups] == ways
+    rest = [done.loss for done in train(other, squares, 6, start=3)]
+    if saved == loaded:
+        assert rest == expected[3:]
+    assert rest == pytest.approx(expected[3:], rel=1e-4)
+
+
+@pytest.mark.parametrize("flag", ["capturable", "differentiable", "fused", "foreach"])
+@pytest.mark.parametrize("value", [True, "x", None])
+def test_how_a_step_is_made_is_not_read_from_a_file(tmp_path, monkeypatch, flag, value):
+    """A capturable AdamW would stop at its first step on a CPU, with an AssertionError."""
+    path, phase = tmp_path / "state.pt", linear()
+
+    def change(state):
+        optimizer_of(state)["param_groups"][0][flag] = value
+
+    resealed(monkeypatch, path, change)
+    assert load_state(path, phase) == 2
+    list(train(phase, ONES, 4, start=2))
+    assert phase.optimizer.param_groups[0][flag] is linear().optimizer.param_groups[0][flag]
+
+
 # ---- what is in it
 
 
@@ -420,6 +482,18 @@ WRONG = {
     ),
     "betas that are none": lambda state: optimizer_of(state)["param_groups"][0].update(
         betas=[0.9]
+    ),
+    "weights in another order": lambda state: optimizer_of(state)["param_groups"][0].update(
+        params=[1, 0]
+    ),
+    "a weight twice": lambda state: optimizer_of(state)["param_groups"][0].update(
+        params=[0, 0]
+    ),
+    "a switch turned over": lambda state: optimizer_of(state)["param_groups"][0].update(
+        amsgrad=True
+    ),
+    "a switch that is a number": lambda state: optimizer_of(state)["param_groups"][0].update(
+        maximize=0
     ),
     "no group": lambda state: optimizer_of(state).update(param_groups=[]),
 }

@@ -30,6 +30,18 @@ def test_each_true_time_has_a_curve():
     ]
 
 
+def test_the_legend_covers_no_line():
+    """Nor the dotted ones, which cross the whole height of the axes."""
+    with plt.rc_context({"figure.constrained_layout.use": True}):  # as in the lessons
+        plots.wrong_times([2, 100, 800], {100: [1, 0.1, 0.9], 600: [1, 0.4, 0.5]})
+    figure = plt.gcf()
+    figure.canvas.draw()
+    axis = figure.axes[0]
+    box = axis.get_legend().get_window_extent()
+    assert not box.overlaps(axis.get_window_extent())
+    assert box.x1 <= figure.bbox.x1, "and it is not cut off"
+
+
 def test_the_embedding_beside_a_slip(capsys):
     rows = time_embedding(torch.arange(16), 16)
     plots.embedding_tables(rows, torch.randn(16, 16))

@@ -328,6 +328,27 @@ def two_looks(average, where=lambda x, ahead: ahead):
     return carve_heun
 
 
+def swapped_heun(throughout):
+    """A reader's Heun that unpacks schedule.at the wrong way round, here or everywhere."""
+
+    def carve_heun(denoise, schedule, x, times):
+        path = [x]
+        for t, s in zip(times, times[1:], strict=False):
+            a, b = schedule.at(t, x), schedule.at(s, x)
+            x0, eps = denoise(x, t)
+            ahead = b[1] * x0 + b[0] * eps
+            if s > 0:
+                a, b = (a[::-1], b[::-1]) if throughout else (a, b)
+                two = denoise(ahead, s)
+                ahead = x + (b[0] - a[0]) * (x0 + two[0]) / 2
+                ahead = ahead + (b[1] - a[1]) * (eps + two[1]) / 2
+            x = ahead
+            path.append(x)
+        return torch.stack(path)
+
+    return carve_heun
+
+
 def mean_of(one, two):
     return (one[0] + two[0]) / 2, (one[1] + two[1]) / 2
 
@@ -412,6 +433,35 @@ SLIPS = [
             lambda x0, eps, x, p, t, s: p.alpha[s] * x0 + p.sigma[s] * torch.randn_like(x),
         ),
         "fresh noise is drawn",
+    ),
+    (
+        CARVE,
+        walk(
+            right_look,
+            lambda x0, eps, x, p, t, s: (
+                p.alpha[s] * x0
+                + p.sigma[s]
+                * torch.randn(x.shape, generator=torch.Generator().manual_seed(t)).to(x)
+            ),
+        ),
+        "Fresh noise is drawn, the same in each call",
+    ),
+    (HEUN, swapped_heun(True), "exchanged throughout"),
+    (HEUN, swapped_heun(False), "exchanged where the first step ends"),
+    (
+        HEUN,
+        two_looks(mean_of, lambda x, ahead: ahead + torch.randn_like(x)),
+        "Two calls give two paths",
+    ),
+    (
+        HEUN,
+        two_looks(
+            lambda one, two: (
+                two[0],
+                torch.randn(two[1].shape, generator=torch.Generator().manual_seed(1)),
+            )
+        ),
+        "Fresh noise is drawn, the same in each call",
     ),
     (
         CARVE,

@@ -202,6 +202,28 @@ def ddim(x_t, eps, z, b_t, b_s):
     return b_s**0.5 * (x_t - (1 - b_t) ** 0.5 * eps) / b_t**0.5 + (1 - b_s) ** 0.5 * eps
 
 
+def ddim_of(fresh):
+    """A reader's DDIM that puts back noise of its own."""
+    return lambda x_t, eps, z, b_t, b_s: (
+        b_s**0.5 * (x_t - (1 - b_t) ** 0.5 * eps) / b_t**0.5 + (1 - b_s) ** 0.5 * fresh(x_t)
+    )
+
+
+def noise(*shape, seed):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def swapped_ddim(read, put):
+    """A reader's DDIM with alpha and sigma the wrong way round."""
+
+    def step(x_t, eps, z, b_t, b_s):
+        a_t, s_t, a_s, s_s = b_t**0.5, (1 - b_t) ** 0.5, b_s**0.5, (1 - b_s) ** 0.5
+        x0 = (x_t - a_t * eps) / s_t if read else (x_t - s_t * eps) / a_t
+        return s_s * x0 + a_s * eps if put else a_s * x0 + s_s * eps
+
+    return step
+
+
 def drop_in_place(labels, null_class, u):
     labels[u < 0.1] = null_class
     return labels
@@ -273,6 +295,19 @@ SLIPS = [
     (STEP, step("(1 - b_s) ** 0.5"), "all the noise that x_s has"),
     (STEP, ddim, "This is DDIM's step: it puts back"),
     (STEP, lambda x, eps, z, b_t, b_s: ddim(x, eps, z, b_t, 1.0), "the guess of x_0"),
+    (STEP, ddim_of(lambda x: torch.randn(x.shape)), "Noise is drawn inside the step"),
+    (STEP, ddim_of(lambda x: noise(*x.shape, seed=77)), "Noise is drawn inside the step"),
+    (
+        STEP,
+        lambda x, eps, z, b_t, b_s: (
+            b_s**0.5 * (x - (1 - b_t) ** 0.5 * eps) / b_t**0.5 + (1 - b_s) ** 0.5 * z
+        ),
+        "DDIM's step with fresh noise",
+    ),
+    (STEP, swapped_ddim(False, True), "exchanged where x_s is put together"),
+    (STEP, swapped_ddim(True, False), "exchanged where x_0 is read off x_t"),
+    (STEP, swapped_ddim(True, True), "DDIM's step with alpha and sigma exchanged:"),
+    (STEP, step(TILDE, share="(1 - kept) / b_t ** 0.5"), "exchanged under eps"),
     (STEP, step(TILDE, gain="b_t ** 0.5"), "undoes one step"),
     (STEP, step(TILDE, gain="kept"), "divided by 1 - beta"),
     (STEP, step(TILDE, share="(1 - b_t) ** 0.5"), "all of the noise at once"),

@@ -214,6 +214,10 @@ def whole(
     return text_to_image
 
 
+def seeded_like(x):
+    return torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
+
+
 def weights(q, k):
     return (q @ k.T / math.sqrt(q.shape[1])).softmax(1)
 
@@ -280,6 +284,29 @@ TABLE = [
         WHOLE,
         whole(move=lambda al, sg, t, s, x0, e: al[s] * x0 + sg[s] * torch.randn_like(e)),
         "fresh noise is drawn",
+    ),
+    (
+        WHOLE,
+        whole(move=lambda al, sg, t, s, x0, e: al[s] * x0 + sg[s] * seeded_like(e)),
+        "Fresh noise is drawn, the same in each call",
+    ),
+    (
+        WHOLE,
+        whole(read=lambda a, s, z, v: (s * z - a * v, a * z + s * v)),
+        "exchanged where v is read",
+    ),
+    (
+        WHOLE,
+        whole(
+            read=lambda a, s, z, v: (s * z - a * v, a * z + s * v),
+            move=lambda al, sg, t, s, x0, e: sg[s] * x0 + al[s] * e,
+        ),
+        "or alpha and sigma throughout",
+    ),
+    (
+        BEGIN,
+        begun(mix=lambda a, s, z, e: a * z + s * seeded_like(e)),
+        "drawn inside, the same in each call",
     ),
     (WHOLE, whole(lambda c, u, w: w * c), "The second look is missing"),
     (WHOLE, whole(lambda c, u, w: w * (c - u)), "Only the difference is left"),

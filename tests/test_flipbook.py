@@ -185,7 +185,12 @@ def test_of_draws_each_value_once():
 
 @pytest.mark.parametrize(
     "size, count, shape",
-    [((50, 30), 40, (2, 2)), ((30, 30), 40, (5, 1)), ((50, 30), 1, (1, 1))],
+    [
+        ((50, 30), 40, (2, 2)),
+        ((100, 30), 40, (1, 4)),
+        ((30, 30), 40, (5, 1)),
+        ((50, 30), 1, (1, 1)),
+    ],
 )
 def test_the_still_shows_four_wide_or_five_other_pictures(size, count, shape):
     frames = [Image.new("RGB", size, (200, 5 * i, 0)) for i in range(count)]
@@ -193,6 +198,8 @@ def test_the_still_shows_four_wide_or_five_other_pictures(size, count, shape):
     red = (still[..., 0] > 150) & (still[..., 2] < 60)
     runs = [int((np.diff(line.astype(int)) == 1).sum()) for line in (red.any(0), red.any(1))]
     assert tuple(runs) == shape
+    if size == (100, 30):
+        assert red.any(0).sum() > 1000, "very wide ones have the whole width"
 
 
 @pytest.mark.parametrize(

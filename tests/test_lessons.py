@@ -4,11 +4,15 @@ import re
 from pathlib import Path
 
 import jupytext
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[1]
 TEXTS = ROOT / "notebooks" / "text"
-EVERY = sorted(TEXTS.rglob("[0-9]*.py"))
+NAMES = [
+    path.relative_to(TEXTS).with_suffix("").as_posix()
+    for path in sorted(TEXTS.rglob("[0-9]*.py"))
+]
 SHORT = (
     "01_sampling_problem",
     "02_vae",
@@ -67,9 +71,7 @@ def test_a_main_path_is_short(name):
     assert exercises(code) in (4, 5), "exercises, a quiz among them"
 
 
-@pytest.mark.parametrize(
-    "name", [path.relative_to(TEXTS).with_suffix("").as_posix() for path in EVERY]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_code_fits_a_narrow_window(name):
     for cell in cells(name, "code"):
         assert max(map(len, cell.source.split("\n"))) <= 95, cell.source
@@ -82,9 +84,7 @@ def test_a_lesson_gives_the_fields_terms(name):
     assert not re.search(r"\bstrokes?\b|\bwish\b", text, re.I), "private words"
 
 
-@pytest.mark.parametrize(
-    "name", [path.relative_to(TEXTS).with_suffix("").as_posix() for path in EVERY]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_cell_holds_one_idea(name):
     for cell in cells(name, "code"):
         lines = seen_lines(cell)
@@ -98,7 +98,7 @@ def test_the_map_in_the_readme_is_true():
         (ROOT / "README.md").read_text(encoding="utf-8"),
         re.M,
     )
-    names = [path.relative_to(TEXTS).with_suffix("").as_posix() for path in EVERY]
+    names = NAMES
     assert sorted(row[0] for row in rows) == sorted(name.split("_")[0] for name in names)
     for start, said, code, asked in rows:
         name = next(name for name in names if name.split("_")[0] == start)
@@ -116,9 +116,38 @@ def test_the_main_path_and_what_goes_beyond_lead_to_each_other(name, further):
     assert f"(../{name}.ipynb)" in text
 
 
-@pytest.mark.parametrize(
-    "name", [path.relative_to(TEXTS).with_suffix("").as_posix() for path in EVERY]
-)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_title_begins_with_its_number_and_a_dot(name):
+    first = cells(name, "markdown")[0].source.split("\n")[0]
+    further, number = "Further " * ("further/" in name), name.rpartition("/")[2][:2]
+    assert first.startswith(f"# {further}{number}. ") or number == "00"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reader_sees_no_mark_that_is_for_the_tests(name):
+    text = (TEXTS / f"{name}.py").read_text(encoding="utf-8")
+    book = nbformat.read(TEXTS.parent / f"{name}.ipynb", as_version=4)
+    for said in (text, *(cell.source for cell in book.cells)):
+        assert "NBVAL" not in said and "PYTEST_VALIDATE" not in said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_printed_as_0e00(name):
+    for cell in cells(name, "code"):
+        assert not re.search(r":[^{}\s]*\.\d+e\}", cell.source), "a .1g says 0 where it is 0"
+    book = nbformat.read(TEXTS.parent / f"{name}.ipynb", as_version=4)
+    for output in (out for cell in book.cells for out in cell.get("outputs", [])):
+        told = output.get("text", "") + output.get("data", {}).get("text/plain", "")
+        assert not re.search(r"\b0(\.0+)?e[+-]\d", told)
+
+
+def test_no_grader_prints_a_0_as_0e00():
+    for path in (ROOT / "course_lib").rglob("*.py"):
+        shown = re.findall(r"\{[^{}\n]*:[^{}\s]*\.\d+e\}", path.read_text(encoding="utf-8"))
+        assert path.name == "emoji_superres.py" or not shown  # a card's number, rounded
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_no_cell_is_empty(name):
     assert all(
         cell.source.strip() for kind in ("code", "markdown") for cell in cells(name, kind)

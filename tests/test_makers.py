@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from contracts import MakerContract
+from safetensors.torch import save_file
 
 from course_lib import weights
 from course_lib.draws import ImageDraws
 from course_lib.errors import CourseError
 from course_lib.metrics import YARDSTICKS, Maker, Yardstick, measure
-from course_lib.metrics.measure import with_row
+from course_lib.metrics.measure import _put_down, _take_up, with_row
 from course_lib.models import ClassifierConfig, FashionClassifier, UNet, UNetConfig
 from course_lib.recipes import maker as maker_of
 from course_lib.recipes.conditions import labels_of
@@ -124,6 +125,24 @@ def test_a_maker_may_add_figures_of_its_own(monkeypatch, tmp_path):
 
 
 # ---- what is wrong
+
+
+def test_an_evaluation_whose_hash_lost_its_name(tmp_path):
+    """It is none of an earlier version, which had no hash."""
+    features, path = torch.randn(6, 3), tmp_path / "kept"
+    _put_down(path, "so", features, 1.5, {})
+    _take_up(path, "so", 6, features[:0])
+    path.write_bytes(path.read_bytes().replace(b'"sha256"', b'"sha246"'))
+    with pytest.raises(CourseError, match="nothing is known of 'sha246'"):
+        _take_up(path, "so", 6, features[:0])
+
+
+@pytest.mark.parametrize("seconds", ["-5", "nan", "inf", "x", ""])
+def test_an_evaluation_that_took_no_time_that_there_is(tmp_path, seconds):
+    features, path = torch.randn(6, 3), tmp_path / "kept"
+    save_file({"features": features}, path, {"made": "so", "seconds": seconds, "sums": "{}"})
+    with pytest.raises(CourseError, match="kept is no checkpoint of an evaluation .*another"):
+        _take_up(path, "so", 6, features[:0])
 
 
 def test_a_guide_makes_the_same_images(tiny_nets, tmp_path):

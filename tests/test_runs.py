@@ -278,3 +278,13 @@ def test_a_log_that_cannot_be_read_is_begun_anew(data, tmp_path):
         )
     run(TINY, folder=tmp_path, out=tmp_path / "out", log=lambda line: None)
     assert card(tmp_path / "out")["training_seconds"] < 1e4
+
+
+@pytest.mark.parametrize("value", [-5, float("nan"), float("inf"), True, "7", None])
+@pytest.mark.parametrize("key", ["images", "seconds"])
+def test_a_leg_that_took_no_amount_that_there_is(tmp_path, key, value):
+    legs = [{"steps": 3, "images": 6, "seconds": 1.5} | {key: value}]
+    path = tmp_path / "leg-1-3.safetensors"
+    path.with_suffix(".json").write_text(json.dumps({"sha256": "0" * 64, "legs": legs}))
+    with pytest.raises(CourseError, match="leg-1-3.json does not say which legs .* remove it"):
+        runs._read_card(path)

@@ -56,6 +56,21 @@ def test_links_to_lessons_lead_to_their_pages(made):
     assert links == ["further/05_more.html#end", "../00_start.html", "https://a.b/c.ipynb"]
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        "<img src='https://far.off/a.png'>",
+        '<img alt="x" src = "//far.off/a.png">',
+        "<img srcset='//far.off/a.png 2x'>",
+        "<img src='data:image/png;base64,iVBORw0KGgo=' srcset=\"https://far.off/a.png\">",
+    ],
+)
+def test_a_picture_from_afar_is_a_link_to_it(image):
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(image)])
+    made, _ = export.LessonExporter().from_notebook_node(book, {"metadata": {"name": "a"}})
+    assert "<img" not in made and "(a picture at" in made and "far.off/a.png" in made
+
+
 def test_a_figure_says_where_it_stands_and_what_is_written_on_it(made):
     assert 'alt="Figure of the section “The floor”: calls, distance, DDIM."' in made
     assert "No description has been provided" not in made

@@ -51,12 +51,10 @@ def mine(x):
     return ...
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 print(doubled(2))
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 print(doubled(2))
 """
 
@@ -218,6 +216,16 @@ def test_check_names_a_cell_that_differs_from_its_twin(tool, checkout, capsys):
     edit(checkout, "on $x_t$", "on $x_0$")
     assert tool.main(["--check"], checkout) == 1
     assert "01_lesson.ipynb, cell 1: its text is not its twin's" in capsys.readouterr().out
+
+
+def test_a_mark_for_the_tests_belongs_into_the_tags(tool, checkout, capsys):
+    edit(checkout, "# %% exercise", "# %%\n# NBVAL_CHECK_OUTPUT\n1 + 1\n\n# %% exercise")
+    tool.main([], checkout)
+    capsys.readouterr()
+    assert tool.main(["--check"], checkout) == 1
+    said = capsys.readouterr().out
+    assert "cell 4, says '# NBVAL_CHECK_OUTPUT' to its reader" in said
+    assert "tags, nbval-check-output" in said
 
 
 def younger(root):

@@ -475,7 +475,7 @@ def test_a_loss_that_is_no_number_stops_the_run(bad):
     for part in (
         "main: the loss became",
         "step 3",
-        "learning rate 1.50e-01",
+        "learning rate 0.15",
         "Try a learning rate",
         "outside [-1, 1]",
     ):
@@ -495,7 +495,7 @@ def test_a_gradient_that_is_no_number_stops_the_run():
     )
     with pytest.raises(
         TrainingDiverged,
-        match="net: the gradient became inf at step 1 with learning rate 1.00e-01",
+        match="net: the gradient became inf at step 1 with learning rate 0.1",
     ):
         next(train(phase, Counting(), 5))
     assert module.w.item() == 0

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from course_lib import Schedule, weights
@@ -639,6 +640,54 @@ def test_a_folder_is_no_weights_file(tmp_path):
     ) as error:
         load_weights(UNet, tmp_path, device="cpu")
     assert str(tmp_path) in sentence(error)
+
+
+def unsealed(path):
+    """A weights file as earlier versions wrote it: no hash in it, its card beside it."""
+    with safe_open(path, framework="pt") as file:
+        said = {key: value for key, value in file.metadata().items() if key != "sha256"}
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
+    save_file(tensors, path, said)
+    weights.write_card(path, {"sha256": weights.sha256(path)})
+    return tensors, said
+
+
+def test_an_older_file_bears_what_its_card_beside_says(tmp_path):
+    """It holds no hash of its own; the card's was looked at in the course's folder alone."""
+    path = save_weights(UNet(CONFIG), tmp_path / "net", {})
+    unsealed(path)
+    load_weights(UNet, path, device="cpu")
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match="net.json is another file's: its SHA-256 .* Copy"):
+        load_weights(UNet, path, device="cpu")
+    path.with_suffix(".json").write_text("[")
+    with pytest.raises(WeightsError, match="net.json is damaged .* or take it away"):
+        load_weights(UNet, path, device="cpu")
+    path.with_suffix(".json").unlink()
+    load_weights(UNet, path, device="cpu")  # nothing is left that could know
+
+
+def test_a_hash_whose_name_is_damaged_makes_no_older_file(tmp_path):
+    path = save_weights(UNet(CONFIG), tmp_path / "net", {})
+    data = path.read_bytes().replace(b'"sha256"', b'"sha246"')
+    path.write_bytes(data)
+    path.with_suffix(".json").unlink()
+    with pytest.raises(WeightsError, match="net.* is damaged: nothing is known of 'sha246'"):
+        load_weights(UNet, path, device="cpu")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_older_file_without_a_card_has_finite_numbers_at_least(tmp_path, value):
+    path = save_weights(UNet(CONFIG), tmp_path / "net", {})
+    tensors, said = unsealed(path)
+    path.with_suffix(".json").unlink()
+    key = next(key for key in tensors if key.endswith("weight"))
+    tensors[key].view(-1)[3] = value
+    save_file(tensors, path, said)
+    with pytest.raises(WeightsError, match=f"{key} holds values that are not finite"):
+        load_weights(UNet, path, device="cpu")
 
 
 def test_a_flipped_bit_is_found_without_a_card(tmp_path):

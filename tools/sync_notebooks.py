@@ -22,6 +22,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -55,6 +56,8 @@ METADATA = {
 LAYOUT = ("lines_to_next_cell", "lines_to_end_of_cell_marker")
 # what an editor notes of a run or of its window: jupytext leaves it out, and so do we
 PASSING = ("autoscroll", "collapsed", "scrolled", "trusted", "execution", "ExecuteTime")
+# nbval's marks: a reader sees these comments, and never the tags that say the same
+MARKER = re.compile(r"\s*#\s*(NBVAL_\w+|PYTEST_VALIDATE_\w+)\s*$")
 # names a model that lives only in the kernel that made it
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -398,6 +401,13 @@ def drifts(pair: Pair, root: Path) -> list[str]:
                 f"{cell.metadata['src']}"
             )
             cell.source = text
+    found += [
+        f"notebooks/text/{pair.name}.py, cell {place}, says {line.strip()!r} to its reader: "
+        f"say it in the cell's tags, {line.strip('# ').lower().replace('_', '-')}"
+        for place, cell in enumerate(twin.cells, 1)
+        for line in cell.source.split("\n")
+        if cell.cell_type == "code" and MARKER.match(line)
+    ]
     if not pair.notebook.exists():
         return [*found, f"notebooks/{pair.name}.ipynb is not made yet"]
     if not found:

@@ -48,6 +48,12 @@ def _other_noise(attempt: Callable) -> bool:
     return not torch.equal(one, two)
 
 
+def _seeded_noise(attempt: Callable) -> bool:
+    """Whether something comes in where the picture and the noise are 0."""
+    made = attempt(0 * _Z0, 0 * _EPS, _COS, _SIN, _TEN, 0.8)
+    return bool((made.abs() > 0).any())
+
+
 BEGIN = Exercise(
     name="begin",
     solution=_begin,
@@ -133,6 +139,10 @@ BEGIN = Exercise(
         (
             _other_noise,
             "Two calls give two latents: noise is drawn inside. The noise is given, eps.",
+        ),
+        (
+            _seeded_noise,
+            "Noise is drawn inside, the same in each call. The noise is given, eps.",
         ),
     ],
     known_errors=[

@@ -74,6 +74,12 @@ def _swapped_step(z, v, alpha, sigma, t, s):
     return sigma[s] * x0 + alpha[s] * eps
 
 
+def _misread_step(z, v, alpha, sigma, t, s):
+    """alpha and sigma exchanged where v is read, not where x0 and eps are put together."""
+    x0, eps = sigma[t] * z - alpha[t] * v, alpha[t] * z + sigma[t] * v
+    return alpha[s] * x0 + sigma[s] * eps
+
+
 def _late_noise_step(z, v, alpha, sigma, t, s):
     x0, eps = alpha[t] * z - sigma[t] * v, sigma[t] * z + alpha[t] * v
     return alpha[s] * x0 + sigma[t] * eps
@@ -146,6 +152,14 @@ def _other_picture(attempt: Callable) -> bool:
     return not torch.equal(one, two)
 
 
+def _seeded_noise(attempt: Callable) -> bool:
+    """Whether something comes in where z and the net's answers are all 0."""
+    tower, _, _, *rest = _toy([950, 300, 0], 1.5, 7)
+    rest[4] = 0 * rest[4]  # z
+    made = attempt(tower, lambda z, t, cond: 0 * z, lambda z: z, *rest)
+    return bool((made.abs() > 0).any())
+
+
 WHOLE = Exercise(
     name="text_to_image",
     solution=_bent_whole(),
@@ -207,7 +221,9 @@ WHOLE = Exercise(
         ),
         (
             _bent_whole(moved=_turned_step),
-            "The signs of v are exchanged: x0 = alpha z - sigma v, eps = sigma z + alpha v.",
+            # the two slips give the same numbers
+            "The signs of v are exchanged, or alpha and sigma throughout: x0 = alpha z - "
+            "sigma v, eps = sigma z + alpha v, and alpha is 1 at t = 0.",
         ),
         (
             _bent_whole(moved=_guess_step),
@@ -217,6 +233,11 @@ WHOLE = Exercise(
         (
             _bent_whole(moved=_swapped_step),
             "alpha and sigma are exchanged in the step: alpha[s] x0 + sigma[s] eps.",
+        ),
+        (
+            _bent_whole(moved=_misread_step),
+            "alpha and sigma are exchanged where v is read: x0 = alpha[t] z - sigma[t] v, eps "
+            "= sigma[t] z + alpha[t] v.",
         ),
         (
             _bent_whole(moved=_late_noise_step),
@@ -248,6 +269,11 @@ WHOLE = Exercise(
             _other_picture,
             "Two calls give two pictures: fresh noise is drawn. z is all the noise that there "
             "is, and each step puts back the eps that was seen.",
+        ),
+        (
+            _seeded_noise,
+            "Fresh noise is drawn, the same in each call. z is all the noise that there is, "
+            "and each step puts back the eps that was seen.",
         ),
     ],
     praise="Right: text, noise, guidance, steps, decoder. That is all of Stable Diffusion.",

@@ -41,7 +41,7 @@ class Bug:
     sign: str  # the number, or the picture, that tells
 
 
-def listed(numbers: Mapping[str, float], form: str = ".2f") -> str:
+def listed(numbers: Mapping[str, float], form: str = "z.2f") -> str:
     """{"mean": 0.1, "spread": 1} as "mean 0.10, spread 1.00"."""
     return ", ".join(f"{name} {value:{form}}" for name, value in numbers.items())
 

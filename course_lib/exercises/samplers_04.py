@@ -73,6 +73,13 @@ def _other_noise(attempt: Callable) -> bool:
     return not torch.equal(one, two)
 
 
+def _seeded_noise(attempt: Callable) -> bool:
+    """Whether a path leaves 0 where x, x0 and eps are all 0: noise of a generator's own."""
+    zeros, schedule = torch.zeros(3, 2, dtype=torch.float64), Schedule.flow(8)
+    states = attempt(lambda x, t, *cond: (0 * x, 0 * x), schedule, zeros, _DOWN)
+    return bool((states.abs() > 0).any())
+
+
 def _stays(attempt: Callable) -> bool:
     case = _sampler_cases()[0]
     states = attempt(*case)
@@ -179,6 +186,11 @@ CARVE = Exercise(
             "Two calls give two paths: fresh noise is drawn. DDIM puts back the very noise "
             "that was seen, eps.",
         ),
+        (
+            _seeded_noise,
+            "Fresh noise is drawn, the same in each call: the path leaves 0 where x, x0 and "
+            "eps are 0. DDIM puts back the very noise that was seen, eps.",
+        ),
     ],
     advice="in each step x0, eps = denoise(x, t), then x = alpha[s] * x0 + sigma[s] * eps",
 )
@@ -231,6 +243,26 @@ def _call_from_start(denoise, schedule, x, times):
             x = alpha_s * first[0] + sigma_s * first[1]
         states.append(x)
     return torch.stack(states)
+
+
+def _swapped_heun(also_move: bool) -> Callable:
+    """Heun with alpha and sigma exchanged where the first step ends, or in all of it."""
+
+    def run(denoise, schedule, x, times):
+        states = [x]
+        for t, s in zip(times[:-1], times[1:], strict=True):
+            (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.at(t, x), schedule.at(s, x)
+            moves = alpha_s - alpha_t, sigma_s - sigma_t
+            first = denoise(x, t)
+            ahead = sigma_s * first[0] + alpha_s * first[1]
+            if s > 0:
+                moves = moves[::-1] if also_move else moves
+                ahead = _heun(x, ahead, first, denoise(ahead, s), *moves)
+            x = ahead
+            states.append(x)
+        return torch.stack(states)
+
+    return run
 
 
 def _heun(x, ahead, first, second, d_alpha, d_sigma):
@@ -325,12 +357,27 @@ HEUN = Exercise(
             "alpha's difference moves the image and sigma's the noise; here they are "
             "exchanged.",
         ),
+        (
+            _swapped_heun(also_move=True),
+            "alpha and sigma are exchanged throughout: schedule.at gives alpha first, which "
+            "multiplies the image.",
+        ),
+        (
+            _swapped_heun(also_move=False),
+            "alpha and sigma are exchanged where the first step ends: it is alpha_s * x0 + "
+            "sigma_s * eps.",
+        ),
     ],
     "Right: two calls a step. The next cell measures what the second one buys.",
     habits=[
         (
             _other_noise,
             "Two calls give two paths: fresh noise is drawn, and this sampler draws none.",
+        ),
+        (
+            _seeded_noise,
+            "Fresh noise is drawn, the same in each call, and this sampler draws none: the "
+            "path leaves 0 where x, x0 and eps are 0.",
         ),
     ],
     advice="x + (alpha_s - alpha_t) * (x0 + x0') / 2 + (sigma_s - sigma_t) * (eps + eps') / 2",

@@ -45,6 +45,7 @@ def _bent_step(*, gain="keep", noise_factor="root", spread="small", sign=-1.0, e
             "beta": beta,
         }
         factor |= {"sqrt beta": beta**0.5, "sigma": (1 - alpha_bar_t) ** 0.5}
+        factor["alpha"] = beta / alpha_bar_t**0.5
         small = beta * (1 - alpha_bar_s) / (1 - alpha_bar_t)
         std = {
             "small": small**0.5,
@@ -79,6 +80,43 @@ def _from_x0(eps_factor=None, z_factor=None):
 
     return step
 
+
+def _swapped(read: bool, put: bool):
+    """DDIM's step with alpha and sigma exchanged where x_0 is read off x_t, or where it is put
+    together with eps.
+    """
+
+    def step(
+        x_t: Tensor, eps: Tensor, z: Tensor, alpha_bar_t: float, alpha_bar_s: float
+    ) -> Tensor:
+        now, then = (
+            (bar**0.5, (1 - bar) ** 0.5)[:: -1 if swap else 1]
+            for bar, swap in ((alpha_bar_t, read), (alpha_bar_s, put))
+        )
+        return then[0] * (x_t - now[1] * eps) / now[0] + then[1] * eps
+
+    return step
+
+
+def _other_noise(attempt) -> bool:
+    one, two = (attempt(_X, _EPS, _Z, 0.3, 0.45) for _ in range(2))
+    return not torch.equal(one, two)
+
+
+def _seeded_noise(attempt) -> bool:
+    """Whether something comes in where all that is given is 0: noise of a generator's own."""
+    return bool((attempt(0 * _X, 0 * _EPS, 0 * _Z, 0.3, 0.45).abs() > 0).any())
+
+
+_DRAWN = (
+    "Noise is drawn inside the step. Line 4's fresh noise is given, z, so that a step can be "
+    "made again to the digit; and DDIM, which puts back eps, draws none."
+)
+_SWAPPED = (
+    "This is DDIM's step with alpha and sigma exchanged{}: the root of alpha-bar multiplies "
+    "the picture, the root of 1 - alpha-bar the noise. And line 4 is another step: it takes a "
+    "share of eps away and adds fresh noise z."
+)
 
 _X, _EPS, _Z = (seeded(2, 1, 3, 3, seed=seed) for seed in (2, 3, 4))
 
@@ -178,6 +216,14 @@ REVERSE_STEP = Exercise(
             "This is the guess of x_0, all noise taken away in one go. A step goes from t to "
             "s: it takes its share of eps, beta / sqrt(1 - alpha_bar_t).",
         ),
+        (_swapped(read=False, put=True), _SWAPPED.format(" where x_s is put together")),
+        (_swapped(read=True, put=False), _SWAPPED.format(" where x_0 is read off x_t")),
+        (_swapped(read=True, put=True), _SWAPPED.format("")),
+        (
+            _bent_step(noise_factor="alpha"),
+            "alpha and sigma are exchanged under eps: its share is beta over the noise's "
+            "factor, sqrt(1 - alpha_bar_t).",
+        ),
         (
             _from_x0(z_factor="small"),
             "The bracket is the guess of x_0, all noise taken away in one go: alpha-bar "
@@ -186,6 +232,7 @@ REVERSE_STEP = Exercise(
     ],
     praise="Right, at a small step, at a large one, and at the last, where beta-tilde is 0 "
     "and no noise is added.",
+    habits=[(_other_noise, _DRAWN), (_seeded_noise, _DRAWN)],
     dtype_hint=FLOAT32.format("x_s") + " End with .to(x_t.dtype).",
     advice="the mean is (x_t - beta / sqrt(1 - alpha_bar_t) * eps) / sqrt(1 - beta)",
 )

@@ -100,6 +100,10 @@ def _take_up(path: Path, made: str, n: int, empty: Tensor) -> tuple[Tensor, floa
             raise ValueError("its features are no numbers")
         if not all(type(each) is float and math.isfinite(each) for each in numbers):
             raise ValueError("its sums are no numbers")
+        if seconds < 0:
+            raise ValueError(f"it took {seconds} seconds")
+        if strange := kept.keys() - {"made", "seconds", "sums", "sha256"}:
+            raise ValueError(f"nothing is known of {min(strange)!r}")
         said = _sealed(was, features, kept["seconds"], summed)
         if kept.get("sha256", said) != said:  # files of earlier versions have none
             raise ValueError("it holds other values than were saved")

@@ -26,7 +26,8 @@ def wrong_times(told: Sequence[int], curves: Mapping[int, Sequence[float]]):
     axis.set(yscale="log", xlim=(0, max(told) + 10))
     axis.set(xlabel="the time that the net is told", ylabel="error in the noise")
     axis.set_title("pictures at three noise levels; dotted: the true time")
-    axis.legend(framealpha=0.9, frameon=True, edgecolor="none")
+    # beside the axes: within them it would cover a curve or a dotted line
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def embedding_tables(rows: Tensor, slip: Tensor):

@@ -144,9 +144,10 @@ class LessonExporter(HTMLExporter):
 
 # What a page may take from where: nothing from afar, whatever its notebook asks for.
 _POLICY = "default-src 'unsafe-inline' 'unsafe-eval' data: blob:; base-uri 'none'"
-# an <img> of another machine, whole; and its address
+# an <img> of another machine, whole; and its address. A srcset wins over the src beside it.
 _REMOTE = re.compile(
-    r"""<img\b[^<>]*?\ssrc\s*=\s*["']?((?:https?:)?//[^\s"'<>]+)[^<>]*>""", re.IGNORECASE
+    r"""<img\b[^<>]*?\ssrc(?:set)?\s*=\s*["']?\s*((?:https?:)?//[^\s"'<>]+)[^<>]*>""",
+    re.IGNORECASE,
 )
 
 

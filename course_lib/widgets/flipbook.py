@@ -36,6 +36,7 @@ _ENLARGED = (
 _GREY_STEP = 5  # of figures' colours; a divisor of 255, so that white stays white
 _WORTH = 0.6  # WebP with a loss is taken where it saves more than 40 %
 _STILL_WIDTH = 1120  # pixels
+_FULL_ROW = 3  # widths over heights above which half a row is too small to read
 _STILL_TALLEST = 2240  # pixels of one picture in it: higher ones are made smaller
 
 
@@ -313,10 +314,13 @@ def _is_wide(picture: Image.Image) -> bool:
 
 
 def _still(pictures: dict[str, Image.Image], title: str) -> Image.Image:
-    """Pictures under their captions: wide ones two a row, others all in one."""
+    """Pictures under their captions: wide ones two a row, very wide ones one, others all in
+    one.
+    """
     first = next(iter(pictures.values()))
-    columns = min(len(pictures), 2 if _is_wide(first) else len(pictures))
-    width = _STILL_WIDTH // max(columns, 2)
+    full = first.width > _FULL_ROW * first.height
+    columns = 1 if full else min(len(pictures), 2 if _is_wide(first) else len(pictures))
+    width = _STILL_WIDTH // (1 if full else max(columns, 2))
     width = max(1, min(width, _STILL_TALLEST * first.width // first.height))
     height = max(1, min(round(width * first.height / first.width), _STILL_TALLEST))
     gap, head, line = 12, 40 if title else 0, 34

@@ -76,7 +76,7 @@ def codecs_figure(
         axis.imshow(tile(back[list(shown)], 2))
         axis.set(xticks=[], yticks=[], title=letter)
         p, bright, contrast, spread, largest = found.values()
-        text = f"PSNR {p:.1f}, brighter by {bright:.2f}\ncontrast {contrast:.2f}\n"
+        text = f"PSNR {p:.1f}, brighter by {bright:z.2f}\ncontrast {contrast:.2f}\n"
         text += f"latents: spread {spread:.2f}, largest {largest:.1f}"
         axis.set_xlabel(text, fontsize=11)
     return figure

@@ -191,8 +191,7 @@ def terms_on_the_grid(x: Tensor, mean: float, std: float) -> list[float]:
     return [(log_q.exp() * part).sum().item() * dz for part in inside]
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 x_right = torch.tensor([1.5, 0.0], dtype=torch.float64)
 log_p = on_the_grid(x_right[None])[0].item()
 print("    q           E log p(x|z)   KL to prior    ELBO   + KL to posterior   log p(x)")
@@ -223,8 +222,7 @@ def kl_to_prior(mean: Tensor, std: Tensor) -> Tensor:
 
 grade.KL(kl_to_prior)
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 my_kl = grade.KL.or_library(kl_to_prior)
 means, stds = torch.tensor([0.0, 1.0, -2.0, 1.5]), torch.tensor([1.0, 0.5, 0.8, 0.1])
 summed = [terms_on_the_grid(x_right, m, s)[1] for m, s in zip(means.tolist(), stds.tolist())]

@@ -165,8 +165,7 @@ grade.AFFINE(affine_logdet)
 # The check that every layer of the library goes through: autograd's whole Jacobian, on pictures of 4 by 4 with two
 # channels, 32 numbers.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 my_logdet = grade.AFFINE.or_library(affine_logdet)
 log_scale, small_x = torch.randn(2, generator=seeded(1)), torch.randn(3, 2, 4, 4)
 layer = ActNorm(2).eval()
@@ -508,8 +507,7 @@ print(f"faked: {(careless[0] - careless[-1]) / (careless[0] - most[-1]):.0%} of 
 # **A test that needs no truth**: the probabilities of all levels of a pixel must add up to at most 1. A background
 # pixel, always level 0, and a Normal fitted to it with its noise:
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 all_levels = torch.arange(256, dtype=torch.float64)[:, None]
 tiny = torch.linspace(0, 1, 4001, dtype=torch.float64)[:-1]
 for a in (1.0, 0.5, 0.1):
@@ -632,7 +630,7 @@ costs = [
 print(f"{'':28}{'calls to make':>14}{'to judge':>16}   log p")
 for name, make, judge, kind in costs:
     print(f"{name:28}{make:>14}{judge:>16}   {kind}")
-print(f"card: round trip {made['round_trip_error']:.1e}, {made['round_trip_protocol']}")
+print(f"card: round trip {made['round_trip_error']:.2g}, {made['round_trip_protocol']}")
 
 
 # %% [markdown]

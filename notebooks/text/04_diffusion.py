@@ -547,7 +547,7 @@ x = torch.randn(1000, 2, generator=seeded(3)).requires_grad_()
 for t in (100, 400, 900):
     (uphill,) = torch.autograd.grad(log_density(x, t).sum(), x)
     difference = (see_points(x, t)[1] + linear.sigma[t] * uphill).abs().max()
-    print(f"t = {t}: largest difference of the two sides {difference:.0e}")
+    print(f"t = {t}: largest difference of the two sides {difference:.1g}")
 
 # %% jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.6))
@@ -778,9 +778,9 @@ for axis, (letter, cloud) in zip(axes.flat, clouds.items()):
         xlim=(-2.4, 2.4), ylim=(-2.4, 2.4), xticks=[], yticks=[], aspect="equal", title=letter
     )
     m = grade.moments(cloud)
-    text = f"mean {m['mean']:.2f}, spread {m['spread']:.2f}, width {m['mode width']:.2f}\n"
+    text = f"mean {m['mean']:z.2f}, spread {m['spread']:.2f}, width {m['mode width']:.2f}\n"
     axis.set_xlabel(
-        text + f"correlation {m['correlation']:.2f}, centre {m['centre']:.2f}", fontsize=11
+        text + f"correlation {m['correlation']:z.2f}, centre {m['centre']:z.2f}", fontsize=11
     )
 
 # %% tags=["nbval-check-output"]
@@ -863,7 +863,7 @@ shirts = carve_as(see_all, torch.full_like(own, 6), hidden, down)
 rows = {"photograph": x_0, "its noise": hidden / 2, "sampled again": again}
 show_rows(rows | {"same noise,\nlabel: shirt": shirts})
 print(
-    f"their noise has mean {hidden.mean():.2f}, spread {hidden.std():.2f}; pure noise 0 and 1"
+    f"their noise has mean {hidden.mean():z.2f}, spread {hidden.std():.2f}; pure noise 0 and 1"
 )
 gap = (again - x_0).square().mean().sqrt()
 print(f"sampled again, a pixel is off by {gap:.3f} (rms; black to white is 2)")

@@ -396,8 +396,7 @@ def growth(gamma: float, h: float, at_once: bool, steps: int = 2000) -> float:
     return (place.norm() / 1e-6).item() ** (1 / steps)
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 h = 0.2
 print("gamma   at once: formula, measured   one after the other: formula, measured")
 for gamma in (0.0, 0.05, 0.2):
@@ -438,8 +437,7 @@ runs = {
 }
 show_instruments({name: log for name, (_, log) in runs.items()}, 2 * math.log(2));
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 last = {name: log["modes"][-10:] for name, (_, log) in runs.items()}
 print("modes of 16 in the last ten looks")
 print(f"equal rates: 11 or more in each: {min(last['equal rates']) >= 11}")

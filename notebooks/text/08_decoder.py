@@ -167,7 +167,7 @@ names = ("noise", "another emoji", "bicubic", "the picture")
 show_rows({"fits": fitted, "its thumbnail": repeat(shrink(fitted))}, names, size=1.7)
 for name, was, now in zip(names, before, fitted):
     was, now = ((shrink(each[None]) - target).abs().max().item() for each in (was, now))
-    print(f"{name:14}  thumbnail off by {was:.3f} before, {now:.0e} after")
+    print(f"{name:14}  thumbnail off by {was:.3f} before, {now:.1g} after")
 
 # %% [markdown]
 # Bicubic's own thumbnail was wrong. To project it is free, and can only help: a step straight to the set of pictures that fit
@@ -321,7 +321,7 @@ rows["where they\ndiffer"] = 1 - 6 * draws.std(0).mean(1, keepdim=True)  # dark:
 rows["the picture"] = x_0
 show_rows(rows, size=1.1)
 off = max((shrink(each) - thumb).abs().max().item() for each in (*draws, answer(thumb)))
-print(f"largest error of any thumbnail: {off:.0e} (a level of 256 is {2 / 255:.0e})")
+print(f"largest error of any thumbnail: {off:.1g} (a level of 256 is {2 / 255:.1g})")
 
 # %% [markdown]
 # Compare three draws of one emoji. Where they agree the thumbnail had settled it: flat areas, large shapes.
@@ -465,7 +465,7 @@ looks = F.pixel_shuffle(vectors[:, :12].T.float().reshape(12, 48, 1, 1), 4)
 right.imshow(tile(3 * looks, 6))
 right.set_axis_off()
 gap = max(abs(m - dropped[k]) / dropped[k] for k, m in zip(kept, measured))
-print(f"largest difference between dots and line: {gap:.0e} of the error")
+print(f"largest difference between dots and line: {gap:.1g} of the error")
 
 # %% [markdown]
 # The first two directions are flat: brightness and one colour. Then come two gradients, an edge across and an edge down, and only

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 09 Stable Diffusion, whole
+# # 09. Stable Diffusion, whole
 #
 # *Noise goes on a latent, a text steers its removal, a decoder makes the picture. Every part stands in an earlier lesson; here they are
 # put together, taken apart again, and swapped for the published ones.*
@@ -732,8 +732,7 @@ for letter, found in hung.items():
     numbers = broken.readings(found, given, half).values()
     print(letter, "".join(f"{number:17.3f}" for number in numbers))
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 for number, bug in broken.BUGS.items():
     print(number, bug.line)
 

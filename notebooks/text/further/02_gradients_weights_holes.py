@@ -169,8 +169,7 @@ print(f"{book:6.2f}          a book's 500 x mean cross-entropy, 32 x 32, + KL su
 # Cross-entropy on *grey* pixels in $[0, 1]$, $-x \log p - (1 - x)\log(1 - p)$, is often reported as $-\log p(x)$. A
 # density must integrate to 1 over all greys. Does $p^x (1-p)^{1-x}$?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 greys = torch.linspace(0, 1, 10_001, dtype=torch.float64)
 for p in (0.5, 0.1, 0.01):
     total = torch.trapezoid(p**greys * (1 - p) ** (1 - greys), greys).item()
