@@ -36,7 +36,7 @@ def way(text: str) -> dict:
     numbers = [float(part) for part in text.split(",")]
     if len(numbers) > 3:
         raise argparse.ArgumentTypeError(f"{text}: one number to three")
-    return dict(zip(("guidance", "style_guidance", "rescale"), numbers))
+    return dict(zip(("guidance", "style_guidance", "rescale"), numbers, strict=False))
 
 
 def main():
