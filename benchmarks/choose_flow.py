@@ -22,7 +22,8 @@ from course_lib.data import fashion_batches, fashion_mnist, to_float
 from course_lib.draws import Draws
 from course_lib.models import TarFlow, TarFlowConfig
 from course_lib.models.dequantise import UniformDequantise, VariationalDequantise
-from course_lib.models.flow import multi_scale, normal_log_prob
+from course_lib.models.flow import multi_scale
+from course_lib.models.invertible import normal_log_prob
 from course_lib.models.tarflow import CausalBlock, Patches
 from course_lib.optim import Muon
 from course_lib.training import Ema, Phase, train, warmup_flat_decay

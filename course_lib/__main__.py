@@ -341,6 +341,24 @@ def _refuse(args, unknown: list[str], parser: argparse.ArgumentParser):
     parser.error(f"{args.command} has no {' '.join(unknown)}")
 
 
+def read_words(argv: list[str]) -> argparse.Namespace:
+    """What a command line asks for, as far as it can be read without torch: course.py asks
+    here before it installs anything.
+
+    SystemExit, in argparse's words, for what no flag takes; CourseError for a recipe that
+    isn't there. A sampling command's own flags are its model's, and are left to `main`.
+    """
+    from course_lib.recipes import check_recipe
+
+    parser = _parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown and args.command not in SAMPLING:
+        _refuse(args, unknown, parser)
+    if args.command == "train":
+        check_recipe(args.name)
+    return args
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code. What a user can mend is said in one sentence."""
     argv = sys.argv[1:] if argv is None else argv

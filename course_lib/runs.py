@@ -328,7 +328,8 @@ def _carried_on(recipe: Recipe, before: Path, steps, seconds) -> tuple[Recipe, s
     made = [{key: leg[key] for key in known & set(leg)} for leg in card["legs"]]
     with reading(before, "has a card whose legs are none", "take other weights", CourseError):
         legs = (*(kind(**leg) for leg in made), *longer.legs)
-    return replace(recipe, legs=legs), f"{command} --from {before.name}"
+    # the path as it was given, so that the command can be typed again from there
+    return replace(recipe, legs=legs), f"{command} --from {before}"
 
 
 def _asked(recipe: Recipe, before: Path | None, steps, seconds) -> tuple[Recipe, str]:

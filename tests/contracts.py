@@ -585,3 +585,51 @@ class MakerContract:
         for n, seed in ((0, 0), (-1, 0), (10**12, 0), (1, -1), (1, 2**31)):
             with pytest.raises(CourseError):
                 maker.make(n, seed)
+
+
+class StubContract:
+    """For an `exercise` of a lesson."""
+
+    def test_the_library_is_right_and_a_stub_waits(self, exercise):
+        assert exercise(exercise.solution)
+        assert exercise(lambda *given: ...).state == "awaits"
+        assert exercise(lambda *given: None).state == "wrong"
+
+
+class AnswerTables:
+    """Gives a test a case for each row of a table of its class: of `slips`, rows (exercise,
+    attempt, hint), where it asks for a hint, else of `right`, rows (exercise, attempt). A class
+    that gives one `exercise` leaves that out of the rows.
+    """
+
+    exercise = None
+
+    def pytest_generate_tests(self, metafunc):
+        """A case a row."""
+        columns = [c for c in ("exercise", "attempt", "hint") if c in metafunc.fixturenames]
+        if "attempt" not in columns:
+            return
+        rows = self.slips if "hint" in columns else self.right
+        if self.exercise is not None:
+            rows = [(self.exercise, *(r if isinstance(r, tuple) else (r,))) for r in rows]
+        metafunc.parametrize(columns, rows)
+
+
+class RightContract(AnswerTables):
+    """For `right`: what readers write in other words than the library is right."""
+
+    def test_right_in_other_words(self, exercise, attempt):
+        verdict = exercise(attempt)
+        assert verdict, verdict.text
+
+
+class SlipsContract(AnswerTables):
+    """For `slips`: each gets the hint that is its own."""
+
+    def test_a_slip_is_caught_with_its_own_hint(self, exercise, attempt, hint):
+        verdict = exercise(attempt)
+        assert verdict.state == "wrong" and hint in verdict.text, verdict.text
+
+
+class AnswersContract(RightContract, SlipsContract):
+    """Both tables of a lesson."""

@@ -2,7 +2,6 @@
 stand-ins: nothing is installed, and no network is asked.
 """
 
-import importlib.util
 import json
 import re
 import shutil
@@ -12,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+import course as entry
+from tools.launcher import installer, place, sources
+
 PINS = ("requirements.txt", "constraints.txt", "requirements-test.txt")
 
 
@@ -37,19 +38,14 @@ def pips(state):
 
 @pytest.fixture
 def course(tmp_path, monkeypatch):
-    """A fresh copy of the launcher's module whose checkout is an empty folder with two
-    requirements files.
-    """
-    spec = importlib.util.spec_from_file_location("course_under_test", ROOT / "course.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "ROOT", tmp_path)
+    """The launcher, for a checkout that is an empty folder with its requirements files."""
+    monkeypatch.setattr(place, "ROOT", tmp_path)
     for name in ("MARBLE_VENV", "CI", "PYTHONPATH", "TMPDIR"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "notebooks").mkdir()
     for name in PINS:
         (tmp_path / name).write_text(f"{name}: numpy==1\n")
-    return module
+    return entry
 
 
 @pytest.fixture
@@ -99,8 +95,8 @@ def pip(course, tmp_path, monkeypatch):
             command, 0, json.dumps(["3.12.1", str(site), True]), ""
         )
 
-    monkeypatch.setattr(course.subprocess, "run", run)
-    monkeypatch.setattr(course.subprocess, "Popen", Process)
-    monkeypatch.setattr(course, "stop", lambda process: None)
-    monkeypatch.setattr(course, "answer", lambda *a, **options: (200, ""))
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "Popen", Process)
+    monkeypatch.setattr(installer, "stop", lambda process: None)
+    monkeypatch.setattr(sources, "answer", lambda *a, **options: (200, ""))
     return state

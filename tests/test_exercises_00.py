@@ -4,6 +4,7 @@ test_grader.py).
 
 import pytest
 import torch
+from contracts import AnswersContract
 
 from course_lib.exercises import lesson_00 as lesson
 
@@ -187,12 +188,6 @@ SLIPS = [
 ]
 
 
-@pytest.mark.parametrize(("exercise", "attempt", "hint"), SLIPS)
-def test_a_slip_is_caught_with_its_own_hint(exercise, attempt, hint):
-    verdict = exercise(attempt)
-    assert verdict.state == "wrong" and hint in verdict.text, verdict.text
-
-
 RIGHT = [
     (BYTES, lambda b: torch.lerp(torch.tensor(-1.0), torch.tensor(1.0), b[:, None] / 255)),
     (BYTES, lambda b: torch.stack([(p.float() - 127.5) / 127.5 for p in b]).unsqueeze(1)),
@@ -217,9 +212,10 @@ RIGHT = [
 ]
 
 
-@pytest.mark.parametrize(("exercise", "attempt"), RIGHT)
-def test_right_in_other_words(exercise, attempt):
-    assert exercise(attempt), exercise(attempt).text
+class TestAnswers(AnswersContract):
+    """The usual slips, and right answers in other words."""
+
+    slips, right = SLIPS, RIGHT
 
 
 def test_no_byte_case_holds_black_and_white():

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from contracts import AnswersContract, RightContract, SlipsContract
 
 from course_lib.exercises import gallery_02 as wall
 from course_lib.exercises import lesson_02 as lesson
@@ -22,16 +23,15 @@ def randn(*shape: int, seed: int = 0) -> torch.Tensor:
 # it
 
 
-@pytest.mark.parametrize(
-    "attempt",
-    [
+class TestDrawInOtherWords(RightContract):
+    """A draw in other words."""
+
+    exercise = lesson.DRAW
+    right = [
         lambda mean, log_std, eps: eps * torch.exp(log_std) + mean,
         lambda mean, log_std, eps: torch.addcmul(mean, log_std.exp(), eps),
         lambda mean, log_std, eps: mean + (2 * log_std).exp().sqrt() * eps,
-    ],
-)
-def test_a_draw_in_other_words(attempt):
-    assert lesson.DRAW(attempt)
+    ]
 
 
 def test_a_draw_without_its_gradient():
@@ -54,20 +54,18 @@ def through_numpy(mean, log_std, eps):
     return torch.from_numpy(mean.numpy() + log_std.exp().numpy() * eps.numpy())
 
 
-@pytest.mark.parametrize(
-    ("attempt", "hint"),
-    [
+class TestDrawThatStopsOrSpoils(SlipsContract):
+    """A draw that stops or spoils."""
+
+    exercise = lesson.DRAW
+    slips = [
         (through_numpy, "no gradient comes back"),
         (lambda mean, log_std, eps: mean.add_(log_std.exp() * eps), "writes into its own"),
         (lambda mean, log_std, eps: eps.mul_(log_std.exp()).add_(mean), "writes into its own"),
         (lambda mean, log_std, eps: mean + log_std.exp().item() * eps, ".item() takes one"),
         (lambda mean, log_std, eps: mean + math.exp(log_std) * eps, "take one number"),
         (lambda mean, log_std, eps: mean + log_std.exp() @ eps, "it is *"),
-    ],
-)
-def test_a_draw_that_stops_or_spoils(attempt, hint):
-    verdict = lesson.DRAW(attempt)
-    assert verdict.state == "wrong" and hint in verdict.text
+    ]
 
 
 def test_a_draw_with_noise_of_its_own():
@@ -78,22 +76,23 @@ def test_a_draw_with_noise_of_its_own():
     assert verdict.state == "wrong" and "use the eps that is given" in verdict.text
 
 
-@pytest.mark.parametrize(
-    "attempt",
-    [
+class TestKlInOtherWords(RightContract):
+    """The KL in other words."""
+
+    exercise = lesson.KL
+    right = [
         lambda m, s: -0.5 * (1 + (s**2).log() - m**2 - s**2).sum(-1),
         lambda m, s: torch.distributions.kl_divergence(
             torch.distributions.Normal(m, s), torch.distributions.Normal(0.0, 1.0)
         ).sum(1),
-    ],
-)
-def test_the_kl_in_other_words(attempt):
-    assert lesson.KL(attempt)
+    ]
 
 
-@pytest.mark.parametrize(
-    ("attempt", "hint"),
-    [
+class TestKlThatStopsOrSpoils(SlipsContract):
+    """A KL that stops or spoils."""
+
+    exercise = lesson.KL
+    slips = [
         (lambda m, s: (0.5 * (m**2 + s**2 - 1) - math.log(s)).sum(1), "take one number"),
         (lambda m, s: (0.5 * (m ^ 2 + s ^ 2 - 1) - s.log()).sum(1), "^ is no power"),
         (
@@ -104,11 +103,7 @@ def test_the_kl_in_other_words(attempt):
             lambda m, s: (0.5 * (m.square_() + s**2 - 1) - s.log()).sum(1),
             "writes into its own",
         ),
-    ],
-)
-def test_a_kl_that_stops_or_spoils(attempt, hint):
-    verdict = lesson.KL(attempt)
-    assert verdict.state == "wrong" and hint in verdict.text
+    ]
 
 
 def test_the_kl_is_its_integral():
@@ -121,9 +116,11 @@ def test_the_kl_is_its_integral():
         assert found.item() == pytest.approx(summed.item(), abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "attempt",
-    [
+class TestLikelihoodInOtherWords(RightContract):
+    """The likelihood in other words."""
+
+    exercise = lesson.LOG_LIK
+    right = [
         lambda x, out, sigma: (
             torch.distributions.Normal(out, sigma).log_prob(x).flatten(1).sum(1)
         ),
@@ -136,10 +133,7 @@ def test_the_kl_is_its_integral():
                 for a, b in zip(x, out, strict=True)
             ]
         ),
-    ],
-)
-def test_the_likelihood_in_other_words(attempt):
-    assert lesson.LOG_LIK(attempt)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -175,31 +169,28 @@ def test_weights_from_the_wild():
     assert 2 * beta(500, 2, 1024, 2) == pytest.approx(2.048)  # a cross-entropy is whole
 
 
-@pytest.mark.parametrize(
-    "attempt",
-    [
+class TestBoundInOtherWords(RightContract):
+    """The bound in other words."""
+
+    exercise = lesson.IW_BOUND
+    right = [
         lambda w: (w - math.log(w.shape[-1])).logsumexp(-1),
         lambda w: w.double().exp().mean(1).log().float(),
         lambda w: w.max(1).values + (w - w.max(1, keepdim=True).values).exp().mean(1).log(),
-    ],
-)
-def test_the_bound_in_other_words(attempt):
-    assert lesson.IW_BOUND(attempt)
+    ]
 
 
-@pytest.mark.parametrize(
-    ("attempt", "hint"),
-    [
+class TestBoundThatStopsOrIsNoNumber(SlipsContract):
+    """A bound that stops or is no number."""
+
+    exercise = lesson.IW_BOUND
+    slips = [
         (lambda w: torch.logsumexp(w), "dim=1"),
         (lambda w: w.logsumexp(1) - math.log(w.shape), "k is log_w.shape[1]"),
         (lambda w: w.logsumexp(1) - torch.log(w.shape[1]), "math.log(...)"),
         (lambda w: torch.log(w.mean(1)), "takes a log twice"),
         (lambda w: w.log().mean(1), "no second log"),
-    ],
-)
-def test_a_bound_that_stops_or_is_no_number(attempt, hint):
-    verdict = lesson.IW_BOUND(attempt)
-    assert verdict.state == "wrong" and hint in verdict.text
+    ]
 
 
 def test_one_draw_is_the_plain_bound_and_more_are_higher():
@@ -376,12 +367,7 @@ RIGHT = [
 ]
 
 
-@pytest.mark.parametrize(("exercise", "attempt", "hint"), TABLE)
-def test_a_slip_is_caught_with_its_own_hint(exercise, attempt, hint):
-    verdict = exercise(attempt)
-    assert verdict.state == "wrong" and hint in verdict.text, verdict.text
+class TestAnswers(AnswersContract):
+    """The usual slips, and right answers in other words."""
 
-
-@pytest.mark.parametrize(("exercise", "attempt"), RIGHT)
-def test_right_in_other_words(exercise, attempt):
-    assert exercise(attempt), exercise(attempt).text
+    slips, right = TABLE, RIGHT

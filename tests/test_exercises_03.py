@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from contracts import AnswersContract, RightContract
 
 from course_lib.exercises import gallery_03 as wall
 from course_lib.exercises import lesson_03 as lesson
@@ -22,16 +23,15 @@ def randn(*shape: int, seed: int = 0) -> torch.Tensor:
 # it
 
 
-@pytest.mark.parametrize(
-    "attempt",
-    [
+class TestLogDeterminantInOtherWords(RightContract):
+    """The log determinant in other words."""
+
+    exercise = lesson.AFFINE
+    right = [
         lambda x, s: torch.full((len(x),), (x.shape[2] * x.shape[3] * s.sum()).item()),
         lambda x, s: s[None, :, None, None].expand_as(x).flatten(1).sum(1),
         lambda x, s: (torch.ones_like(x) * s.exp()[:, None, None]).log().sum(dim=(1, 2, 3)),
-    ],
-)
-def test_the_log_determinant_in_other_words(attempt):
-    assert lesson.AFFINE(attempt)
+    ]
 
 
 def test_the_log_determinant_is_the_librarys():
@@ -51,9 +51,11 @@ def masked_both(z, mask, net):
     return (z - b) * torch.exp(-s)
 
 
-@pytest.mark.parametrize("attempt", [by_where, masked_both])
-def test_the_inverse_in_other_words(attempt):
-    assert lesson.UNDO(attempt)
+class TestInverseInOtherWords(RightContract):
+    """The inverse in other words."""
+
+    exercise = lesson.UNDO
+    right = [by_where, masked_both]
 
 
 def test_the_inverse_is_the_librarys():
@@ -68,15 +70,14 @@ def test_the_inverse_is_the_librarys():
     torch.testing.assert_close(theirs.flatten(1), mine, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "attempt",
-    [
+class TestNoiseInOtherWords(RightContract):
+    """The noise in other words."""
+
+    exercise = lesson.NOISE
+    right = [
         lambda levels, a: torch.zeros(len(levels)) + levels.shape[1] * math.log(a / 128),
         lambda levels, a: -(torch.zeros_like(levels) + math.log(128 / a)).sum(1),
-    ],
-)
-def test_the_noise_in_other_words(attempt):
-    assert lesson.NOISE(attempt)
+    ]
 
 
 def test_the_noise_is_the_librarys():
@@ -310,12 +311,7 @@ RIGHT = [
 ]
 
 
-@pytest.mark.parametrize(("exercise", "attempt", "hint"), TABLE)
-def test_a_slip_is_caught_with_its_own_hint(exercise, attempt, hint):
-    verdict = exercise(attempt)
-    assert verdict.state == "wrong" and hint in verdict.text, verdict.text
+class TestAnswers(AnswersContract):
+    """The usual slips, and right answers in other words."""
 
-
-@pytest.mark.parametrize(("exercise", "attempt"), RIGHT)
-def test_right_in_other_words(exercise, attempt):
-    assert exercise(attempt), exercise(attempt).text
+    slips, right = TABLE, RIGHT

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from contracts import AnswersContract
 
 from course_lib.adversarial import PAIRINGS, squared_slopes
 from course_lib.exercises import gallery_06 as wall
@@ -35,23 +36,6 @@ def js_by_nansum(p, q):
     return ((p * (p / m).log()).nansum(-1) + (q * (q / m).log()).nansum(-1)) / 2
 
 
-@pytest.mark.parametrize("attempt", [js_by_entropies, js_by_where, js_by_nansum])
-def test_the_divergence_in_other_words(attempt):
-    assert lesson.JS(attempt)
-
-
-@pytest.mark.parametrize(
-    "attempt",
-    [
-        lambda fake: -F.logsigmoid(fake).mean(),
-        lambda fake: F.binary_cross_entropy_with_logits(fake, torch.ones_like(fake)),
-        lambda fake: torch.logaddexp(torch.zeros_like(fake), -fake).mean(),
-    ],
-)
-def test_the_loss_in_other_words(attempt):
-    assert lesson.LOSS(attempt)
-
-
 def test_the_loss_is_the_librarys():
     fake = torch.linspace(-4, 4, 9)
     expected = PAIRINGS["non-saturating"].generator(fake, fake).mean()
@@ -71,23 +55,6 @@ def rate_by_cases(gamma, slope):
     return -gamma / 2 if inside < 0 else -gamma / 2 + math.sqrt(inside)
 
 
-@pytest.mark.parametrize("attempt", [rate_by_complex, rate_by_matrix, rate_by_cases])
-def test_the_rate_in_other_words(attempt):
-    assert lesson.RATE(attempt)
-
-
-@pytest.mark.parametrize(
-    "attempt",
-    [
-        lambda gamma, slope: -gamma / 2 + math.sqrt(gamma**2 / 4 - slope**2),
-        lambda gamma, slope: float(-gamma / 2 + (gamma**2 / 4 - slope**2) ** 0.5),
-    ],
-)
-def test_a_root_of_less_than_0_has_its_hint(attempt):
-    verdict = lesson.RATE(attempt)
-    assert verdict.state == "wrong" and "max(..., 0)" in verdict.text
-
-
 def penalty_by_ones(discriminator, x):
     x = x.clone().requires_grad_(True)
     logits = discriminator(x)
@@ -101,23 +68,15 @@ def penalty_in_place(discriminator, x):
     return slope.square().sum() / len(x)
 
 
-@pytest.mark.parametrize("attempt", [penalty_by_ones, penalty_in_place])
-def test_the_penalty_in_other_words(attempt):
-    assert lesson.PENALTY(attempt)
-
-
 def test_the_penalty_is_the_librarys():
     x = torch.randn(4, 1, 3, 3)
     slopes = squared_slopes(lambda x, cond: lesson.bowl(x), x, None)[1]
     torch.testing.assert_close(lesson.PENALTY.solution(lesson.bowl, x), slopes.mean())
 
 
-def test_a_penalty_that_moves_no_weight_has_its_hint():
-    def cut(discriminator, x):
-        return penalty_by_ones(discriminator, x).detach()
-
-    verdict = lesson.PENALTY(cut)
-    assert verdict.state == "wrong" and "create_graph" in verdict.text
+def cut(discriminator, x):
+    """A penalty that moves no weight."""
+    return penalty_by_ones(discriminator, x).detach()
 
 
 def no_request(discriminator, x):
@@ -135,13 +94,44 @@ def too_late(discriminator, x):
     return torch.autograd.grad(total, x.detach().requires_grad_())[0].square().sum()
 
 
-@pytest.mark.parametrize(
-    ("attempt", "hint"),
-    [(no_request, "ask for one first"), (no_sum, "the logits' sum"), (too_late, "replaced")],
-)
-def test_pytorchs_errors_have_hints(attempt, hint):
-    verdict = lesson.PENALTY(attempt)
-    assert verdict.state == "wrong" and hint in verdict.text
+ROOT = "max(..., 0)"  # the hint for a root of less than 0
+
+SLIPS = [
+    (lesson.RATE, lambda gamma, slope: -gamma / 2 + math.sqrt(gamma**2 / 4 - slope**2), ROOT),
+    (
+        lesson.RATE,
+        lambda gamma, slope: float(-gamma / 2 + (gamma**2 / 4 - slope**2) ** 0.5),
+        ROOT,
+    ),
+    (lesson.PENALTY, cut, "create_graph"),
+    # errors of PyTorch's own
+    (lesson.PENALTY, no_request, "ask for one first"),
+    (lesson.PENALTY, no_sum, "the logits' sum"),
+    (lesson.PENALTY, too_late, "replaced"),
+]
+
+RIGHT = [
+    (lesson.JS, js_by_entropies),
+    (lesson.JS, js_by_where),
+    (lesson.JS, js_by_nansum),
+    (lesson.LOSS, lambda fake: -F.logsigmoid(fake).mean()),
+    (
+        lesson.LOSS,
+        lambda fake: F.binary_cross_entropy_with_logits(fake, torch.ones_like(fake)),
+    ),
+    (lesson.LOSS, lambda fake: torch.logaddexp(torch.zeros_like(fake), -fake).mean()),
+    (lesson.RATE, rate_by_complex),
+    (lesson.RATE, rate_by_matrix),
+    (lesson.RATE, rate_by_cases),
+    (lesson.PENALTY, penalty_by_ones),
+    (lesson.PENALTY, penalty_in_place),
+]
+
+
+class TestAnswers(AnswersContract):
+    """The usual slips, and right answers in other words."""
+
+    slips, right = SLIPS, RIGHT
 
 
 # ---------------------------------------------------------------- the gallery

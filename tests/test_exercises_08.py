@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from contracts import AnswersContract, StubContract
 
 from course_lib import Schedule, load_weights
 from course_lib.diffusion import LatentCodec
@@ -18,10 +19,8 @@ EXERCISES = (lesson.PROJECT, lesson.DRAW, lesson.PCA, lesson.SCALE)
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_the_library_is_right_and_a_stub_waits(exercise):
-    assert exercise(exercise.solution)
-    assert exercise(lambda *given: ...).state == "awaits"
-    assert exercise(lambda *given: None).state == "wrong"
+class TestExercises(StubContract):
+    """Each of the lesson's."""
 
 
 # ---------------------------------------------------------------- a reader's own ways
@@ -261,12 +260,7 @@ RIGHT = [
 ]
 
 
-@pytest.mark.parametrize(("exercise", "attempt", "hint"), TABLE)
-def test_a_slip_is_caught_with_its_own_hint(exercise, attempt, hint):
-    verdict = exercise(attempt)
-    assert verdict.state == "wrong" and hint in verdict.text, verdict.text
+class TestAnswers(AnswersContract):
+    """The usual slips, and right answers in other words."""
 
-
-@pytest.mark.parametrize(("exercise", "attempt"), RIGHT)
-def test_right_in_other_words(exercise, attempt):
-    assert exercise(attempt), exercise(attempt).text
+    slips, right = TABLE, RIGHT

@@ -14,16 +14,14 @@ from course_lib.models.flow import (
     ActNorm,
     Coupling,
     CouplingNet,
-    Inverse,
     InvertibleConv,
-    Sequence,
     Split,
     Squeeze,
     channel_mask,
     checkerboard,
     multi_scale,
-    normal_log_prob,
 )
+from course_lib.models.invertible import Inverse, Sequence, normal_log_prob
 from course_lib.models.spline import rational_quadratic, spline_parameters
 from course_lib.models.tarflow import CausalBlock, Patches, Regroup, TarFlow, TarFlowConfig
 

@@ -5,6 +5,7 @@ is installed here.
 import ast
 import contextlib
 import errno
+import importlib.util
 import os
 import re
 import shutil
@@ -18,6 +19,19 @@ import pytest
 from launch import PINS, lay, pips
 from packaging.specifiers import SpecifierSet
 
+from tools.launcher import (
+    builds,
+    command_line,
+    commands,
+    environment,
+    handover,
+    installer,
+    jupyter,
+    packages,
+    place,
+)
+from tools.launcher.troubles import Trouble
+
 ROOT = Path(__file__).resolve().parents[1]
 CPU = "https://download.pytorch.org/whl/cpu"
 
@@ -25,16 +39,55 @@ CPU = "https://download.pytorch.org/whl/cpu"
 # ---------------------------------------------------------------- what it stands on
 
 
-def test_reads_on_an_older_python_and_needs_the_standard_library_alone():
-    tree = ast.parse((ROOT / "course.py").read_text(encoding="utf-8"), feature_version=(3, 8))
-    imported = {
+PARTS = sorted((ROOT / "tools" / "launcher").glob("*.py"))
+
+
+def imported(tree):
+    """The packages that a file imports, wherever in it."""
+    names = {
         name.name
         for node in ast.walk(tree)
         if isinstance(node, ast.Import)
         for name in node.names
     }
-    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    return {name.split(".")[0] for name in names}
+
+
+def test_reads_on_an_older_python_and_needs_the_standard_library_alone():
+    """course.py itself is read by old Pythons; its parts, after that, by those it admits."""
+    tree = ast.parse((ROOT / "course.py").read_text(encoding="utf-8"), feature_version=(3, 8))
+    at_once = ast.Module([n for n in tree.body if not isinstance(n, ast.FunctionDef)], [])
+    assert imported(at_once) <= sys.stdlib_module_names
+    for path in PARTS:
+        tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 11))
+        assert imported(tree) <= sys.stdlib_module_names | {"tools", "course_lib"}, path
+
+
+def test_nothing_that_is_installed_is_needed(tmp_path):
+    """The whole launcher, without any site-packages, up to where it would set something up."""
+    env = {**os.environ, "MARBLE_VENV": str(tmp_path / "venv")}
+    command = [sys.executable, "-S", "-I", str(ROOT / "course.py")]
+    for words, code, said in (
+        (["help"], 0, "python3 course.py lab"),
+        (["doctor"], 0, "not made yet"),
+        (["test", "--only", "wrong"], 1, "verify, ruff, format, sync, pytest, notebooks"),
+    ):
+        done = subprocess.run(
+            command + words, env=env, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", PARTS, ids=[path.stem for path in PARTS])
+def test_rooms_are_small(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 40, node.name
+            assert ast.get_docstring(node) or node.name == "ask", node.name
 
 
 def test_every_version_is_exact():
@@ -66,35 +119,44 @@ def test_every_version_admits_the_oldest_python():
             )
 
 
-def test_old_python_gets_a_sentence_that_names_a_newer_one(course, monkeypatch):
+def test_old_python_gets_a_sentence_that_names_a_newer_one(course, monkeypatch, capsys):
     monkeypatch.setattr(course, "runs", lambda path: path == "/bin/python3.12")
-    monkeypatch.setattr(course.shutil, "which", lambda name: "/bin/" + name)
-    with pytest.raises(
-        course.Trouble, match=r"This is Python 3\.9\.2, .* needs 3\.11 or later.* python3\.12"
-    ):
-        course.check_python((3, 9, 2))
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/" + name)
+    said = course.unfit((3, 9, 2, "final", 0))
+    assert re.match(r"This is Python 3\.9\.2, .* needs 3\.11 or later.* python3\.12", said)
     monkeypatch.setattr(course, "runs", lambda path: False)
-    with pytest.raises(course.Trouble, match=r"python\.org"):
-        course.check_python((3, 10, 0))
-    course.check_python((3, 11, 0))
+    assert "python.org" in course.unfit((3, 10, 0))
+    assert course.unfit((3, 11, 0)) == ""
+    monkeypatch.setattr(course.sys, "version_info", (3, 8, 1, "final", 0))
+    for words in (["lab"], ["doctor"], []):  # whatever is asked
+        assert course.main(words) == 1
+        assert capsys.readouterr().err.startswith("\nThis is Python 3.8.1, and the course")
+
+
+def test_without_the_rest_of_the_course_it_says_so(tmp_path):
+    shutil.copy(ROOT / "course.py", tmp_path)
+    command = [sys.executable, str(tmp_path / "course.py"), "lab"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "`git checkout -- tools`" in done.stderr
+    assert done.stderr.strip().count("\n") == 0
 
 
 def test_paths_of_the_environment(course, tmp_path, monkeypatch):
     venv = PureWindowsPath(r"C:\course\.venv")
-    assert str(course.venv_python(venv, windows=True)) == r"C:\course\.venv\Scripts\python.exe"
-    assert course.venv_python(Path("/c/.venv"), windows=False) == Path("/c/.venv/bin/python")
-    assert course.venv_dir() == tmp_path / ".venv"
+    assert str(place.venv_python(venv, windows=True)) == r"C:\course\.venv\Scripts\python.exe"
+    assert place.venv_python(Path("/c/.venv"), windows=False) == Path("/c/.venv/bin/python")
+    assert place.venv_dir() == tmp_path / ".venv"
     monkeypatch.setenv("MARBLE_VENV", str(tmp_path / "elsewhere"))
-    assert course.venv_dir() == tmp_path / "elsewhere"
+    assert place.venv_dir() == tmp_path / "elsewhere"
 
 
 # ---------------------------------------------------------------- set-up
 
 
 def test_second_start_installs_nothing(course, pip, tmp_path):
-    assert course.set_up("lab") == course.venv_python(tmp_path / ".venv")
+    assert environment.set_up("lab") == place.venv_python(tmp_path / ".venv")
     assert len(pips(pip)) == 1 and ["venv"] in pip.calls
-    course.set_up("lab")
+    environment.set_up("lab")
     assert len(pips(pip)) == 1
     line = f"import os, sys; sys.path.append(os.fsdecode(b'{tmp_path}'))\n"
     assert (tmp_path / ".venv/lib/site-packages/marble_course.pth").read_text() == line
@@ -112,11 +174,11 @@ def test_a_checkout_whose_path_is_not_ascii_is_found_in_any_locale(
     root = tmp_path / "Übung 北" / "it's"
     root.mkdir(parents=True)
     (root / "marble_is_here.py").touch()
-    monkeypatch.setattr(course, "ROOT", root)
+    monkeypatch.setattr(place, "ROOT", root)
     path = tmp_path / "marble_course.pth"
     if before:
         path.write_bytes(before.replace(b"{}", str(root).encode("utf-8")))
-    course.link(tmp_path)
+    environment.link(tmp_path)
     written, stat = path.read_bytes(), path.stat()
     assert written.isascii() and written.count(b"\n") == 1
     code = (
@@ -127,49 +189,49 @@ def test_a_checkout_whose_path_is_not_ascii_is_found_in_any_locale(
         env = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": utf8}
         done = subprocess.run(command, env=env, capture_output=True, text=True)
         assert (done.stdout, done.stderr) == ("found\n", "")
-    course.link(tmp_path)
+    environment.link(tmp_path)
     assert path.stat().st_mtime_ns == stat.st_mtime_ns  # not written again
 
 
 def test_changed_requirements_are_installed(course, pip, tmp_path):
-    course.set_up("lab")
+    environment.set_up("lab")
     (tmp_path / "constraints.txt").write_text("numpy==2\n")
-    course.set_up("lab")
+    environment.set_up("lab")
     assert len(pips(pip)) == 2 and pip.calls.count(["venv"]) == 1
 
 
 def test_tests_add_to_the_environment_and_hold_all_of_lab(course, pip, tmp_path):
-    course.set_up("lab")
-    course.set_up("test")
+    environment.set_up("lab")
+    environment.set_up("test")
     assert [call[-1] for call in pips(pip)] == [
         str(tmp_path / f"requirements{end}.txt") for end in ("", "-test")
     ]
-    course.set_up("lab")
-    course.set_up("test")
+    environment.set_up("lab")
+    environment.set_up("test")
     assert len(pips(pip)) == 2
 
 
 def test_interrupted_install_is_taken_up_again(course, pip, tmp_path):
     pip.answer["raises"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
-        course.set_up("lab")
+        environment.set_up("lab")
     half = tmp_path / ".venv/lib/site-packages/half-1.0.dist-info"
     whole = tmp_path / ".venv/lib/site-packages/whole-1.0.dist-info"
     half.mkdir()
     whole.mkdir()
     (whole / "INSTALLER").write_text("pip\n")
     pip.answer["raises"] = None
-    course.set_up("lab")
+    environment.set_up("lab")
     assert len(pips(pip)) == 2 and pip.calls.count(["venv"]) == 1
     assert whole.exists() and not half.exists()
 
 
 def test_failed_install_leaves_no_stamp(course, pip, tmp_path):
-    course.set_up("lab")
+    environment.set_up("lab")
     (tmp_path / "requirements.txt").write_text("numpy==3\n")
     pip.answer.update(log="ERROR: something odd", code=1)
-    with pytest.raises(course.Trouble, match="something odd"):
-        course.set_up("lab")
+    with pytest.raises(Trouble, match="something odd"):
+        environment.set_up("lab")
     assert not list((tmp_path / ".venv").glob("*.stamp"))
 
 
@@ -177,11 +239,11 @@ def test_broken_environment_is_made_anew(course, pip, tmp_path, monkeypatch):
     (tmp_path / ".venv/bin").mkdir(parents=True)
     for name in ("bin/remains", "marble-lab.stamp", "notes.txt"):
         (tmp_path / ".venv" / name).touch()
-    course.set_up("lab")  # its Python doesn't start
+    environment.set_up("lab")  # its Python doesn't start
     assert not (tmp_path / ".venv/bin/remains").exists()
     assert (tmp_path / ".venv/notes.txt").exists()  # nothing of ours, even there
     (tmp_path / ".venv/marble-unfinished").touch()  # the making was cut off
-    course.set_up("lab")
+    environment.set_up("lab")
     assert pip.calls.count(["venv"]) == 2 and len(pips(pip)) == 2
 
 
@@ -244,9 +306,9 @@ def test_a_working_environment_of_another_tool_is_left_alone_too(course, pip, tm
     fill(tmp_path / ".venv", "pyvenv.cfg")
     (tmp_path / ".venv/lib/site-packages/half-1.dist-info").mkdir(parents=True)
     before = contents(tmp_path)
-    assert course.probe(tmp_path / ".venv/bin/python")
-    with pytest.raises(course.Trouble, match="left alone"):
-        course.set_up("lab")
+    assert environment.probe(tmp_path / ".venv/bin/python")
+    with pytest.raises(Trouble, match="left alone"):
+        environment.set_up("lab")
     assert contents(tmp_path) == before and not pip.calls
     assert (tmp_path / ".venv/lib/site-packages/half-1.dist-info").exists()
 
@@ -258,44 +320,44 @@ def test_an_environment_in_a_linked_folder_is_made_but_never_cleared(
     disk, names = tmp_path / "disk", ("bin/a", "lib/b", "marble-unfinished")
     disk.mkdir()
     linked(tmp_path / "link", disk)
-    monkeypatch.setattr(course, "make_venv", course.clear)
-    course.clear(tmp_path / "link")  # nothing is there
+    monkeypatch.setattr(environment, "make_venv", place.clear)
+    place.clear(tmp_path / "link")  # nothing is there
     fill(disk, *names)
     before = contents(tmp_path)
-    with pytest.raises(course.Trouble, match=f"a link, which is never cleared. Empty {disk}"):
-        course.clear(tmp_path / "link")
+    with pytest.raises(Trouble, match=f"a link, which is never cleared. Empty {disk}"):
+        place.clear(tmp_path / "link")
     assert contents(tmp_path) == before
     fill(tmp_path / "mine", "thesis.txt")
     for name in ("lib64", "share", "other"):
         (disk / name).symlink_to(tmp_path / "mine")
-    course.clear(disk)
+    place.clear(disk)
     assert [path.name for path in sorted(disk.iterdir())] == ["marble-unfinished", "other"]
     assert (tmp_path / "mine/thesis.txt").exists()
 
 
 def test_remains_are_not_swept_through_a_link(course, pip, tmp_path):
-    course.set_up("lab")
+    environment.set_up("lab")
     fill(tmp_path / "mine", "half-1.dist-info/METADATA", "tmp/a")
     linked(tmp_path / ".venv/linked", tmp_path / "mine")
     linked(tmp_path / ".venv/marble-tmp", tmp_path / "mine/tmp")
-    course.sweep(tmp_path / ".venv", tmp_path / ".venv/linked")
+    packages.sweep(tmp_path / ".venv", tmp_path / ".venv/linked")
     assert len(contents(tmp_path / "mine")) == 2
 
 
 def test_a_stamp_that_is_a_link_is_no_stamp(course, tmp_path):
     fill(tmp_path / ".venv", "notes.txt")
     linked(tmp_path / ".venv/marble-made", tmp_path / ".venv/notes.txt")
-    assert not course.is_own(tmp_path / ".venv")
+    assert not place.is_own(tmp_path / ".venv")
 
 
 def test_small_build_of_torch_on_request(course, pip, tmp_path, monkeypatch):
     """Its index is asked for torch alone; elsewhere than on Linux the usual build is it."""
     (tmp_path / "requirements.txt").write_text("torch==2.13.0\n")
     for platform, first in (("linux", 1), ("darwin", 0), ("win32", 0)):
-        monkeypatch.setattr(course.sys, "platform", platform)
+        monkeypatch.setattr(sys, "platform", platform)
         pip.calls.clear()
-        course.set_up("lab", cpu=True)
-        small = ["--no-deps", "torch==2.13.0+cpu", "--extra-index-url", course.CPU_INDEX]
+        environment.set_up("lab", cpu=True)
+        small = ["--no-deps", "torch==2.13.0+cpu", "--extra-index-url", builds.CPU_INDEX]
         assert [call[-4:] for call in pips(pip)[:first]] == [small] * first
         assert pips(pip)[first][-2:] == ["-r", str(tmp_path / "requirements.txt")]
         assert len(pips(pip)) == first + 1
@@ -306,41 +368,41 @@ def test_cpu_over_a_build_with_cuda_puts_the_small_build_in_its_place(
     course, pip, tmp_path, capsys
 ):
     (tmp_path / "requirements.txt").write_text("torch==2.13.0\n")
-    course.set_up("lab")
+    environment.set_up("lab")
     lay(tmp_path, "torch", "2.13.0", cuda="13.0")
-    course.set_up("lab")
+    environment.set_up("lab")
     assert len(pips(pip)) == 1
-    course.set_up("lab", cpu=True)
-    assert pips(pip)[1][-3:] == ["torch==2.13.0+cpu", "--extra-index-url", course.CPU_INDEX]
+    environment.set_up("lab", cpu=True)
+    assert pips(pip)[1][-3:] == ["torch==2.13.0+cpu", "--extra-index-url", builds.CPU_INDEX]
     assert pips(pip)[2][-1] == str(tmp_path / "requirements.txt")
     assert (
         f"delete {tmp_path / '.venv'}" in capsys.readouterr().out
     )  # how to be rid of CUDA's own libraries
     lay(tmp_path, "torch", "2.13.0+cpu")
-    course.set_up("lab", cpu=True)
-    course.set_up("lab")
+    environment.set_up("lab", cpu=True)
+    environment.set_up("lab")
     assert len(pips(pip)) == 3
 
 
 def test_a_start_without_the_flag_keeps_the_small_build(course, pip, tmp_path, monkeypatch):
-    monkeypatch.setattr(course.sys, "platform", "linux")
-    small = ["--extra-index-url", course.CPU_INDEX]
+    monkeypatch.setattr(sys, "platform", "linux")
+    small = ["--extra-index-url", builds.CPU_INDEX]
     (tmp_path / "requirements.txt").write_text("torch==2.13.0\n")
     pip.answer["raises"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
-        course.set_up("lab", cpu=True)
+        environment.set_up("lab", cpu=True)
     pip.answer["raises"] = None
-    course.set_up("lab")  # torch isn't there yet
+    environment.set_up("lab")  # torch isn't there yet
     assert pips(pip)[1][-2:] == small and len(pips(pip)) == 3
     (tmp_path / "constraints.txt").write_text("numpy==2\n")
-    course.set_up("lab")  # this torch will do: nothing is asked of another index
+    environment.set_up("lab")  # this torch will do: nothing is asked of another index
     assert pips(pip)[3][-1] == str(tmp_path / "requirements.txt")
     (tmp_path / "requirements.txt").write_text("torch==2.14.0\n")
     shutil.rmtree(tmp_path / ".venv/lib/site-packages/torch-2.13.0+cpu.dist-info")
-    course.set_up("lab")
+    environment.set_up("lab")
     assert pips(pip)[4][-3:] == ["torch==2.14.0+cpu", *small]
     shutil.rmtree(tmp_path / ".venv")  # as doctor says, for CUDA
-    course.set_up("lab")
+    environment.set_up("lab")
     assert CPU not in pips(pip)[6] and len(pips(pip)) == 7
 
 
@@ -348,39 +410,39 @@ def test_what_was_uninstalled_is_installed_again(course, pip, tmp_path, capsys, 
     (tmp_path / "requirements.txt").write_text(
         "# a comment\n-c constraints.txt\nTq.dm==1\nodd==1; x\n"
     )
-    course.set_up("lab")
+    environment.set_up("lab")
     shutil.rmtree(tmp_path / ".venv/lib/site-packages/Tq.dm-1.dist-info")
     for name in ("tq_dm", "sympy"):
         lay(tmp_path, name)
-    course.write_stamps(
-        tmp_path / ".venv", "lab", course.probe("python")
+    packages.write_stamps(
+        tmp_path / ".venv", "lab", environment.probe("python")
     )  # as it would after that install
-    course.set_up("lab")
+    environment.set_up("lab")
     assert len(pips(pip)) == 1
     shutil.rmtree(tmp_path / ".venv/lib/site-packages/tq_dm-1.dist-info")
-    monkeypatch.setattr(course, "become", lambda *a: a[1:])
+    monkeypatch.setattr(handover, "become", lambda *a: a[1:])
     assert course.main(["doctor"]) == (
         "-m",
         "course_lib",
         "doctor",
     )  # it can say what is missing
     capsys.readouterr()
-    course.set_up("lab")
+    environment.set_up("lab")
     assert len(pips(pip)) == 2 and "set up: tq-dm." in capsys.readouterr().out
     lay(tmp_path, "tq_dm")
-    course.set_up("lab")
+    environment.set_up("lab")
     assert len(pips(pip)) == 2
 
 
 def test_what_the_packages_need_in_turn_is_missed_too(course, pip, tmp_path):
-    course.set_up("lab")
+    environment.set_up("lab")
     lay(tmp_path, "sympy")
-    course.write_stamps(tmp_path / ".venv", "lab", course.probe("python"))
+    packages.write_stamps(tmp_path / ".venv", "lab", environment.probe("python"))
     lay(tmp_path, "sympy", "2")  # another version is the reader's own choice
-    course.set_up("lab")
+    environment.set_up("lab")
     assert len(pips(pip)) == 1
     shutil.rmtree(tmp_path / ".venv/lib/site-packages/sympy-2.dist-info")
-    course.set_up("lab")
+    environment.set_up("lab")
     assert len(pips(pip)) == 2
 
 
@@ -389,8 +451,8 @@ def test_without_pyvenv_cfg_an_environment_s_python_is_the_base_one(course, tmp_
     venv = tmp_path / "v"
     done = subprocess.run([sys.executable, "-m", "venv", str(venv)], capture_output=True)
     assert done.returncode == 0, done.stderr
-    python = course.venv_python(venv)
-    assert course.probe(python)["site"].is_dir()
+    python = place.venv_python(venv)
+    assert environment.probe(python)["site"].is_dir()
     pip = [
         str(python),
         "-m",
@@ -402,14 +464,17 @@ def test_without_pyvenv_cfg_an_environment_s_python_is_the_base_one(course, tmp_
     ]
     env = {**os.environ, "PIP_REQUIRE_VIRTUALENV": "1"}
     (venv / "pyvenv.cfg").unlink()
-    assert course.probe(python) is None
+    assert environment.probe(python) is None
     said = subprocess.run(pip, env=env, capture_output=True, text=True).stderr
     assert "virtualenv" in said  # and pip refuses it too
-    assert course.probe(sys.executable if sys.prefix == sys.base_prefix else "nothing") is None
+    assert (
+        environment.probe(sys.executable if sys.prefix == sys.base_prefix else "nothing")
+        is None
+    )
 
 
 def test_pip_is_told_to_refuse_the_base_python(course, pip):
-    course.set_up("lab")
+    environment.set_up("lab")
     assert pip.envs[0]["PIP_REQUIRE_VIRTUALENV"] == "1"
 
 
@@ -425,8 +490,8 @@ def test_the_folder_of_packages_is_found_whatever_the_encoding_of_its_path(cours
     (venv / "bin/python").symlink_to(sys.executable)
     (venv / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
     code = (
-        "import course; from pathlib import Path as P; import sys; "
-        "print(course.probe(P(sys.argv[1]))['site'].is_dir())"
+        "from tools.launcher import environment; from pathlib import Path as P; import sys; "
+        "print(environment.probe(P(sys.argv[1]))['site'].is_dir())"
     )
     for utf8 in ("0", "1"):
         env = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": utf8}
@@ -437,28 +502,26 @@ def test_the_folder_of_packages_is_found_whatever_the_encoding_of_its_path(cours
 
 def test_the_real_packages_are_read(course):
     site = Path(metadata.distribution("torch").locate_file(""))
-    assert "torch" in course.packages(site)
+    assert "torch" in packages.names(site)
     import torch
 
-    assert course.has_cuda(site) == bool(torch.version.cuda or torch.version.hip)
+    assert packages.has_cuda(site) == bool(torch.version.cuda or torch.version.hip)
 
 
 def test_lock_waits_for_its_holder_and_is_freed_by_its_death(course, tmp_path, capsys):
     path = tmp_path / ".venv.lock"
     holder = (
-        "import importlib.util as u, sys; s = u.spec_from_file_location('c', "
-        "sys.argv[1]);"
-        "c = u.module_from_spec(s); s.loader.exec_module(c)\n"
-        "with c.lock(sys.argv[2]): print('held', flush=True); sys.stdin.read()"
+        "import sys; sys.path.insert(0, sys.argv[1]); from tools.launcher import place\n"
+        "with place.lock(sys.argv[2]): print('held', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", holder, str(ROOT / "course.py"), str(path)]
+    command = [sys.executable, "-c", holder, str(ROOT), str(path)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
         assert process.stdout.readline().strip() == b"held"
         with open(path, "a+b") as file:
-            assert not course.try_lock(file)
+            assert not place.try_lock(file)
         process.kill()
-    with course.lock(path):
+    with place.lock(path):
         assert "waiting" not in capsys.readouterr().out
 
 
@@ -484,7 +547,7 @@ LOGS = {
 
 @pytest.mark.parametrize("log", LOGS, ids=list(LOGS.values()))
 def test_each_trouble_gets_a_sentence_and_no_traceback(course, pip, capsys, monkeypatch, log):
-    monkeypatch.setattr(course, "become", lambda *a: pytest.fail("must not start"))
+    monkeypatch.setattr(handover, "become", lambda *a: pytest.fail("must not start"))
     pip.answer.update(log=log + "\n", code=1)
     assert course.main(["lab"]) == 1
     said = capsys.readouterr().err.strip()
@@ -493,7 +556,7 @@ def test_each_trouble_gets_a_sentence_and_no_traceback(course, pip, capsys, monk
 
 def test_missing_ensurepip(course, pip, capsys, monkeypatch):
     monkeypatch.setattr(
-        course.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else name
+        importlib.util, "find_spec", lambda name: None if name == "ensurepip" else name
     )
     assert course.main(["lab"]) == 1
     assert "sudo apt install python3-venv" in capsys.readouterr().err
@@ -503,7 +566,7 @@ def test_missing_ensurepip(course, pip, capsys, monkeypatch):
 
 def test_little_room_is_said_before_anything_is_fetched(course, pip, capsys, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(course.shutil, "disk_usage", lambda path: usage(9e9, 8e9, 1e9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(9e9, 8e9, 1e9))
     assert course.main(["lab"]) == 1
     assert "Only 1.0 GB are free" in capsys.readouterr().err
     assert not pip.calls
@@ -513,13 +576,13 @@ def test_errors_of_the_disk_are_said_in_a_sentence(course, pip, capsys, monkeypa
     def full(*ignored):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(course, "write_stamps", full)
+    monkeypatch.setattr(packages, "write_stamps", full)
     assert course.main(["lab"]) == 1
     assert capsys.readouterr().err.strip().startswith("The disk is full")
     with pytest.raises(OSError, match="odd"):
-        course.explain(OSError(errno.EBADF, "odd"))
+        command_line.explain(OSError(errno.EBADF, "odd"))
     assert "MARBLE_VENV" in str(
-        course.explain(PermissionError(errno.EACCES, "no", "/course/.venv"))
+        command_line.explain(PermissionError(errno.EACCES, "no", "/course/.venv"))
     )
 
 
@@ -557,16 +620,16 @@ class Gone(PureWindowsPath):
 
 def test_a_drive_that_is_not_there(course, pip, capsys, monkeypatch):
     venv = Gone("Z:\\x\\y")
-    monkeypatch.setattr(course, "venv_dir", lambda: venv)
+    monkeypatch.setattr(place, "venv_dir", lambda: venv)
     with pytest.raises(
-        course.Trouble,
+        Trouble,
         match=r"can't be in Z:\\x\\y: there is no Z:\\ here.*on a disk that is here",
     ):
-        course.set_up("lab")
+        environment.set_up("lab")
     assert course.main(["lab"]) == 1
     assert capsys.readouterr().err.count("\n") == 2
-    assert course.free_gb(venv) == 0
-    assert not course.before_set_up(venv)[2][0]
+    assert place.free_gb(venv) == 0
+    assert not commands.before_set_up(venv)[2][0]
     assert not pip.calls
 
 
@@ -596,7 +659,7 @@ def test_interrupt_is_one_line(course, capsys, monkeypatch):
     def interrupted(*ignored):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(course, "set_up", interrupted)
+    monkeypatch.setattr(environment, "set_up", interrupted)
     assert course.main(["lab"]) == 130
     assert capsys.readouterr().err.strip() == "Stopped. The same command takes it up again."
 
@@ -604,12 +667,12 @@ def test_interrupt_is_one_line(course, capsys, monkeypatch):
 def test_progress_says_what_pip_is_at(course, tmp_path):
     log = tmp_path / "install.log"
     log.write_text("")
-    assert course.activity(log, tmp_path) == "starting pip"
+    assert installer.activity(log, tmp_path) == "starting pip"
     log.write_text(
         "Collecting numpy==2\n  Downloading https://x.org/a/torch-2.13.0-cp311.whl (196.6 "
         "MB)\n"
     )
-    assert course.activity(log, tmp_path) == "downloading torch (196.6 MB)"
+    assert installer.activity(log, tmp_path) == "downloading torch (196.6 MB)"
 
 
 def test_progress_goes_on_while_pip_is_silent(course, tmp_path):
@@ -618,14 +681,14 @@ def test_progress_goes_on_while_pip_is_silent(course, tmp_path):
     log.write_text(f"x\nInstalling collected packages: {', '.join(names)}\n")
     said = []
     for name in ("mpmath", "ruamel_yaml", "torch"):
-        said.append(course.activity(log, tmp_path))
+        said.append(installer.activity(log, tmp_path))
         (tmp_path / f"{name}-1.0.dist-info").mkdir()
     assert said == [
         "installing mpmath (1 of 3)",
         "installing ruamel-yaml (2 of 3)",
         "installing torch (3 of 3)",
     ]
-    assert course.activity(log, tmp_path) == "finishing"
+    assert installer.activity(log, tmp_path) == "finishing"
 
 
 # ---------------------------------------------------------------- the commands
@@ -635,9 +698,9 @@ def test_progress_goes_on_while_pip_is_silent(course, tmp_path):
 def started(course, monkeypatch):
     """What was handed over to, with the set-up and the checks of data left out."""
     calls = []
-    monkeypatch.setattr(course, "set_up", lambda which, cpu=False: "python")
-    monkeypatch.setattr(course, "call", lambda *a, **options: 0)
-    monkeypatch.setattr(course, "become", lambda *a: calls.append([str(x) for x in a]) or 0)
+    monkeypatch.setattr(environment, "set_up", lambda which, cpu=False: "python")
+    monkeypatch.setattr(handover, "call", lambda *a, **options: 0)
+    monkeypatch.setattr(handover, "become", lambda *a: calls.append([str(x) for x in a]) or 0)
     return calls
 
 
@@ -697,7 +760,7 @@ def test_lab_opens_the_first_notebook_and_passes_options_on(course, started, tmp
 def test_what_names_no_lesson_is_said_before_anything_is_set_up(
     course, capsys, monkeypatch, tmp_path, name
 ):
-    monkeypatch.setattr(course, "set_up", lambda *a: pytest.fail("must not start"))
+    monkeypatch.setattr(environment, "set_up", lambda *a: pytest.fail("must not start"))
     monkeypatch.chdir(tmp_path)
     for lesson in ("00_start_here", "04_diffusion"):
         (tmp_path / "notebooks" / f"{lesson}.ipynb").touch()
@@ -728,35 +791,36 @@ def test_a_lesson_a_path_or_an_option(course, monkeypatch, tmp_path):
         ("mine/b.md", "mine/b.md"),
         ("mine", "mine"),
     ):
-        assert course.notebook_of(["--port=1", name]) == (opened, ["--port=1"])
-    assert course.notebook_of(["my/04"]) == ("my/04_diffusion.ipynb", [])  # to be made yet
+        assert jupyter.notebook_of(["--port=1", name]) == (opened, ["--port=1"])
+    assert jupyter.notebook_of(["my/04"]) == ("my/04_diffusion.ipynb", [])  # to be made yet
     first = "my/00_start_here.ipynb"
-    assert course.notebook_of(["--port", "04"]) == (first, ["--port", "04"])
-    assert course.notebook_of(["--ServerApp.port", "04"])[0] == first
+    assert jupyter.notebook_of(["--port", "04"]) == (first, ["--port", "04"])
+    assert jupyter.notebook_of(["--ServerApp.port", "04"])[0] == first
     for flag in ("--debug", "-y", "--no-browser", "--autoreload", "--port=1"):
-        assert course.notebook_of([flag, "04"]) == ("my/04_diffusion.ipynb", [flag])
+        assert jupyter.notebook_of([flag, "04"]) == ("my/04_diffusion.ipynb", [flag])
 
 
-def test_jupyters_options_that_take_a_value_are_known(course):
+def test_jupyters_options_are_known(course):
     from jupyter_server.serverapp import ServerApp
     from jupyterlab.labapp import LabApp
 
     valued = {*ServerApp().aliases, *LabApp().aliases} - {*LabApp().flags, "watch"}
-    assert valued <= set(course.VALUED)
-    assert not set(course.VALUED) & {*ServerApp().flags, *LabApp().flags}
+    assert valued <= set(jupyter.VALUED)
+    assert {*ServerApp().flags, *LabApp().flags} <= set(jupyter.FLAGS)
+    assert not set(jupyter.VALUED) & {*ServerApp().flags, *LabApp().flags}
 
 
 def test_lab_allows_root_only_for_root(course):
-    assert "--allow-root" in course.lab_arguments([], root_user=True)
-    assert "--allow-root" not in course.lab_arguments([])
+    assert "--allow-root" in jupyter.lab_arguments([], root_user=True)
+    assert "--allow-root" not in jupyter.lab_arguments([])
 
 
 def test_lab_brings_its_own_style(course):
     """Prose of about 80 characters a line; figures that don't glare in the dark theme."""
-    given = dict(a.split("=", 1) for a in course.lab_arguments([]) if "=" in a)
+    given = dict(a.split("=", 1) for a in jupyter.lab_arguments([]) if "=" in a)
     assert given["--LabApp.custom_css"] == "True"
-    (place,) = ast.literal_eval(given["--ServerApp.tornado_settings"])["static_custom_path"]
-    folder = Path(place).relative_to(course.ROOT)
+    (custom,) = ast.literal_eval(given["--ServerApp.tornado_settings"])["static_custom_path"]
+    folder = Path(custom).relative_to(place.ROOT)
     style = (Path(__file__).parents[1] / folder / "custom.css").read_text(encoding="utf-8")
     assert "max-width: 44em" in style
     assert "brightness" in style
@@ -767,26 +831,26 @@ def test_help_names_html(course):
 
 
 def test_lab_stops_at_damaged_data(course, started, capsys, monkeypatch):
-    monkeypatch.setattr(course, "call", lambda *a, **options: 1)
+    monkeypatch.setattr(handover, "call", lambda *a, **options: 1)
     assert course.main(["lab"]) == 1
     assert "git checkout -- assets weights" in capsys.readouterr().err and not started
 
 
 def test_children_import_this_checkout(course, tmp_path, monkeypatch):
-    assert course.child_env()["PYTHONPATH"] == str(tmp_path)
+    assert handover.child_env()["PYTHONPATH"] == str(tmp_path)
     monkeypatch.setenv("PYTHONPATH", "/mine")
-    assert course.child_env()["PYTHONPATH"] == str(tmp_path) + os.pathsep + "/mine"
+    assert handover.child_env()["PYTHONPATH"] == str(tmp_path) + os.pathsep + "/mine"
 
 
 def test_waiting_threads_sleep_soon_unless_the_caller_says_otherwise(course, monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    assert course.child_env()["GOMP_SPINCOUNT"] == "2000"
+    assert handover.child_env()["GOMP_SPINCOUNT"] == "2000"
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    assert course.child_env()["GOMP_SPINCOUNT"] == "7"
+    assert handover.child_env()["GOMP_SPINCOUNT"] == "7"
     monkeypatch.delenv("GOMP_SPINCOUNT")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    assert "GOMP_SPINCOUNT" not in course.child_env()
+    assert "GOMP_SPINCOUNT" not in handover.child_env()
 
 
 def test_lab_finds_lessons_for_going_further(course, tmp_path, capsys):
@@ -800,15 +864,15 @@ def test_lab_finds_lessons_for_going_further(course, tmp_path, capsys):
         ("further/04_more.ipynb", "further/04_more"),
         ("04_m", "further/04_more"),
     ):
-        assert course.notebook_of([name]) == (f"my/{opened}.ipynb", [])
-    with pytest.raises(course.Trouble, match=r"\(00, 04, further/04, further/11\)"):
-        course.notebook_of(["07"])
+        assert jupyter.notebook_of([name]) == (f"my/{opened}.ipynb", [])
+    with pytest.raises(Trouble, match=r"\(00, 04, further/04, further/11\)"):
+        jupyter.notebook_of(["07"])
 
 
 def test_test_is_handed_over_to_the_tool(course, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(course, "set_up", lambda *a: seen.append(a) or "python")
-    monkeypatch.setattr(course, "become", lambda *a: seen.append(a) or 3)
+    monkeypatch.setattr(environment, "set_up", lambda *a: seen.append(a) or "python")
+    monkeypatch.setattr(handover, "become", lambda *a: seen.append(a) or 3)
     assert course.main(["test", "--cpu", "--only", "ruff", "-x"]) == 3
     tool = tmp_path / "tools" / "ci.py"
     assert seen == [("test", True), ("python", tool, "--only", "ruff", "-x")]

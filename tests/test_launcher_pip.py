@@ -13,6 +13,9 @@ import threading
 import pytest
 from launch import pips
 
+from tools.launcher import builds, environment, packages, place, sources
+from tools.launcher.troubles import Trouble
+
 AWAY = [
     "PIP_TARGET=/elsewhere",
     "PIP_PREFIX=/elsewhere",
@@ -46,14 +49,14 @@ def test_no_setting_sends_the_packages_elsewhere(course, pip, monkeypatch, setti
     name, value = setting.split("=")
     monkeypatch.setenv(name, value)
     monkeypatch.setenv("PIP_CERT", "/c.pem")
-    course.set_up("lab")
+    environment.set_up("lab")
     assert name not in pip.envs[0]
     assert pip.envs[0]["PIP_CONFIG_FILE"] == os.devnull
 
 
 def test_settings_for_where_packages_come_from_are_kept(course, pip):
     pip.answer["settings"] = CONFIG
-    course.set_up("lab")
+    environment.set_up("lab")
     env = pip.envs[0]
     assert env["PIP_INDEX_URL"] == "https://mirror.org/simple"
     assert env["PIP_EXTRA_INDEX_URL"].split() == ["https://a.org/x", "https://b.org/y"]
@@ -73,11 +76,11 @@ def test_the_real_pip_is_read_and_told(course, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
     monkeypatch.setenv("PIP_PREFIX", "/elsewhere")
     monkeypatch.setenv("PIP_PROXY", "http://proxy:1")
-    settings = course.pip_settings(sys.executable)
+    settings = sources.pip_settings(sys.executable)
     assert settings["find-links"].split() == ["/w1", "/w2"]
     assert (settings["retries"], settings["proxy"]) == ("3", "http://proxy:1")
     command = [sys.executable, "-m", "pip", "config", "list"]
-    env = course.pip_env(settings)
+    env = sources.pip_env(settings)
     listed = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     assert "find-links" in listed.stdout and "global" not in listed.stdout
     assert not [word for word in ("elsewhere", "dry-run", "quiet") if word in listed.stdout]
@@ -86,8 +89,8 @@ def test_the_real_pip_is_read_and_told(course, tmp_path, monkeypatch):
 def test_settings_that_pip_cannot_read(course, tmp_path, monkeypatch):
     (tmp_path / "pip.conf").write_text("no section\n")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
-    with pytest.raises(course.Trouble, match="pip's settings can't be read.*Mend or remove"):
-        course.pip_settings(sys.executable)
+    with pytest.raises(Trouble, match="pip's settings can't be read.*Mend or remove"):
+        sources.pip_settings(sys.executable)
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["first", "stamped"])
@@ -100,19 +103,19 @@ def test_an_install_that_went_elsewhere_is_not_stamped(course, pip, capsys, tmp_
     assert "2 of 2 packages are not in" in said and "torch, numpy" in said
     assert "\n" not in said and not list((tmp_path / ".venv").glob("*.stamp"))
     if before:
-        course.write_stamps(tmp_path / ".venv", "lab", course.probe("python"))
+        packages.write_stamps(tmp_path / ".venv", "lab", environment.probe("python"))
     pip.answer["installs"] = True
-    course.set_up("lab")
+    environment.set_up("lab")
     assert len(pips(pip)) == 2
 
 
 def test_an_old_version_that_stayed_is_not_stamped(course, pip, tmp_path):
     (tmp_path / "requirements.txt").write_text("numpy==2\n")
-    course.set_up("lab")
+    environment.set_up("lab")
     (tmp_path / "requirements.txt").write_text("numpy==3\n")
     pip.answer["installs"] = False
-    with pytest.raises(course.Trouble, match="1 of 1 packages are not in"):
-        course.set_up("lab")
+    with pytest.raises(Trouble, match="1 of 1 packages are not in"):
+        environment.set_up("lab")
 
 
 # ---------------------------------------------------------------- sources that don't answer
@@ -159,27 +162,27 @@ def closed_port():
 def test_a_source_that_answers_is_no_silence(course, code):
     with server(code) as (url, asked):
         me = url.replace("//", "//me:secret@")
-        assert course.silence(me + "/simple/torch/", {}) == ""
+        assert sources.silence(me + "/simple/torch/", {}) == ""
         assert asked[0] == "/simple/torch/"
 
 
 @pytest.mark.parametrize("code", [500, 503])
 def test_a_source_that_fails_is_as_good_as_silent(course, code):
     with server(code) as (url, _):
-        assert course.silence(url, {}) == f"answers with HTTP error {code}"
+        assert sources.silence(url, {}) == f"answers with HTTP error {code}"
 
 
 def test_silence_is_found_out_in_seconds(course):
-    assert "doesn't answer (Connection refused)" == course.silence(closed_port(), {})
+    assert "doesn't answer (Connection refused)" == sources.silence(closed_port(), {})
     with server(None) as (url, _):
-        code, wrong = course.answer(url, {}, seconds=0.2)
+        code, wrong = sources.answer(url, {}, seconds=0.2)
         assert code == 0 and "timed out" in wrong
-    assert "doesn't answer" in course.silence("http://no-such-host.invalid/", {})
+    assert "doesn't answer" in sources.silence("http://no-such-host.invalid/", {})
 
 
 def test_a_proxy_of_pips_is_gone_through(course):
     with server(200) as (url, asked):
-        assert course.silence("http://index.invalid/simple/", {"proxy": url}) == ""
+        assert sources.silence("http://index.invalid/simple/", {"proxy": url}) == ""
         assert asked == ["http://index.invalid/simple/"]
 
 
@@ -198,7 +201,7 @@ def silent(course, pip, monkeypatch):
 
     silent = Silent()
     silent.asked = asked
-    monkeypatch.setattr(course, "answer", answer)
+    monkeypatch.setattr(sources, "answer", answer)
     return silent
 
 
@@ -209,7 +212,7 @@ def test_a_dead_source_is_left_out_and_named_once(course, pip, silent, capsys):
         "global.extra-index-url='https://me:pw@dead.org/simple https://good.org/simple'\n"
         "global.find-links='https://gone.org/w /wheels'\n"
     )
-    course.set_up("lab")
+    environment.set_up("lab")
     env, said = pip.envs[0], capsys.readouterr().out
     assert env["PIP_EXTRA_INDEX_URL"] == "https://good.org/simple"
     assert env["PIP_FIND_LINKS"] == "/wheels" and "PIP_INDEX_URL" not in env
@@ -230,7 +233,7 @@ def test_a_dead_source_is_left_out_and_named_once(course, pip, silent, capsys):
 def test_a_dead_main_index_gives_way_to_what_answers(course, pip, silent, settings, env):
     silent.add("https://pypi.org")
     pip.answer["settings"] = settings
-    course.set_up("lab")
+    environment.set_up("lab")
     given = pip.envs[0]
     found = {name: given.get(name) for name in env}
     assert found == env and ("PIP_INDEX_URL" in given) == ("PIP_INDEX_URL" in env)
@@ -238,10 +241,10 @@ def test_a_dead_main_index_gives_way_to_what_answers(course, pip, silent, settin
 
 def test_one_source_is_pips_to_ask(course, pip, silent):
     silent.add("https://")
-    course.set_up("lab")
+    environment.set_up("lab")
     pip.answer["settings"] = "global.no-index='1'\nglobal.find-links='/w'\n"
-    (course.ROOT / "constraints.txt").write_text("numpy==2\n")
-    course.set_up("lab")
+    (place.ROOT / "constraints.txt").write_text("numpy==2\n")
+    environment.set_up("lab")
     assert not silent.asked and pip.envs[1]["PIP_NO_INDEX"] == "1"
 
 
@@ -251,11 +254,11 @@ def test_an_index_that_fails_or_refuses_is_named(course, pip, monkeypatch, capsy
     pip.answer.update(log=log, code=1)
     for code, says in ((503, "HTTP error 503"), (403, "HTTP error 403"), (0, "refused")):
         wrong = "doesn't answer (refused)" if not code else f"answers with HTTP error {code}"
-        monkeypatch.setattr(course, "answer", lambda *a, c=code, w=wrong: (c, w))
+        monkeypatch.setattr(sources, "answer", lambda *a, c=code, w=wrong: (c, w))
         assert course.main(["lab"]) == 1
         said = capsys.readouterr().err.strip()
         assert says in said and "64-bit" not in said and "https://pypi.org/simple" in said
-    monkeypatch.setattr(course, "answer", lambda *a: (404, "answers with HTTP error 404"))
+    monkeypatch.setattr(sources, "answer", lambda *a: (404, "answers with HTTP error 404"))
     assert course.main(["lab"]) == 1
     assert "64-bit" in capsys.readouterr().err
 
@@ -266,18 +269,18 @@ def test_an_index_that_fails_or_refuses_is_named(course, pip, monkeypatch, capsy
 @pytest.fixture
 def wants_torch(course, silent, tmp_path, monkeypatch):
     """A checkout that asks for torch, on Linux, with the processor builds out of reach."""
-    monkeypatch.setattr(course.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     (tmp_path / "requirements.txt").write_text("torch==2.13.0\n")
-    silent.add(course.CPU_INDEX)
+    silent.add(builds.CPU_INDEX)
 
 
 def test_cpu_goes_on_with_another_source_of_that_build(course, pip, wants_torch, capsys):
     pip.answer["settings"] = "global.find-links='/wheels'\n"
-    course.set_up("lab", cpu=True)
+    environment.set_up("lab", cpu=True)
     assert [call[-2:] for call in pips(pip)][0] == ["--no-deps", "torch==2.13.0+cpu"]
-    assert not [call for call in pips(pip) if course.CPU_INDEX in call]
+    assert not [call for call in pips(pip) if builds.CPU_INDEX in call]
     assert "whl/cpu doesn't answer (timed out)." in capsys.readouterr().out
-    course.set_up("lab")
+    environment.set_up("lab")
     assert len(pips(pip)) == 2
 
 
@@ -294,12 +297,12 @@ def test_cpu_out_of_reach_is_said_with_the_choice_and_not_remembered(
     assert "torch==2.13.0+cpu can't be had" in said and "leave --cpu out" in said
     assert "\n" not in said and len(pips(pip)) == int(elsewhere)
     pip.answer.update(log="", code=0)
-    course.set_up("lab")
+    environment.set_up("lab")
     assert pips(pip)[-1][-2:] == ["-r", str(tmp_path / "requirements.txt")]
     assert len(pips(pip)) == int(elsewhere) + 1
 
 
 def test_cpu_with_no_index_asks_nobody(course, pip, wants_torch, silent):
     pip.answer["settings"] = "global.no-index='yes'\nglobal.find-links='/wheels'\n"
-    course.set_up("lab", cpu=True)
+    environment.set_up("lab", cpu=True)
     assert not silent.asked and len(pips(pip)) == 2

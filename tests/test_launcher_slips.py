@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from tools.launcher import commands, environment, handover, judged, jupyter
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
 def sealed(course, monkeypatch):
     """A launcher that must set nothing up."""
-    monkeypatch.setattr(course, "set_up", lambda *a: pytest.fail("must not start"))
+    monkeypatch.setattr(environment, "set_up", lambda *a: pytest.fail("must not start"))
     return course
 
 
@@ -51,7 +53,7 @@ def test_the_commands_that_are_passed_on_are_the_librarys(course):
     from course_lib.__main__ import _parser
 
     choices = next(a.choices for a in _parser()._actions if a.dest == "command")
-    assert set(choices) == {*course.PASSED_ON, "doctor"}
+    assert set(choices) == {*commands.PASSED_ON, "doctor"}
 
 
 @pytest.mark.parametrize(
@@ -65,11 +67,102 @@ def test_help_builds_nothing(sealed, capsys, command, flag):
 
 
 def test_help_of_the_library_once_it_is_set_up(course, pip, monkeypatch):
-    course.set_up("lab")
+    environment.set_up("lab")
     seen = []
-    monkeypatch.setattr(course, "become", lambda *a: seen.append(a[1:]) or 0)
+    monkeypatch.setattr(handover, "become", lambda *a: seen.append(a[1:]) or 0)
     assert course.main(["train", "--help"]) == 0
     assert seen == [("-m", "course_lib", "train", "--help")]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["test", "--only", "wrong"],
+            "--only takes some of verify, ruff, format, sync, pytest",
+        ),
+        (["test", "--only=sync,wrong", "-x"], "not 'wrong'"),
+        (["test", "--only"], "not ''"),
+        (["test", "--cpu", "--only", "sync, ruff"], "not ' ruff'"),
+        (["lab", "--no-brwser"], "lab has no option --no-brwser. Did you mean --no-browser?"),
+        (["lab", "--frobnicate=1"], "It takes --cpu, --no-browser, --port N, --host H"),
+        (["lab", "--port", "0", "04", "00"], "00 is a second"),
+        (["sync", "--chekc"], "sync has no option --chekc. It takes --check, --execute"),
+        (["sync", "--cpu"], "sync has no option --cpu"),
+        (["sync", "--check", "77"], "There is no lesson 77"),
+        (["html", "77"], "There is no lesson 77"),
+        (["html", "gone/a.ipynb", "--out", "x.html"], "There is no lesson gone/a.ipynb"),
+        (
+            ["train", "ddpm-fasion"],
+            "train: There is no recipe 'ddpm-fasion'; there are: ddpm-",
+        ),
+        (["sample", "--calls", "20", "ddpm-fasion"], "no shipped model in `20 ddpm-fasion`"),
+        (["evaluate", "ddpm", "--n", "8"], "there are: ddpm-fashion"),
+    ],
+    ids=" ".join,
+)
+def test_a_slip_is_said_before_the_set_up(sealed, capsys, tmp_path, words, said):
+    for name in ("notebooks/00_start_here.ipynb", "notebooks/04_diffusion.ipynb"):
+        (tmp_path / name).touch()
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/ddpm-fashion.json").touch()
+    assert sealed.main(words) == 1
+    assert said in sentence(capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train"], "the following arguments are required: name"),
+        (["train", "ddpm-fashion", "--cpu"], "train has no --cpu"),
+        (["train", "ddpm-fashion", "--steps", "many"], "invalid int value: 'many'"),
+        (["verify", "04"], "verify has no 04"),
+        (["showdown", "--jsn"], "showdown has no --jsn"),
+        (["sd", "--prompt", "a cat"], "required: --weights"),
+    ],
+    ids=" ".join,
+)
+def test_what_the_library_refuses_is_refused_before_the_set_up(sealed, capsys, words, said):
+    """In argparse's own words, as after it."""
+    with pytest.raises(SystemExit) as stopped:
+        sealed.main(words)
+    assert stopped.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_what_can_be_right_is_let_through(course, tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "set_up", lambda *a: "python")
+    monkeypatch.setattr(handover, "call", lambda *a: 0)
+    monkeypatch.setattr(handover, "become", lambda *a: 0)
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "notebooks/04_a.ipynb",
+        "notebooks/text/05_b.py",
+        "weights/x.json",
+        "y.ipynb",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for line in (
+        "test --only sync,ruff -x -k word",
+        "lab 04 --no-browser -y --LabApp.news_url x --port 0 --debug --log-level 10",
+        "sync --check",
+        "sync --exec 04",
+        "sync 05 notebooks/text/05_b.py notebooks/04_a.ipynb 04",
+        "html 04 --out x.html",
+        "html y.ipynb",
+        "sample --calls 20 x --n 8 --its-own",
+        "evaluate x --checkpoint y",
+        "train gan-fashion --seconds 2",
+        "verify",
+        "showdown --json",
+    ):
+        assert course.main(line.split()) == 0, line
+
+
+def test_the_flags_of_sync_are_its_own():
+    sync_notebooks = pytest.importorskip("tools.sync_notebooks")
+    options = sync_notebooks.command_line()._option_string_actions
+    assert {*judged.SYNC_FLAGS, "--help", "-h"} == set(options)
 
 
 # ---------------------------------------------------------------- ports and addresses
@@ -87,7 +180,7 @@ def test_a_port_that_cannot_be(sealed, capsys, port, way):
 @pytest.mark.parametrize("host", ["999.1.1.1", "192.0.2.7", "a..b", "é" * 80])
 def test_an_address_that_is_not_this_machines(sealed, capsys, monkeypatch, host):
     """192.0.2.7 is nobody's, by RFC 5737."""
-    monkeypatch.setattr(sealed.socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
     assert sealed.main(["lab", "--host", host]) == 1
     assert f"--host {host}: this machine has no such address" in sentence(capsys)
 
@@ -109,8 +202,8 @@ def test_an_option_without_its_value(sealed, capsys, option):
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "0.0.0.0", "*"])
 def test_addresses_that_are(course, host):
-    course.check_address(["--host", host, "--port", "0"])
-    course.check_address([f"--ip={host}", "--port=8888"])
+    jupyter.check_address(["--host", host, "--port", "0"])
+    jupyter.check_address([f"--ip={host}", "--port=8888"])
 
 
 def test_a_name_with_what_means_else_in_an_address(course, tmp_path, monkeypatch):
@@ -122,7 +215,7 @@ def test_a_name_with_what_means_else_in_an_address(course, tmp_path, monkeypatch
         ("é.ipynb", "%C3%A9.ipynb"),
     ):
         (tmp_path / "notebooks" / name).touch()
-        found = course.lab_arguments([f"notebooks/{name}"])
+        found = jupyter.lab_arguments([f"notebooks/{name}"])
         assert f"--LabApp.default_url=/lab/tree/notebooks/{quoted}" in found
 
 
@@ -138,8 +231,8 @@ def test_reset_of_what_is_no_lesson(sealed, capsys, tmp_path, given):
 
 def test_reset_is_handed_over(course, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(course, "set_up", lambda *a: "python")
-    monkeypatch.setattr(course, "become", lambda *a: seen.append(a[2:]) or 0)
+    monkeypatch.setattr(environment, "set_up", lambda *a: "python")
+    monkeypatch.setattr(handover, "become", lambda *a: seen.append(a[2:]) or 0)
     (tmp_path / "notebooks" / "further").mkdir()
     names = ("00_start_here.ipynb", "04_diffusion.ipynb", "further/04_more.ipynb")
     for name in names:

@@ -121,7 +121,13 @@ def test_each_part_is_the_command_that_makes_it(monkeypatch, tmp_path, carry_on)
     assert words[1:7] == ["-m", "course_lib", "train", "gan-fashion", "--seconds", "60"]
     assert ("--from" in words) == carry_on
     if carry_on:
-        assert words[-1] == str(on_gpu.ROOT / "weights/gan-fashion.safetensors")
+        assert words[-1] == "weights/gan-fashion.safetensors"  # from where it is run
+        assert (on_gpu.ROOT / words[-1]).is_file()
+
+
+def test_the_tests_that_check_a_device_are_there():
+    for name in on_gpu.TESTS:
+        assert (on_gpu.ROOT / name).is_file(), name
 
 
 def test_a_further_leg_has_a_length(monkeypatch):

@@ -4,7 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
-import course
+from tools.launcher import commands, lessons
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,13 +24,13 @@ def test_the_library_alone():
 
 def test_every_command_that_is_shown_is_there():
     shown = re.findall(r"(?:python3|py) course\.py ([a-z]+)|`course\.py ([a-z]+)", README)
-    commands = {one or other for one, other in shown}
-    assert {"lab", "reset", "test", "doctor", "html"} <= commands
-    assert commands <= {*course.OWN, *course.PASSED_ON}
+    named = {one or other for one, other in shown}
+    assert {"lab", "reset", "test", "doctor", "html"} <= named
+    assert named <= {*commands.OWN, *commands.PASSED_ON}
 
 
 def test_the_shown_lesson_is_one():
     for line in re.findall(r"`python3 course\.py (?:lab|reset|html) ([^`]+)`", README):
         words = [word for word in shlex.split(line) if not word.startswith("-")]
         for word in words:
-            assert course.named(word.removeprefix("my/")), line
+            assert lessons.named(word.removeprefix("my/")), line

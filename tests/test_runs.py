@@ -197,7 +197,7 @@ def test_finished_weights_are_carried_on(data, tmp_path):
     made = card(tmp_path / "b")
     assert [leg["steps"] for leg in made["legs"]] == [6, 4]
     assert made["images_seen"] == 10 * 16
-    assert made["command"].endswith(f"--steps 4 --from {start.name}")
+    assert made["command"].endswith(f"--steps 4 --from {start}")
     other = dataclasses.replace(TINY, seed=1)
     run(other, folder=tmp_path / "other", out=tmp_path / "other", **quiet)
     with pytest.raises(CourseError, match="made by another run"):  # of other weights

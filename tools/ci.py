@@ -64,6 +64,22 @@ def chosen(given: str | None) -> list[str]:
     return [name for name in PHASES if name in names]
 
 
+def asked(arguments: list[str] | None) -> tuple[list[str], list[str]]:
+    """The phases that a command line asks for, and what of it goes to pytest. ValueError for a
+    phase that isn't there: course.py asks here before it sets anything up.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python3 course.py test",
+        description="Run everything that CI runs; what isn't known here goes to pytest.",
+        allow_abbrev=False,
+    )
+    named = f"some of {', '.join(PHASES)}"
+    # without a value, none is named, and `chosen` says so
+    parser.add_argument("--only", metavar="NAME,NAME", nargs="?", const="", help=named)
+    options, extra = parser.parse_known_args(arguments)
+    return chosen(options.only), extra
+
+
 def run(arguments: list[str]) -> int:
     """Run this Python at the top of the checkout, whose library it imports, and return its
     exit code.
@@ -75,15 +91,8 @@ def run(arguments: list[str]) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the phases and print the table; 1 if one of them failed."""
-    parser = argparse.ArgumentParser(
-        prog="python3 course.py test",
-        description="Run everything that CI runs; what isn't known here goes to pytest.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--only", metavar="NAME,NAME", help=f"some of {', '.join(PHASES)}")
-    options, extra = parser.parse_known_args(arguments)
     try:
-        phases = chosen(options.only)
+        phases, extra = asked(arguments)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

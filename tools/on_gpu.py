@@ -1,4 +1,5 @@
-"""Train every shipped model in order on one accelerator: `python tools/on_gpu.py`.
+"""Train the shipped models in order on one accelerator: `python tools/on_gpu.py`. All but
+ddpm-fashion and fashion-classifier, which two processor cores make.
 
 Each part is the very command that makes it on a processor, `python -m course_lib train NAME`,
 in a process of its own; so a run that was cut goes on from its checkpoints when this is
@@ -11,10 +12,10 @@ alone, so nothing was won by it but the wait for the slowest.
     --only NAME,NAME   these alone; they begin in this order
     --at-once N        how many train side by side (2)
     --seconds S        by the clock, each its share of S; else each its recipe's own steps
-    --carry-on         a further leg of S seconds on the shipped weights, not new ones
+    --carry-on         a further leg, of its share of S, on the shipped weights, not new ones
     --folder F         checkpoints, logs, new weights and cards (default: runs/)
     --check            the library's tests on this device first
-    --speed            images a second of every recipe, and nothing else
+    --speed            images a second of each in training, and nothing else
 """
 
 import argparse
@@ -66,7 +67,7 @@ TESTS = [
 ]
 
 
-def take_in(name: str, made: Path):
+def take_in(name: str, made: Path) -> None:
     """Put a part's weights and card where the library looks for them, each whole at once.
 
     Between the two files a reader would find a part damaged; so no part is taken in while one
@@ -88,16 +89,19 @@ def start(
     command = [sys.executable, "-m", "course_lib", "train", name]
     command += [] if seconds is None else ["--seconds", f"{seconds:g}"]
     command += ["--folder", str(folder / name), "--out", str(folder / "made")]
-    command += ["--from", str(ROOT / f"weights/{name}.safetensors")] if carry_on else []
+    # relative to ROOT, where it is run: the card keeps this command
+    command += ["--from", f"weights/{name}.safetensors"] if carry_on else []
     env = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "PYTHONUNBUFFERED": "1"}
     with open(folder / f"{name}.log", "a", encoding="utf-8") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=env)
 
 
-def next_part(names: list[str], running, ended: dict[str, str]) -> str | None:
+def next_part(
+    names: list[str], running: dict[str, subprocess.Popen], ended: dict[str, str]
+) -> str | None:
     """The first part that has not begun and whose parts are all made; None where each waits.
 
-    A part of which one part was not made is noted in `ended` as left out.
+    A part that reads one that was not made is noted in `ended` as left out.
     """
     for name in names:
         if name in running or name in ended:
@@ -165,8 +169,8 @@ def speed(name: str, rounds: int = 30) -> dict:
     return found
 
 
-def main() -> int:
-    """Do what was asked; returns the number of parts that were not made."""
+def asked() -> argparse.Namespace:
+    """What the command line asks for; `names` are the parts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -178,29 +182,40 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--speed", action="store_true")
     args = parser.parse_args()
-    names = args.only.split(",")
-    if unknown := [name for name in names if name not in PARTS]:
+    args.names = args.only.split(",")
+    if unknown := [name for name in args.names if name not in PARTS]:
         parser.error(f"no part is called {', '.join(unknown)}; there are {', '.join(PARTS)}")
     if args.at_once < 1:
         parser.error("--at-once is 1 or more")
     if args.carry_on and args.seconds is None:
         parser.error("--carry-on wants --seconds: how long the further leg is to be")
+    return args
+
+
+def main() -> int:
+    """Do what was asked; returns the number of parts that were not made."""
+    args = asked()
     if args.check:
         done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", *TESTS], cwd=ROOT)
         if done.returncode:
             return done.returncode
     if args.speed:
-        for name in names:
+        for name in args.names:
             try:
                 print(json.dumps(speed(name)), flush=True)
             except Exception as error:  # one that fails must not hide the others' figures
                 print(f"{name}: {type(error).__name__}: {error}", flush=True)
         return 0
-    ended = train(names, args.seconds, args.folder, args.at_once, args.carry_on)
+    folder = args.folder.resolve()  # each part runs at the top of the checkout
+    ended = train(args.names, args.seconds, folder, args.at_once, args.carry_on)
     for name, how in ended.items():
         print(f"{name}: {how}")
     return sum(how != "made" for how in ended.values())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # which the parts had as well
+        print("stopped; the same command goes on", file=sys.stderr)
+        sys.exit(130)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from course_lib.exercises.matching import Bug, Matching, listed
-from course_lib.models.flow import normal_log_prob
+from course_lib.models.invertible import normal_log_prob
 
 D = 4
 MEAN = (30.0, 34.0, 3.0, 3.0)  # in grey levels, the varying pixels first

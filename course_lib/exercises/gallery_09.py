@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.edits_09 import first_step, keep_outside
-from course_lib.exercises.lesson_09 import combined
 from course_lib.exercises.matching import Bug, Matching
+from course_lib.exercises.steps import GUIDED
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def _walk(bug: int, parts: Parts, cond, empty, z, times, scale, known=None, mask
         at = torch.full((len(z),), t, device=z.device)
         v = parts.net(z, at, cond)
         if scale != 1:
-            v = combined("signs" if bug == 6 else "right", v, parts.net(z, at, uncond), scale)
+            lead = GUIDED["signs" if bug == 6 else "right"]
+            v = lead(parts.net(z, at, uncond), v, scale)
         for _ in range(2 if bug == 2 else 1):
             x0, eps = alpha[t] * z - sigma[t] * v, sigma[t] * z + alpha[t] * v
             if known is not None:

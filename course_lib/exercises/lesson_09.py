@@ -14,6 +14,7 @@ from torch import Tensor
 from course_lib.exercises.attention_09 import LAW, LOOK
 from course_lib.exercises.edits_09 import BEGIN, KEEP, first_step, keep_outside
 from course_lib.exercises.grader import Exercise
+from course_lib.exercises.steps import GUIDED, MOVES
 from course_lib.layers import time_embedding
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "LAW",
     "LOOK",
     "WHOLE",
-    "combined",
     "first_step",
     "keep_outside",
 ]
@@ -35,54 +35,14 @@ def _randn(*shape: int, seed: int) -> Tensor:
 # ---------------------------------------------------------------- the whole
 
 
-def combined(how: str, cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
-    """Guidance, right or with one of the usual slips."""
-    return {
-        "right": lambda: uncond + scale * (cond - uncond),
-        "paper": lambda: cond + scale * (cond - uncond),
-        "signs": lambda: scale * cond + (scale - 1) * uncond,
-        "exchanged": lambda: cond + scale * (uncond - cond),
-        "cond only": lambda: scale * cond,
-        "difference": lambda: scale * (cond - uncond),
-        "uncond": lambda: uncond,
-    }[how]()
-
-
-def _v_step(z, v, alpha, sigma, t, s):
-    x0, eps = alpha[t] * z - sigma[t] * v, sigma[t] * z + alpha[t] * v
-    return alpha[s] * x0 + sigma[s] * eps
-
-
-def _eps_step(z, eps, alpha, sigma, t, s):
-    return alpha[s] * (z - sigma[t] * eps) / alpha[t] + sigma[s] * eps
-
-
-def _x0_step(z, x0, alpha, sigma, t, s):
-    return alpha[s] * x0 + sigma[s] * (z - alpha[t] * x0) / sigma[t]
-
-
-def _guess_step(z, v, alpha, sigma, t, s):
-    return alpha[t] * z - sigma[t] * v
-
-
-def _turned_step(z, v, alpha, sigma, t, s):
-    return _v_step(z, -v, alpha, sigma, t, s)
-
-
-def _swapped_step(z, v, alpha, sigma, t, s):
-    x0, eps = alpha[t] * z - sigma[t] * v, sigma[t] * z + alpha[t] * v
-    return sigma[s] * x0 + alpha[s] * eps
-
-
-def _misread_step(z, v, alpha, sigma, t, s):
-    """alpha and sigma exchanged where v is read, not where x0 and eps are put together."""
-    x0, eps = sigma[t] * z - alpha[t] * v, alpha[t] * z + sigma[t] * v
-    return alpha[s] * x0 + sigma[s] * eps
-
-
-def _late_noise_step(z, v, alpha, sigma, t, s):
-    x0, eps = alpha[t] * z - sigma[t] * v, sigma[t] * z + alpha[t] * v
-    return alpha[s] * x0 + sigma[t] * eps
+# What the net's answer y at x_t is taken for: (x_t, y, alpha_t, sigma_t) -> (x0, eps).
+_READ = {
+    "v": lambda x, y, a, s: (a * x - s * y, s * x + a * y),
+    "turned v": lambda x, y, a, s: (a * x + s * y, s * x - a * y),
+    "misread v": lambda x, y, a, s: (s * x - a * y, a * x + s * y),
+    "eps": lambda x, y, a, s: ((x - s * y) / a, y),
+    "x0": lambda x, y, a, s: (y, (x - a * y) / s),
+}
 
 
 def _ends(how: str, decode: Callable, z: Tensor) -> Tensor:
@@ -96,7 +56,7 @@ def _ends(how: str, decode: Callable, z: Tensor) -> Tensor:
 
 
 def _bent_whole(
-    guide="right", null="empty", step="right", end="right", moved=_v_step, told="t"
+    guide="right", null="empty", read="v", move="right", end="right", told="t", moves=1
 ) -> Callable:
     """The whole with one part bent."""
 
@@ -105,9 +65,10 @@ def _bent_whole(
         uncond = {"empty": tower(empty).expand_as(cond), "cond": cond, "zero": 0 * cond}[null]
         for t, s in zip(times[:-1], times[1:], strict=True):
             at = torch.full((len(z),), s if told == "s" else t, device=z.device)
-            v = combined(guide, net(z, at, cond), net(z, at, uncond), scale)
-            for _ in range(2 if step == "twice" else 1):
-                z = moved(z, v, alpha, sigma, t, t if step == "none" else s)
+            y = GUIDED[guide](net(z, at, uncond), net(z, at, cond), scale)
+            for _ in range(moves):
+                x0, eps = _READ[read](z, y, alpha[t], sigma[t])
+                z = MOVES[move](x0, eps, alpha[t], sigma[t], alpha[s], sigma[s], z)
         return _ends(end, decode, z)
 
     return text_to_image
@@ -191,12 +152,12 @@ WHOLE = Exercise(
             "The two looks are exchanged: this leads away from the prompt.",
         ),
         (
-            _bent_whole(step="none"),
+            _bent_whole(move="stays"),
             "x0 and eps are put together again at t, where they came from, so nothing moves. "
             "Put them together at s.",
         ),
         (
-            _bent_whole(step="twice"),
+            _bent_whole(moves=2),
             "Each look is used for two steps: the second reads a latent of time s as if it "
             "were of time t.",
         ),
@@ -210,37 +171,37 @@ WHOLE = Exercise(
             "little. clamp(-1, 1).",
         ),
         (
-            _bent_whole(moved=_eps_step),
+            _bent_whole(read="eps"),
             "The net's answer is read as noise. This net says v, so x0 = alpha z - sigma v "
             "and eps = sigma z + alpha v (lesson 05, section 9).",
         ),
         (
-            _bent_whole(moved=_x0_step),
+            _bent_whole(read="x0"),
             "The net's answer is read as the picture. This net says v, so x0 is alpha z - "
             "sigma v.",
         ),
         (
-            _bent_whole(moved=_turned_step),
+            _bent_whole(read="turned v"),
             # the two slips give the same numbers
             "The signs of v are exchanged, or alpha and sigma throughout: x0 = alpha z - "
             "sigma v, eps = sigma z + alpha v, and alpha is 1 at t = 0.",
         ),
         (
-            _bent_whole(moved=_guess_step),
+            _bent_whole(move="guess"),
             "x0 is taken for the next latent. Its noise of time s is missing: alpha[s] x0 + "
             "sigma[s] eps.",
         ),
         (
-            _bent_whole(moved=_swapped_step),
+            _bent_whole(move="swapped"),
             "alpha and sigma are exchanged in the step: alpha[s] x0 + sigma[s] eps.",
         ),
         (
-            _bent_whole(moved=_misread_step),
+            _bent_whole(read="misread v"),
             "alpha and sigma are exchanged where v is read: x0 = alpha[t] z - sigma[t] v, eps "
             "= sigma[t] z + alpha[t] v.",
         ),
         (
-            _bent_whole(moved=_late_noise_step),
+            _bent_whole(move="late noise"),
             "The picture is set at s, the noise still at t: both belong to s.",
         ),
         (

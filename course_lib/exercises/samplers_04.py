@@ -9,6 +9,7 @@ from course_lib.diffusion.exact import gaussian_denoiser, mixture_denoiser
 from course_lib.diffusion.samplers import sample_heun
 from course_lib.diffusion.schedule import Schedule
 from course_lib.exercises.grader import Exercise
+from course_lib.exercises.steps import MOVES
 
 # ---- 3: carve
 
@@ -17,13 +18,13 @@ def carve(denoise: Callable, schedule: Schedule, x: Tensor, times: list[int]) ->
     """DDIM as a path: x [B, ...] to all states, stacked [len(times), B, ...]. Increasing times
     walk it backwards.
     """
-    return _path(
-        lambda x0, eps, alpha_t, sigma_t, alpha_s, sigma_s, x: alpha_s * x0 + sigma_s * eps
-    )(denoise, schedule, x, times)
+    return _path(MOVES["right"])(denoise, schedule, x, times)
 
 
 def _path(move: Callable) -> Callable:
-    """A sampler that moves by move(x0, eps, alpha_t, sigma_t, alpha_s, sigma_s, x)."""
+    """A sampler that moves by move(x0, eps, alpha_t, sigma_t, alpha_s, sigma_s, x): one of
+    MOVES, or another.
+    """
 
     def run(denoise, schedule, x, times):
         states = [x]
@@ -120,11 +121,11 @@ CARVE = Exercise(
             "sigma^2 for sigma: the noise put back has standard deviation sigma[s].",
         ),
         (
-            _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: a_s * x0 + s_t * eps),
+            _path(MOVES["late noise"]),
             "The image is set at s, the noise still at t: both belong to the new time s.",
         ),
         (
-            _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: x0),
+            _path(MOVES["guess"]),
             "One call and straight to the guess: x is now the mean of all that is possible. "
             "Put the noise back at the "
             "lower level s, alpha[s] * x0 + sigma[s] * eps, and call denoise again.",
@@ -140,7 +141,7 @@ CARVE = Exercise(
             "schedules that keep alpha at 1.",
         ),
         (
-            _path(lambda x0, eps, a_t, s_t, a_s, s_s, x: s_s * x0 + a_s * eps),
+            _path(MOVES["swapped"]),
             "alpha multiplies the image and sigma the noise; here it is the other way round. "
             "schedule.at gives alpha first, and denoise gives x0 first.",
         ),

@@ -1,10 +1,13 @@
 """What makes pictures in lesson 05: a step of Algorithm 2 of the DDPM paper, and guidance."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from course_lib.exercises.algorithms_05 import FLOAT32, seeded
 from course_lib.exercises.grader import Exercise
+from course_lib.exercises.steps import GUIDED, MOVES
 
 # ---- one step of Algorithm 2
 
@@ -25,7 +28,7 @@ def _reverse(
     return mean + variance**0.5 * z
 
 
-def _bent_step(*, gain="keep", noise_factor="root", spread="small", sign=-1.0, extra=1.0):
+def _bent_step(*, gain="keep", noise_factor="root", spread="small", sign=-1.0):
     """Line 4 of Algorithm 2 with one part bent."""
 
     def step(
@@ -62,21 +65,16 @@ def _bent_step(*, gain="keep", noise_factor="root", spread="small", sign=-1.0, e
     return step
 
 
-def _from_x0(eps_factor=None, z_factor=None):
-    """x_0 read off x_t, put to time s with these multiples of eps and z."""
+def _from_x0(move: Callable, fresh: bool = False):
+    """x_0 read off x_t, then a move as of steps.MOVES; fresh: with z where it takes eps."""
 
     def step(
         x_t: Tensor, eps: Tensor, z: Tensor, alpha_bar_t: float, alpha_bar_s: float
     ) -> Tensor:
-        x0 = (x_t - (1 - alpha_bar_t) ** 0.5 * eps) / alpha_bar_t**0.5
-        beta = 1 - alpha_bar_t / alpha_bar_s
-        sizes = {
-            None: 0.0,
-            "sigma_s": (1 - alpha_bar_s) ** 0.5,
-            "small": (beta * (1 - alpha_bar_s) / (1 - alpha_bar_t)) ** 0.5,
-        }
-        scale = 1.0 if eps_factor is None and z_factor != "sigma_s" else alpha_bar_s**0.5
-        return scale * x0 + sizes[eps_factor] * eps + sizes[z_factor] * z
+        alpha_t, sigma_t = alpha_bar_t**0.5, (1 - alpha_bar_t) ** 0.5
+        alpha_s, sigma_s = alpha_bar_s**0.5, (1 - alpha_bar_s) ** 0.5
+        x0 = (x_t - sigma_t * eps) / alpha_t
+        return move(x0, z if fresh else eps, alpha_t, sigma_t, alpha_s, sigma_s, x_t)
 
     return step
 
@@ -117,6 +115,13 @@ _SWAPPED = (
     "the picture, the root of 1 - alpha-bar the noise. And line 4 is another step: it takes a "
     "share of eps away and adds fresh noise z."
 )
+
+
+def _guess_and_a_little(x0, noise, alpha_t, sigma_t, alpha_s, sigma_s, x):
+    """The guess of x_0, with fresh noise of spread sqrt(beta-tilde)."""
+    beta = 1 - (alpha_t / alpha_s) ** 2
+    return x0 + beta**0.5 * sigma_s / sigma_t * noise
+
 
 _X, _EPS, _Z = (seeded(2, 1, 3, 3, seed=seed) for seed in (2, 3, 4))
 
@@ -202,17 +207,17 @@ REVERSE_STEP = Exercise(
             "z is added whole. The fresh noise has the spread sqrt(beta-tilde).",
         ),
         (
-            _from_x0(eps_factor="sigma_s"),
+            _from_x0(MOVES["right"]),
             "This is DDIM's step: it puts back the noise that was seen, and draws none. Line "
             "4 of Algorithm 2 takes a share of eps away and adds fresh noise z.",
         ),
         (
-            _from_x0(z_factor="sigma_s"),
+            _from_x0(MOVES["right"], fresh=True),
             "This is DDIM's step with fresh noise for the noise that was seen: all of x_t but "
             "the guess of x_0 is forgotten. Line 4 starts from x_t.",
         ),
         (
-            _from_x0(),
+            _from_x0(MOVES["guess"]),
             "This is the guess of x_0, all noise taken away in one go. A step goes from t to "
             "s: it takes its share of eps, beta / sqrt(1 - alpha_bar_t).",
         ),
@@ -225,7 +230,7 @@ REVERSE_STEP = Exercise(
             "factor, sqrt(1 - alpha_bar_t).",
         ),
         (
-            _from_x0(z_factor="small"),
+            _from_x0(_guess_and_a_little, fresh=True),
             "The bracket is the guess of x_0, all noise taken away in one go: alpha-bar "
             "stands where one step's 1 - beta = alpha_bar_t / alpha_bar_s is meant.",
         ),
@@ -263,19 +268,19 @@ GUIDANCE = Exercise(
     ],
     wrong_turns=[
         (
-            lambda uncond, cond, scale: cond + scale * (cond - uncond),
+            GUIDED["paper"],
             "This is the paper's w, for which 0 means no guidance. Here scale 0 is "
             "unconditional and 1 is plain: start "
             "from uncond. (Their w is our scale - 1.)",
         ),
         (
-            lambda uncond, cond, scale: cond + scale * (uncond - cond),
+            GUIDED["exchanged"],
             "The two are exchanged: at scale 0 this is the conditional answer, at 1 the "
             "unconditional one, and above "
             "it runs away from the class.",
         ),
         (
-            lambda uncond, cond, scale: scale * (cond - uncond),
+            GUIDED["difference"],
             "Only the difference is left. It is a push, to be added to the unconditional "
             "answer.",
         ),
@@ -289,7 +294,7 @@ GUIDANCE = Exercise(
             "The difference cond - uncond is to be scaled, not cond itself.",
         ),
         (
-            lambda uncond, cond, scale: scale * cond,
+            GUIDED["cond only"],
             "The unconditional answer is missing: guidance goes on along the line from "
             "uncond through cond.",
         ),
@@ -309,7 +314,7 @@ GUIDANCE = Exercise(
             "starts from cond; from uncond it is the whole scale.",
         ),
         (
-            lambda uncond, cond, scale: scale * cond + (scale - 1) * uncond,
+            GUIDED["signs"],
             "The two factors must add up to 1: scale and 1 - scale, not scale - 1.",
         ),
         (

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from course_lib.draws import Draws
 from course_lib.layers import zero_init
-from course_lib.models.flow import normal_log_prob
+from course_lib.models.invertible import normal_log_prob
 
 LEVELS = 256
 

@@ -1,17 +1,13 @@
-"""Layers of normalizing flows: each can be undone, and says by how much it stretches space.
-
-layer.forward(x, cond=None) -> (z, logdet [B]) and layer.inverse(z, cond=None) -> (x, logdet
-[B]), where logdet is the log of |det of the Jacobian| of the very map that was taken; that of
-the inverse is minus that of forward. Under any autocast log-determinants are float32.
+"""The layers of Glow, and the whole: coupling, actnorm, 1x1 convolutions, several scales. What
+each of them answers stands in invertible.py.
 """
-
-import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.layers import zero_init
+from course_lib.models.invertible import Inverse, Sequence, no_stretch
 
 
 def checkerboard(H: int, W: int) -> Tensor:
@@ -22,54 +18,6 @@ def checkerboard(H: int, W: int) -> Tensor:
 def channel_mask(C: int) -> Tensor:
     """The mask [1, C, 1, 1] whose first half of the channels is 1 (Dinh et al. 2017)."""
     return (torch.arange(C) < C // 2).float()[None, :, None, None]
-
-
-def normal_log_prob(z: Tensor) -> Tensor:
-    """The log-density of independent standard Normals, in nats an image: z [B, ...] to [B]."""
-    return -0.5 * (z.square() + math.log(2 * math.pi)).flatten(1).sum(dim=1)
-
-
-def no_stretch(x: Tensor) -> Tensor:
-    """The log-determinant of a map that only moves numbers about: zeros [B]."""
-    return torch.zeros(len(x), dtype=x.dtype, device=x.device)
-
-
-class Sequence(nn.Module):
-    """Layers one after another; their log-determinants add up. Undone from the last."""
-
-    def __init__(self, layers):
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-
-    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        total = no_stretch(x)
-        for layer in self.layers:
-            x, logdet = layer(x, cond)
-            total = total + logdet
-        return x, total
-
-    def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Noise back to images."""
-        total = no_stretch(z)
-        for layer in reversed(self.layers):
-            z, logdet = layer.inverse(z, cond)
-            total = total + logdet
-        return z, total
-
-
-class Inverse(nn.Module):
-    """A layer read backwards: its inverse is this one's forward."""
-
-    def __init__(self, layer: nn.Module):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.layer.inverse(x, cond)
-
-    def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The layer's own forward."""
-        return self.layer(z, cond)
 
 
 class Squeeze(nn.Module):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.layers import zero_init
-from course_lib.models.flow import no_stretch
+from course_lib.models.invertible import no_stretch
 
 
 class Patches(nn.Module):

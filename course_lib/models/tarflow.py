@@ -12,7 +12,7 @@ from torch.func import functional_call
 from course_lib.draws import Draws
 from course_lib.layers import zero_init
 from course_lib.models.dequantise import UniformDequantise, VariationalDequantise, from_cells
-from course_lib.models.flow import Inverse, Sequence, no_stretch, normal_log_prob
+from course_lib.models.invertible import Inverse, Sequence, no_stretch, normal_log_prob
 from course_lib.models.patches import CausalLayer, Patches, Regroup
 from course_lib.models.spline import rational_quadratic, spline_parameters
 

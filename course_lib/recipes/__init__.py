@@ -27,10 +27,15 @@ RECIPES = {
 }
 
 
-def recipe(name: str):
-    """A recipe by its name; CourseError names the ones there are."""
+def check_recipe(name: str):
+    """CourseError for a name that no recipe has."""
     if name not in RECIPES:
         raise CourseError(f"There is no recipe {name!r}; there are: {', '.join(RECIPES)}.")
+
+
+def recipe(name: str):
+    """A recipe by its name; CourseError names the ones there are."""
+    check_recipe(name)
     return importlib.import_module(RECIPES[name]).RECIPE
 
 

@@ -33,8 +33,9 @@ from course_lib.diffusion.schedule import Schedule
 from course_lib.draws import Draws
 from course_lib.exercises import lesson_03 as grade
 from course_lib.models.dequantise import UniformDequantise, from_cells
-from course_lib.models.flow import ActNorm, Inverse, Sequence, Split, Squeeze
-from course_lib.models.flow import channel_mask, checkerboard, flow_step, normal_log_prob
+from course_lib.models.flow import ActNorm, Split, Squeeze
+from course_lib.models.flow import channel_mask, checkerboard, flow_step
+from course_lib.models.invertible import Inverse, Sequence, normal_log_prob
 from course_lib.weights import load_weights, read_card
 from course_lib.widgets import flow_plots
 from course_lib.widgets.flipbook import Flipbook

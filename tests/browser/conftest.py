@@ -1,7 +1,6 @@
 """A real browser, a real JupyterLab, and the scrubber in both of its moving surfaces."""
 
 import contextlib
-import importlib.util
 import json
 import socket
 import subprocess
@@ -16,8 +15,8 @@ import nbformat
 import pytest
 from surfaces import HANGS, Surface, open_in_lab, open_saved
 
-import course
 from tools import ci
+from tools.launcher import handover, jupyter, place
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM_FLAGS = [
@@ -130,16 +129,14 @@ def _answers(url: str) -> bool:
 
 def _launched(root: Path, names: tuple[str, ...] = ()) -> list[str]:
     """JupyterLab's arguments as the launcher gives them, for another folder of notebooks."""
-    spec = importlib.util.spec_from_file_location("launcher", ROOT / "course.py")
-    launcher = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(launcher)
-    launcher.ROOT = root
-    return launcher.lab_arguments(list(names), root_user=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, "ROOT", root)
+        return jupyter.lab_arguments(list(names), root_user=True)
 
 
 def _environment(home: Path) -> dict[str, str]:
     """What the launcher gives its children, with JupyterLab's own folders elsewhere."""
-    ours = course.child_env()
+    ours = handover.child_env()
     kept = {
         key: value for key, value in ours.items() if not key.startswith(("JUPYTER", "JPY"))
     }
