@@ -200,12 +200,15 @@ def look(
 @torch.no_grad()
 def instruments(ring: Ring, generator: nn.Module, discriminator: nn.Module) -> dict:
     """What 2,000 fakes and as many real points say, always from the same noise: "modes" found,
-    and the "critic"'s cross-entropy in nats, 2 ln 2 where it can't tell.
+    the "fullest" mode's number (-1 where no fake lies on any), and the "critic"'s
+    cross-entropy in nats, 2 ln 2 where it can't tell.
     """
     fake = generator(Draws(5).normal(torch.empty(2000, generator.config.z_dim)))
     real = ring.sample(2000, Draws(6))
     loss = F.softplus(-discriminator(real)).mean() + F.softplus(discriminator(fake)).mean()
-    return {"modes": ring.found(fake), "critic": loss.item()}
+    hits = ring.hits(fake)
+    fullest = int(hits.argmax()) if hits.any() else -1
+    return {"modes": ring.found(fake), "fullest": fullest, "critic": loss.item()}
 
 
 def play(

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.distributions import Normal
 
 from course_lib.adversarial import PAIRINGS
@@ -186,15 +187,27 @@ def test_a_look_shows_d_over_the_square_and_moves_nothing():
 def test_a_log_of_a_game():
     ring = Ring()
     generator, log = play(ring, "relativistic", 0.1, steps=50, lead=3)
-    assert log["step"] == [25, 50] and set(log) == {"step", "gradient", "modes", "critic"}
+    assert log["step"] == [25, 50] and set(log) == {
+        *("step", "gradient", "modes", "fullest", "critic")
+    }
     assert instruments(ring, generator, PlaneDiscriminator())["modes"] == log["modes"][-1]
     _, again = play(ring, "relativistic", 0.1, steps=50, lead=3)
     assert again == log
 
 
-def test_a_slow_critic_collapses():
+def test_a_slow_critic_collapses_to_one_place_after_another():
     _, log = play(Ring(), "non-saturating", rates=(2e-4, 2e-3), steps=500)
     assert max(log["modes"][-8:]) <= 5
+    assert len(set(log["fullest"])) >= 5  # and not to one of them for good
+
+
+def test_the_fullest_mode():
+    ring = Ring(modes=4)
+    for place, number in ((ring.centres[2], 2), (torch.zeros(2), -1)):
+        generator = PlaneGenerator()
+        nn.init.zeros_(generator.net[-1].weight)
+        generator.net[-1].bias.data = place.clone()
+        assert instruments(ring, generator, PlaneDiscriminator())["fullest"] == number
 
 
 def test_a_critic_of_equal_rate_does_not():

@@ -194,22 +194,28 @@ class TarFlow(nn.Module):
 
         Forward asks a transformer for all patches at once and the inverse for one after the
         other, so in float32 the answers differ in the last digits; each patch hands that on
-        to the next, and at the end of the row it may have grown a thousandfold and more.
+        to the next, and at the end of the row it may have grown a thousandfold and more. The
+        same would become of latents that are rounded to float32.
         """
         cond = self._classes(x, cond)
         if self.training or x.device.type == "mps":
             return layer(x, cond)
         tensors = dict(layer.named_parameters()) | dict(layer.named_buffers())
         wide = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
-        out, logdet = functional_call(layer, wide, (x.double(), cond))
-        return out.to(x), logdet.to(x)
+        return functional_call(layer, wide, (x.double(), cond))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._exactly(self.flow, x, cond)
+        """Dequantised images to latents, float64 once trained; log|det| [B] of x's dtype."""
+        z, logdet = self._exactly(self.flow, x, cond)
+        return z, logdet.to(x)
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Latents [B, tokens, D] to dequantised images; log|det| [B] of this map."""
-        return self._exactly(Inverse(self.flow), z, cond)
+        """Latents [B, tokens, D] to dequantised images and log|det| [B] of this map, both of
+        z's dtype, but of the weights' where z is float64.
+        """
+        x, logdet = self._exactly(Inverse(self.flow), z, cond)
+        like = next(self.parameters()) if z.dtype == torch.float64 else z
+        return x.to(like), logdet.to(like)
 
     def log_prob(
         self, x: Tensor, cond: Tensor | None = None, draws: Draws | None = None
@@ -219,7 +225,7 @@ class TarFlow(nn.Module):
         """
         y, logdet_noise = self.dequantise(x, draws)
         z, logdet = self(y, cond)
-        return normal_log_prob(z) + logdet + logdet_noise
+        return (normal_log_prob(z) + logdet + logdet_noise).to(logdet)
 
     def sample(
         self, z: Tensor, cond: Tensor | None = None, temperature: float = 1.0

@@ -51,7 +51,7 @@ class BitsPerDim(nn.Module):
 @torch.no_grad()
 def likelihood(flow: TarFlow, split: str = "test", most: int | None = None) -> dict:
     """Bits a dimension of a split, given each image's own class, and the greatest error of
-    inverse after forward: float32 tensors, with one draw of the dequantisation's noise.
+    inverse after forward: float32 images, with one draw of the dequantisation's noise.
     """
     images, labels = (torch.from_numpy(part[:most].copy()) for part in fashion_mnist(split))
     device, bits, draws = next(flow.parameters()).device, BitsPerDim(flow), Draws(0)
@@ -75,7 +75,7 @@ def likelihood(flow: TarFlow, split: str = "test", most: int | None = None) -> d
         },
         "round_trip_error": worst,
         "round_trip_protocol": f"the greatest of inverse after forward, {len(each):,} {split} "
-        "images, float32 in, between and out, float64 in the flow",
+        "images, float32 in and out, float64 in the flow and between",
     }
 
 

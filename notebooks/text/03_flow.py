@@ -74,6 +74,10 @@ print(f"z: mean {z.mean():.2f}, spread {z.std():.2f}; a standard Normal's are 0 
 print(f"largest error of a pixel: below 0.0001: {(back - y).abs().max().item() < 1e-4}")
 
 # %% [markdown]
+# On the first 1,600 test pictures no float32 pixel came back different (`benchmarks/flow_there_and_back.py`). The latents are kept
+# in float64 for it: rounded to float32 between, 1,400 pictures came back to within 0.00005, less than a hundredth of a grey level
+# (1/128), for each patch hands its rounding on to the next.
+#
 # Such a net needs as many latents as there are pixels, 784, and every layer must have an inverse. In return nothing is
 # lost, and $\log p(x)$ is no bound but a number that can be computed. How?
 #
@@ -129,7 +133,8 @@ Flipbook(frames, bends, label="bend", title="Drag a monotone curve", start=-1)
 #
 # $$\log p(x) = \log \mathcal N(z) + \log |\det J|, \qquad z = f(x)$$
 #
-# Layers one after another multiply their determinants, so their logs add up.
+# Layers one after another multiply their determinants, so their logs add up. Below, a square and what a
+# matrix makes of it: the area is now the determinant's.
 
 # %%
 A = torch.tensor([[1.6, 0.5], [-0.4, 0.9]], dtype=torch.float64)
@@ -185,8 +190,8 @@ print(f"autograd's log|det| differs by less than 0.0001: {gap.abs().item() < 1e-
 #
 # $$z = m\,x + (1 - m)\,\big(x \cdot e^{s} + b\big), \qquad (s, b) = \text{net}(m\,x)$$
 #
-# $J$ is triangular if the kept numbers are put first, so $\log|\det J| = \sum (1 - m)\,s$, whatever the net is. And the
-# inverse? The kept half is the same on both sides, so the net can be asked the same question again. It may be as deep
+# With the kept numbers first, $J$ is **triangular**: above its diagonal all is 0, so its determinant is the product of
+# the diagonal, ones and $e^s$. So $\log|\det J| = \sum (1 - m)\,s$, whatever the net is. And the inverse? The kept half is the same on both sides, so the net can be asked the same question again. It may be as deep
 # as you like; nobody inverts it.
 #
 # ### Rebuild 2: undo a coupling
@@ -291,7 +296,8 @@ print(f"there and back: error below 0.001: {miss < 1e-3}")
 
 # %% [markdown]
 # **Drag from noise to data, one coupling a step.** Colour says at which angle a point began; grey lines were circles.
-# Each step moves points along one axis only. Where do the six hills come from, and what lies between them?
+# Each step moves points along one axis only. (Grey lines look broken where a step pulls two of their points far apart.)
+# Where do the six hills come from, and what lies between them?
 
 # %%
 noise = torch.randn(3000, 2, generator=seeded(3))
@@ -437,8 +443,9 @@ show_rows(rows, ["picture", *(f"draw {k + 1}" for k in range(8))]);
 
 
 # %% [markdown]
-# The garment stays, its texture changes: the late latents hold the shape. Keep it in mind for a bug: who redraws the
-# early latents in `inverse` gets fine samples, and never a picture back.
+# The outline stays; cloth and small parts change (is the gap between the legs still there?). So the latents that were split off
+# early hold detail, and the late ones the outline. Keep it in mind for a bug: who redraws the early latents in `inverse`
+# gets fine samples, and never a picture back.
 #
 # ## 5. Whole levels, and noise that lies
 #
@@ -525,12 +532,14 @@ for a in (1.0, 0.5, 0.1):
 # ## 6. The same yardstick
 #
 # The shipped flow is a **TarFlow** (Zhai et al. 2024). Its layers are couplings carried to the end: each patch of 2 by 2
-# is changed by a map that *all patches before it* choose, through a causal transformer. So $J$ is triangular again. A
-# spline, section 1's curve with more knots, follows in each number. There are two such blocks. The second reads from the
+# is changed by a map that *all patches before it* choose, through a causal transformer (a net that, like lesson 01's masked
+# convolutions, sees only what came before; lesson 07 builds one). So $J$ is triangular again. A **spline** follows in each number:
+# section 1's rising curve, made of eight pieces that the net chooses. (It is not in the paper, and was worth half a bit in small
+# trials.) There are two such blocks. The second reads from the
 # end, and its rows are the first pixels of all patches, then the second ones, and so on, so that none is always last.
 #
 # Why this one? Three flows at equal time, 150 seconds of one core each (`benchmarks/choose_flow.md` has more rows, and all that
-# lost); bits per dimension of validation images, all far from trained:
+# lost); bits per dimension of validation images (training images kept aside), all far from trained:
 #
 # | flow | images seen | bits |
 # |---|---|---|
@@ -538,7 +547,7 @@ for a in (1.0, 0.5, 0.1):
 # | TarFlow, patches of 2 by 2 | 5,184 | 5.03 |
 # | Glow's couplings, two scales of six steps | 6,464 | 5.11 |
 #
-# At equal images the second is ahead of the third, and a GPU is slowed less by its many patches; so it was taken.
+# The second is ahead of the third although it saw fewer images, and a GPU is slowed less by its many patches; so it was taken.
 #
 # What it says of the test pictures, beside lessons 01 and 02, from the cards of all three:
 
@@ -550,7 +559,8 @@ for family, name in families.items():
     print(f"{figures['bits_per_dim']:6.3f} bits  {family}: {figures['protocol']}")
 
 # %% [markdown]
-# The PixelCNN's number is exact, for it speaks of levels. The flow's density is exact too, but its noise makes it a bound.
+# (Reported for a Glow, told no class: 2.96 bits, Nalisnick et al. 2019.) The PixelCNN's number is exact, for it speaks of levels. The flow's
+# density is exact too, but its noise makes it a bound.
 # The VAE's is a bound by its encoder, and its likelihood, one Normal around every pixel, can't say "exactly background".
 # **Which pictures does the flow find likely?** Live, on 24:
 
@@ -615,8 +625,8 @@ Flipbook(frames, names, label="rows undone", title="Noise to pictures", start=-1
 
 # %% [markdown]
 # Each row waits for the one before it. That is the price of the triangular Jacobian in its strongest form: *all
-# at once* to judge, *one after another* to make. A coupling flow asks its nets once each, both ways, and needs many more
-# of them for the same bits.
+# at once* to judge, *one after another* to make. A coupling flow asks its nets once each, both ways; in section 6's table
+# twelve of them were behind.
 
 # %%
 made = read_card("flow-fashion")["figures"]
@@ -638,7 +648,7 @@ print(f"card: round trip {made['round_trip_error']:.2g}, {made['round_trip_proto
 # ## 8. Steps made infinitely small
 #
 # Let a flow have very many layers, each of which moves $x$ a little: $x \leftarrow x + h\,v(x, t)$. For a small step the
-# inverse is a step back, whatever $v$ is, and $\log\det(I + h\,\partial v/\partial x) \approx h\,\mathrm{tr}(\partial v /
+# inverse is about a step back, whatever smooth $v$ is, and $\log\det(I + h\,\partial v/\partial x) \approx h\,\mathrm{tr}(\partial v /
 # \partial x)$. In the limit no masks and no triangles are needed: a **continuous flow** (Chen et al. 2018)
 #
 # $$\frac{dx}{dt} = v(x, t), \qquad \frac{d \log p}{dt} = -\,\mathrm{tr}\,\frac{\partial v}{\partial x}$$
@@ -650,7 +660,8 @@ print(f"card: round trip {made['round_trip_error']:.2g}, {made['round_trip_proto
 # $$x_t = (1 - t)\,x_0 + t\,\varepsilon, \qquad \text{loss} = \mathbb E\,\big\| v(x_t, t) - (\varepsilon - x_0) \big\|^2$$
 #
 # These are lesson 04's pictures in noise, with `Schedule.flow`: $\alpha = 1 - t$, $\sigma = t$, and $t = 0$ is clean. (The
-# papers on flow matching count $t$ the other way, 0 for noise. A net of the one in a solver of the other is a classic.)
+# paper counts $t$ the other way, 0 for noise; Stable Diffusion 3 counts as here. A net of the one in a solver of the other is
+# a classic.)
 #
 # ### Rebuild 4: the floor
 #
@@ -811,8 +822,7 @@ for name, each in (("eight couplings", coupled), ("flow matching, 60 steps", wal
 # 4. noise of half a cell, counted as of a whole one
 # 5. time runs backwards in the solver
 # 6. the log-determinant is subtracted
-# 7. data divided by 0.45, the density taken as if by 0.5 (a library's example has 1/32 for the true density of a
-#    pattern where it is 1/39.5, by this)
+# 7. data divided by 0.45, the density taken as if by 0.5
 # 8. noise of temperature 0.7 (all $z$ times 0.7), shown as the model's samples
 #
 # Grey: the data's two varying pixels. Colour: what each flow shows as its samples. Below, five numbers: the reported
@@ -836,8 +846,8 @@ which = {"A": ..., "B": ..., "C": ..., "D": ..., "E": ..., "F": ..., "G": ..., "
 grade.GALLERY(which)
 
 # %% [markdown]
-# Three of them report more than the truth, which no model can have: each would win a table of likelihoods. Two
-# instruments find all three, an area and a sum over levels. And a wrong inverse shows in one line, `inverse(forward(x))`.
+# Three of them report more than the truth, which no model can have on average: each would win a table of likelihoods. An area
+# gives two of them away, section 5's sum over levels the third. And a wrong inverse shows in one line, `inverse(forward(x))`.
 #
 # ## The words
 #

@@ -224,8 +224,8 @@ def generator_loss(fake: Tensor) -> Tensor:
 grade.LOSS(generator_loss)
 
 # %% [markdown]
-# For two Normals a distance $m$ apart it can be computed how strongly each loss pulls the fakes. The best critic's logit is
-# $s = \log p/q = m^2/2 - m x$, a straight line: **the critic knows the way at any distance**. Its slope $-m$ times the
+# For two Normals of variance 1, the real one at 0 and the fakes' at $m$, it can be computed how strongly each loss pulls the
+# fakes. The best critic's logit is $s = \log p/q = m^2/2 - m x$, a straight line: **the critic knows the way at any distance**. Its slope $-m$ times the
 # slope by the logit, averaged over the fakes, is the pull on $m$. Dots: the slope of $2\,\mathrm{JS}$, from the curve above
 # by finite differences.
 
@@ -344,7 +344,7 @@ def dirac_field(theta: Tensor, psi: Tensor, gamma: float) -> tuple[Tensor, Tenso
 # Rest is at $\theta = \psi = 0$. Near it, without a penalty ($\gamma = 0$), $\dot\theta = \psi/2$ and $\dot\psi = -\theta/2$:
 # the fake runs after the critic and the critic turns it round. That is a circle, for ever. The **penalty R1** adds
 # $\frac\gamma2 \big|\nabla_x s\big|^2$ at real points to the critic's loss, here $\frac\gamma2 \psi^2$, a brake. With $f'$
-# for the $1/2$, the field's Jacobian is $\begin{pmatrix} 0 & f' \\ -f' & -\gamma \end{pmatrix}$, and its eigenvalues
+# for the $1/2$ (how strongly each feels the other), the field's Jacobian is $\begin{pmatrix} 0 & f' \\ -f' & -\gamma \end{pmatrix}$, and its eigenvalues
 #
 # $$\lambda = -\frac\gamma2 \pm \sqrt{\frac{\gamma^2}4 - f'^2}$$
 #
@@ -364,7 +364,8 @@ def slowest_rate(gamma: float, slope: float) -> float:
 grade.RATE(slowest_rate)
 
 # %% [markdown]
-# **Drag the penalty.** Before you do: which $\gamma$ is fastest?
+# **Drag the penalty.** Left, the plane of all $(\theta, \psi)$ with an arrow at each place, a **phase portrait**, and three
+# games from three starts. Right, the two eigenvalues. Before you drag: which $\gamma$ is fastest?
 
 # %%
 my_rate = grade.RATE.or_library(slowest_rate)
@@ -420,7 +421,8 @@ for gamma in (0.0, 0.05, 0.2):
 #
 # Sixteen narrow hills on a ring. The library's `play` is section 3's loop for any game, and writes down every 25 steps what a
 # doctor would ask for: **modes found** (those that get at least a quarter of their due, of 2,000 fakes), the **length of the
-# generator's gradient**, and the **critic's cross-entropy**, whatever it was trained with.
+# generator's gradient**, and the **critic's cross-entropy**, whatever it was trained with. Beside them, the number of the
+# **fullest** mode, counted round the ring.
 #
 # **Three patients**, all without a penalty. The first is well. In the second the critic learns ten times as slowly as the
 # generator. In the third the fakes begin far off, the critic trains alone for 200 steps, and the generator has the
@@ -443,20 +445,26 @@ print("modes of 16 in the last ten looks")
 print(f"equal rates: 11 or more in each: {min(last['equal rates']) >= 11}")
 print(f"slow critic: 5 or fewer in each: {max(last['slow critic']) <= 5}")
 print(f"critic wins: none in any: {max(last['critic wins']) == 0}")
+fullest = runs["slow critic"][1]["fullest"]
+moves = sum(a != b for a, b in zip(fullest, fullest[1:]))
+print(f"slow critic: the fullest mode is another one at most looks: {moves >= 25}")  # of 39
 
 # %%
 clouds = {
     name: G(Draws(5).normal(torch.empty(600, 2))).detach() for name, (G, _) in runs.items()
 }
+print("slow critic, its fullest mode in the last looks (-1: none):", *fullest[-12:])
 show_clouds(clouds, ring);
 
 # %% [markdown]
 # - **Slow critic: mode collapse.** The generator runs to where the critic of the moment is most easily pleased, all noise to
-#   one place; by the time the critic has learnt to reject that place, it is gone to the next. *The critic's loss looks no worse
-#   than the healthy run's*: near or above 1.386, for a critic that is always one place behind. Only the modes tell.
+#   one place; by the time the critic has learnt to reject that place, it is gone to the next (follow the printed numbers).
+#   *The critic's loss looks no worse than the healthy run's*: near or above 1.386, for a critic that is always one place behind.
+#   Only the modes tell.
 # - **Critic wins.** Its loss is nearly 0, the generator's gradient a thousandth of the healthy one's or less, and falling: section
-#   2's saturating loss with a rejecting critic. Adam would divide that gradient by its own size, and so hide it
-#   for a while: an instrument, not a cure.
+#   2's saturating loss with a rejecting critic. (Adam divides a gradient by its own size, so with Adam the fakes would
+#   move for a while on a push that is hardly there. Plain descent shows it.)
+# - **Is it the seed?** With five others, in the last ten looks: slow critic 3 modes at most, critic wins none, equal rates 13 or more.
 # - **Reading losses.** Critic near $2 \log 2$: it can't tell, because the fakes are good *or because it is poor*. Near 0: it
 #   wins. A falling generator's loss says nothing by itself; the opponent changes. No loss here counts modes.
 #
@@ -614,7 +622,7 @@ Flipbook(sheets, names, label="pictures seen", title="A GAN's first minute", sta
 
 # %% [markdown]
 # Is it any good? A classifier that never saw a fake says how many are of the class asked for, and each class's pictures are
-# compared pair by pair: real thumbnails give both numbers their ceiling. A collapsed class is right, and all alike.
+# compared pair by pair: real thumbnails say what both numbers should be. A collapsed class is right, and all alike.
 
 
 # %%
@@ -655,8 +663,9 @@ plt.legend();
 # %% [markdown]
 # Read alone, this loss says nothing of the pictures. It is a *gap* between two players that both improve, below $\log 2$ by as
 # much as the critic is ahead, and it may fall while the pictures get better. So a GAN has no validation loss, no likelihood, and
-# no stopping rule in it. It must be measured from outside: the Fréchet distance between features of real and made pictures
-# (lower is better; lesson 07 builds it), beside what *real* training images have, its floor.
+# no stopping rule in it. It must be measured from outside, by the **Fréchet distance** (lesson 07 builds it). Take 128 numbers,
+# *features*, of each picture from inside a classifier; then compare the crowd of made pictures with a crowd of real ones by their
+# means and covariances. Lower is better, and what *real* training images have is its floor.
 #
 # ## 7. The shipped net
 #

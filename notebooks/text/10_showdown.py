@@ -83,7 +83,8 @@ show_rows({letter: pictures[name] for letter, name in letters.items()}, size=0.9
 #   classifier. Its **floor** is what real training images have. The full protocol has 10,000 of each;
 # - **bits a dimension**: $-\log_2 p$ of a test image over its 784 pixels (nats an image for the binarised VAE, which is
 #   another data set and not comparable);
-# - **network calls**, and **seconds** of one core, all timed on the same machine, 32 pictures together.
+# - **network calls**, and **seconds** of one core, all timed on the same machine, 32 pictures together. From 20 calls on, the
+#   diffusion net is led away from an early snapshot of itself (*autoguidance*, further/05): two nets, and the calls of both count.
 #
 # Precision and recall are section 4's. Calls of 0 mark the **anchors**: pictures that no net has made. They are there to
 # test the yardstick.
@@ -414,8 +415,8 @@ print(f"PixelCNN {alone:.3f}, with 99 % noise {alone + bound:.3f} at most, flow 
 # about 1 in 10^35 the two are equal. Nobody would ever see a picture.
 # </details>
 #
-# So a model that draws 99 % noise **beats the flow in bits**, and is 0.0085 bits worse than before at most. This is what it
-# draws, a hundred pictures; and what the distance says:
+# So a model that draws 99 % noise **beats the flow's figure in bits** (which is an upper bound), and is 0.0085 bits worse than
+# before at most. This is what it draws, a hundred pictures; and what the distance says:
 
 # %%
 good = crowds["ddpm-fashion"]  # any good pictures will do; the PixelCNN's take longer
@@ -463,16 +464,16 @@ axis.set(xlabel="distance to the nearest training image", ylabel="share of pictu
 axis.legend();
 
 # %% [markdown]
-# The diffusion net's curve lies about on that of the test images: its pictures are as far from the training set as new
-# photographs are. Copies would lie at 0. The GAN's bends to the left from the middle up: fewer rare garments, as its recall said,
-# and no copies. The VAE's curve lies to the right, which is no merit: its pictures are unlike any
+# Copies would lie at 0, and no model's pictures do. How far apart must two curves be? With 48 pictures each, gaps in height of
+# less than 0.28 come by chance (Kolmogorov and Smirnov's test at 5 %). At this n nothing tells the diffusion net's or the GAN's
+# distances from those of new photographs. The VAE's curve lies to the right, which is no merit: its pictures are unlike any
 # garment. (Distances in pixels are a crude scale: a shift by one pixel costs much, a smooth picture is near to many. They are
 # a reason to look at a pair, no proof.)
 #
 # ## 7. Quality against calls, and at equal seconds
 #
-# The table's ways, measured again with other noise: 2,048 new pictures a seed, where they don't take hours. Dots: means. Bars:
-# lowest to highest of the seeds. (The weights are the same. What a second *training* would change is in no bar.)
+# The table's ways, measured again with other noise: 2,048 new pictures a seed, but at 1,000 calls, where each seed takes an
+# hour. Dots: means. Bars: lowest to highest of the seeds. (The weights are the same. What a second *training* would change is in no bar.)
 
 # %%
 over, spans = sorted(showdown.over_seeds(), key=lambda row: row["calls"]), {}
@@ -501,11 +502,12 @@ axis.legend(ncol=2, fontsize=10, loc="upper center");
 
 # %% [markdown]
 # The bars of GAN and PixelCNN overlap: the table's 0.231 against 0.217 ranks nothing. The flow's seeds lie a quarter apart. That
-# diffusion in twenty calls is ahead of all three, and the VAEs far behind, none of these seeds changes. In *one* call there is a
-# GAN, or a blur.
+# diffusion in twenty calls is ahead of all three, and the VAEs far behind, none of these seeds changes. In fifty its seeds lie on
+# both sides of the floor: with 2,048 pictures the yardstick can't tell it from real ones, with 10,000 it can (section 2). In *one*
+# call there is a GAN, or a blur.
 #
-# A diffusion net's calls can be chosen, and so can the **sampler** that spends them. The whole price list of its card, with a bar
-# where more than one seed was measured:
+# A diffusion net's calls can be chosen, and so can the **sampler** that spends them. The whole price list of its card ("guide":
+# led away from the snapshot), with a bar where the card has more than one seed:
 
 # %% jupyter={"source_hidden": true}
 price = {}
