@@ -6,6 +6,7 @@ one line at the end that says where it is and how to stop it.
 
 import errno
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -37,6 +38,26 @@ def prepare(arguments: list[str]) -> bool:
     except Exception as error:  # a database that is locked or damaged: all else works
         print(f"The lessons could not be signed ({error}): run a cell to see it move.")
     return True
+
+
+def ask_for_nothing() -> None:
+    """Let JupyterLab open without its question about news, which `--LabApp.news_url` doesn't
+    take away: by defaults of ours, before which goes what the reader has set.
+    """
+    before = os.environ.get("JUPYTER_CONFIG_PATH")
+    paths = [str(ROOT / "tools" / "jupyter"), *([before] if before else [])]
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(paths)
+
+
+def kernels_in_private() -> list[str]:
+    """Arguments by which kernels talk through keys of their own, where they can: without, each
+    kernel warns on the terminal, and other users of the machine could listen.
+    """
+    import zmq
+    from jupyter_client import KernelManager
+
+    able = zmq.has("curve") and "transport_encryption" in KernelManager.class_trait_names()
+    return ["--KernelManager.transport_encryption=auto"] if able else []
 
 
 def is_banner(text: str) -> bool:
@@ -97,12 +118,13 @@ def main(arguments: list[str]) -> int:
     try:
         if not prepare(arguments):
             return 1
+        ask_for_nothing()
         from jupyterlab.labapp import LabApp
 
         LabApp.serverapp_class = server_class()
         # its warnings speak to those who write extensions
         logging.captureWarnings(True)
-        LabApp.launch_instance(arguments)
+        LabApp.launch_instance([*kernels_in_private(), *arguments])
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130

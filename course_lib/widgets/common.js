@@ -58,15 +58,18 @@ const COMMON_STYLE = `
 .marble-value span { color: var(--faint); font-weight: 400; }
 .marble-card { width: fit-content; max-width: 100%; margin: 0 auto 8px; padding: 6px; background: #fff; border-radius: 6px; }
 .marble-card canvas { display: block; max-width: 100%; }
+.marble-pixels { image-rendering: pixelated; }
+.marble[data-dark=true] :not(.marble-plane) > .marble-card { filter: brightness(0.86); } /* no glare */
 .marble-note { display: grid; margin: 0 0 10px; font-size: 18px; }
 .marble-note span { grid-area: 1 / 1; }
 .marble-note [aria-hidden] { visibility: hidden; }
 .marble-note + .marble-note { margin-top: -6px; }
+@media (max-width: 440px) { .marble { padding: 10px 8px; } .marble-card { padding: 2px; } } /* of our own frame */
 @container (max-width: 440px) {
   .marble-bar { gap: 6px; } .marble-bar select { width: 66px; }
   .marble-bar button { min-width: 34px; padding: 0 5px; } .marble-bar button.marble-main { min-width: 84px; padding: 0 10px 0 6px; }
-  .marble-value { font-size: 22px; } .marble-note { font-size: 16px; } }
-@media print { .marble-bar, .marble-hint { display: none; } }
+  .marble-value { font-size: 19px; } .marble-note { font-size: 16px; } }
+@media print { .marble-bar, .marble-hint { display: none; } .marble .marble-card { filter: none !important; } }
 `;
 
 // ---------------------------------------------------------------- small tools
@@ -211,7 +214,7 @@ function pictureCard({ width, height, shown }) {
   const canvas = make("canvas", { width, height, role: "img" });
   canvas.style.width = `${shown}px`;
   canvas.style.aspectRatio = `${width} / ${height}`;
-  if (shown >= 2 * width) canvas.style.imageRendering = "pixelated";
+  canvas.classList.toggle("marble-pixels", shown >= 2 * width);
   const context = canvas.getContext("2d", { alpha: false });
   return { canvas, context, node: make("div", { class: "marble-card" }, canvas) };
 }
@@ -357,10 +360,14 @@ function settle(frame, el) {
 function borrowColours(frame, el) {
   const around = getComputedStyle(frame);
   const names = ["layout-color1", "ui-font-color0", "ui-font-color1", "border-color1", "ui-font-family"];
-  const copy = () => names.forEach((name) => {
-    const value = around.getPropertyValue(`--jp-${name}`).trim();
-    if (value) el.style.setProperty(`--jp-${name}`, value);
-  });
+  const copy = () => {
+    // else the browser lays white under a frame in a dark page, which shows at our round corners
+    document.documentElement.style.colorScheme = around.colorScheme;
+    for (const name of names) {
+      const value = around.getPropertyValue(`--jp-${name}`).trim();
+      if (value) el.style.setProperty(`--jp-${name}`, value);
+    }
+  };
   copy();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", copy); // of a saved page
   new MutationObserver(() => setTimeout(copy, 150)).observe(frame.ownerDocument.body, { attributes: true });

@@ -37,7 +37,7 @@ from course_lib.errors import CourseError
 from course_lib.files import check_destination, reading
 from course_lib.widgets.descriptions import describe
 from course_lib.widgets.saved import forget_widgets
-from course_lib.widgets.standalone import renew, save_page
+from course_lib.widgets.standalone import module, renew, save_page
 
 COURSE = Path(__file__).resolve().parents[2]  # the checkout
 
@@ -54,6 +54,7 @@ _TEMPLATE = """{%- extends "index.html.j2" -%}
 {{ resources.include_css("static/theme-dark.css")
    | replace("<style" | safe, '<style media="(prefers-color-scheme: dark)"' | safe) }}
 <style>{{ resources.page_style | safe }}</style>
+<script type="module">{{ resources.page_script | safe }}</script>
 {%- endblock -%}
 """ + "".join(
     f"""{{%- block data_{short} scoped -%}}
@@ -117,6 +118,7 @@ class LessonExporter(HTMLExporter):
         nb = nbformat.from_dict(nb)  # a copy: a caller's notebook keeps its widgets
         nb = renew(describe(forget_widgets(nb)))
         resources = {**(resources or {}), "page_style": _style()}
+        resources["page_script"] = module("figures.js")
         page, resources = super().from_notebook_node(nb, resources, **kw)
         return _STOP.sub(r"\1", _asking_for_nothing(page)), resources
 

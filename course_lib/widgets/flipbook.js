@@ -2,7 +2,7 @@
  * The flipbook: ready pictures under a slider.
  *
  * The frames arrive once, as WebP sheets with the frames one under the other, and are cut apart once. A move of the
- * slider draws one of them on a canvas: no kernel, no network. common.js stands in front of this file.
+ * slider draws one of them on a canvas: no kernel, no network. common.js and panels.js stand in front of this file.
  */
 
 /** Seconds that playing all frames takes, where that is 2 to 12 frames a second. */
@@ -13,6 +13,9 @@ const TRACK = { height: 58, side: 14, middle: 16, words: 50 };
 const STYLE = `
 .marble-axis.marble-track { margin-top: 0; }
 .marble-track text { font-size: 16px; }
+.marble-slide { overflow-x: auto; }
+.marble-slide canvas { max-width: none; }
+.marble-hint[hidden] { display: none; }
 `;
 
 // ---------------------------------------------------------------- frames
@@ -90,6 +93,7 @@ class View {
   constructor(model, frames) {
     this.frames = frames;
     this.spec = model.get("_spec");
+    this.layout = new Layout(frames, this.spec);
     this.last = frames.length - 1;
     this.frame = clamp(model.get("frame"), 0, this.last);
     this.model = model;
@@ -99,7 +103,8 @@ class View {
     this.player = new Player(this.last, rate, () => this.frame, (frame) => this.seek(frame), () => this.#showPlaying());
     this.track = new Track(values, label, (frame) => this.#seekByHand(frame));
     this.root.append(this.#buildHead(), this.#buildCard(), this.track.node, ...this.#buildNotes(), this.#buildBar());
-    listenToKeys(this.root, (key) => this.#actions()[key]);
+    // the arrows slide a picture that is too wide
+    listenToKeys(this.root, (key, { target }) => (target === this.card && /^Arrow/.test(key) ? null : this.#actions()[key]));
   }
 
   // ---- building
@@ -111,8 +116,9 @@ class View {
 
   #buildCard() {
     const { canvas, context, node } = pictureCard(this.spec);
-    Object.assign(this, { canvas, context });
-    return node;
+    Object.assign(this, { canvas, context, card: node, rows: [[0, this.spec.width]] });
+    this.slide = make("p", { class: "marble-hint", hidden: "" }, "Slide the picture sideways to see all of it.");
+    return make("div", {}, node, this.slide);
   }
 
   /** One line for each frame, and one for all. */
@@ -166,15 +172,37 @@ class View {
 
   draw() {
     const { label, values, notes } = this.spec;
-    this.context.drawImage(this.frames[this.frame], 0, 0);
+    this.#paint();
     this.canvas.setAttribute("aria-label", `The picture at ${label} ${values[this.frame]}`);
     this.value.textContent = values[this.frame];
     if (this.line) this.line.textContent = notes[this.frame];
     this.track.place(this.frame);
   }
 
+  #paint() {
+    paintRows(this.canvas, this.rows, this.frames[this.frame], this.spec.height);
+  }
+
+  /** Where the page is too narrow for a figure's words: its panels in rows, and what is still too wide slides. */
+  #layOut() {
+    const { width, height, shown } = this.spec;
+    const inside = getComputedStyle(this.card);
+    const room = this.track.node.clientWidth - parseFloat(inside.paddingLeft) - parseFloat(inside.paddingRight);
+    if (room <= 0) return; // a notebook that has scrolled us out of the page
+    const { rows, widest, slides, style } = this.layout.at(room);
+    Object.assign(this.canvas.style, style);
+    this.card.classList.toggle("marble-slide", slides);
+    if (slides) this.card.setAttribute("tabindex", "0");
+    else this.card.removeAttribute("tabindex");
+    this.slide.hidden = !slides;
+    if (String(rows) === String(this.rows)) return;
+    this.rows = rows;
+    [this.canvas.width, this.canvas.height] = [widest, rows.length * height];
+  }
+
   /** After the width has changed. */
   arrange() {
+    this.#layOut();
     this.track.fit();
     this.draw();
   }

@@ -47,7 +47,7 @@ const STYLE = `
 @container (max-width: 620px) {
   .marble-plane { grid-template-columns: minmax(0, 1fr); }
   .marble-plane .marble-card { margin: 0 auto; }
-  .marble-plane .marble-card canvas { max-width: 240px; } }
+  .marble-plane .marble-card .marble-pixels { max-width: 240px; } .marble-board { padding-right: 10px; } }
 `;
 
 // ---------------------------------------------------------------- an axis: from a value to its place among the pictures

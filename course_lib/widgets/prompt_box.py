@@ -38,7 +38,9 @@ class PromptBox(ipywidgets.VBox):
     ):
         self._paint, self._schedule = paint, schedule
         self.prompt = ipywidgets.Text(
-            prompt, description="prompt", layout=ipywidgets.Layout(width="560px")
+            prompt,
+            description="prompt",
+            layout=ipywidgets.Layout(width="auto", max_width="560px"),
         )
         self.guidance = ipywidgets.FloatSlider(
             guidance, min=0, max=10, step=0.5, description="guidance"
@@ -53,7 +55,10 @@ class PromptBox(ipywidgets.VBox):
         self.run()
 
     def _controls(self) -> list:
-        line = ipywidgets.HBox([self.guidance, self.seed, self.button])
+        line = ipywidgets.HBox(
+            [self.guidance, self.seed, self.button],
+            layout=ipywidgets.Layout(flex_flow="row wrap"),  # of a narrow page
+        )
         return [self.prompt, line, self.note]
 
     def run(self, *_):

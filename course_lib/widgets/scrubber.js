@@ -345,10 +345,12 @@ class TimeAxis {
     const { T } = this.spec.curve;
     const text = (x, y, words, more = {}) => make("text", { x, y, ...more }, words);
     const middle = { "text-anchor": "middle" };
-    const between = this.width < 440 ? [0.5] : [0.75, 0.5, 0.25]; // else "t = 1000" would run into "750"
+    // else "t = 1000" would run into "750"
+    const between = this.width < 260 ? [] : this.width < 440 ? [0.5] : [0.75, 0.5, 0.25];
+    const [noise, image] = this.width < 260 ? ["σ", "α"] : ["σ, the noise", "α, the image"];
     return [
-      text(this.x(T), AXIS.top - 11, "σ, the noise", { class: "name", style: "fill: var(--noise)" }),
-      text(this.x(0), AXIS.top - 11, "α, the image", { class: "name", style: "fill: var(--signal)", "text-anchor": "end" }),
+      text(this.x(T), AXIS.top - 11, noise, { class: "name", style: "fill: var(--noise)" }),
+      text(this.x(0), AXIS.top - 11, image, { class: "name", style: "fill: var(--signal)", "text-anchor": "end" }),
       text(this.x(T), base + 30, `t = ${T}`),
       ...between.map((share) => text(this.x(share * T), base + 30, String(Math.round(share * T)), middle)),
       text(this.x(0), base + 30, "t = 0", { "text-anchor": "end" }),

@@ -20,11 +20,13 @@ _STILL_QUALITY = 60  # WebP, of the still inside the html
 
 @cache
 def module(name: str) -> str:
-    """A widget's ES module as one text: common.js in front of the widget's own file, since a
-    page can't import.
+    """A widget's ES module as one text: what it shares with others in front of its own file,
+    since a page can't import.
     """
+    parts = {"flipbook.js": ("common.js", "panels.js"), "figures.js": ("panels.js",)}
     return "\n".join(
-        (_HERE / part).read_text(encoding="utf-8") for part in ("common.js", name)
+        (_HERE / part).read_text(encoding="utf-8")
+        for part in (*parts.get(name, ("common.js",)), name)
     )
 
 

@@ -68,19 +68,19 @@ Scrubber(steps, schedule, titles=[CLASSES[k] for k in labels.tolist()], columns=
 # slow. All pixels at once, each for itself, gives chimeras: half a shoe, half a shirt. The cure is a simple random
 # variable that all pixels share, and the families of models differ in how they get from it to the picture.
 #
-# | lesson | the question | here now |
-# |---|---|---|
-# | 00 | Where am I, and does it run? | yes |
-# | 01 | Why not one pixel after the other? Why not all at once? | yes |
-# | 02 | VAE: what if a net compresses each image to a Normal latent? | yes |
-# | 03 | Flow: what if every step can be undone exactly? | yes |
-# | 04 | Diffusion: what if we only ever take noise away? | yes |
-# | 05 | How is the noise predictor trained, in idea and in fact? | yes |
-# | 06 | GAN: what if a critic replaces the formula? | to come |
-# | 07 | How does a text become numbers, and how are pictures judged? | yes |
-# | 08 | From a thumbnail or a latent to a picture: the decoder | yes |
-# | 09 | Stable Diffusion, whole | yes |
-# | 10 | All families on one table | to come |
+# | lesson | the question |
+# |---|---|
+# | 00 | Where am I, and does it run? |
+# | [01](01_sampling_problem.ipynb) | Why not one pixel after the other? Why not all at once? |
+# | [02](02_vae.ipynb) | VAE: what if a net compresses each image to a Normal latent? |
+# | [03](03_flow.ipynb) | Flow: what if every step can be undone exactly? |
+# | [04](04_diffusion.ipynb) | Diffusion: what if we only ever take noise away? |
+# | [05](05_noise_predictor.ipynb) | How is the noise predictor trained, in idea and in fact? |
+# | [06](06_gan.ipynb) | GAN: what if a critic replaces the formula? |
+# | [07](07_text_encoder.ipynb) | How does a text become numbers, and how are pictures judged? |
+# | [08](08_decoder.ipynb) | From a thumbnail or a latent to a picture: the decoder |
+# | [09](09_stable_diffusion.ipynb) | Stable Diffusion, whole |
+# | [10](10_showdown.ipynb) | All families on one table |
 #
 # All families draw the same pictures, with the same library and the same yardstick, so that the last table is fair; text to
 # image has captioned emoji.
@@ -247,6 +247,6 @@ doctor.main();
 # %% [markdown]
 # ## Where next
 #
-# **[04_diffusion](04_diffusion.ipynb)**: the sculpture in the marble. Then
-# **[05_noise_predictor](05_noise_predictor.ipynb)**: how the network that you used above was trained, and training one
-# in less than a minute.
+# **[01_sampling_problem](01_sampling_problem.ipynb)**: why a picture is hard to draw, one pixel after the other or all at
+# once. Or straight to **[04_diffusion](04_diffusion.ipynb)**, the sculpture in the marble, and
+# **[05_noise_predictor](05_noise_predictor.ipynb)**: how the network that you used above was trained.

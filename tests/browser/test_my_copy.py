@@ -38,6 +38,7 @@ def checkout(tmp_path) -> Path:
         "tools/__init__.py",
         "tools/lab.py",
         "tools/my_lessons.py",
+        "tools/jupyter/labconfig/default_setting_overrides.json",
         ".gitignore",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -73,6 +74,13 @@ def drag_first(page) -> None:
     until(page, lambda: canvas.evaluate(LOOK) != before, "another picture")
 
 
+def opens_with_a_question(page, url: str) -> bool:
+    """Whether JupyterLab, where the reader has set nothing, asks about news."""
+    about = f"{url}/lab/api/settings/@jupyterlab/apputils-extension:notification"
+    schema = page.request.get(about).json()["schema"]
+    return schema["properties"]["fetchNews"]["default"] == "none"
+
+
 def save(page) -> None:
     """Save the notebook, and wait until it is."""
     with page.expect_response(
@@ -91,6 +99,7 @@ def test_first_opening_and_a_day_of_work(browser, launched_lab, checkout, tmp_pa
     page.goto(url)  # its own default: the reader's copy
     until(page, lambda: f"my/{LESSON}.ipynb" in page.url, "the reader's copy")
     page.locator(".jp-OutputArea iframe").first.wait_for()
+    assert not opens_with_a_question(page, url)
     drag_first(page)  # and nothing has been run
     page.screenshot(path=tmp_path / "first_opening.png")
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
@@ -107,7 +116,8 @@ def test_first_opening_and_a_day_of_work(browser, launched_lab, checkout, tmp_pa
     page.close()
     server.terminate()
     server.wait()
-    assert "Traceback" not in (checkout / "lab.log").read_text()
+    said = (checkout / "lab.log").read_text()
+    assert "Traceback" not in said and "WARNING" not in said, said
 
 
 def test_a_name_with_what_means_else_in_an_address(
