@@ -62,11 +62,12 @@ def unfit(version, root=ROOT):
         return "This is Python {}, and the course needs 3.11 or later. {}".format(
             ".".join(map(str, version[:3])), mend
         )
-    if not os.path.isdir(os.path.join(root, "tools", "launcher")):
-        return (
-            "{} is gone, so this checkout isn't whole. `git checkout -- tools` brings it "
-            "back.".format(os.path.join(root, "tools", "launcher"))
-        )
+    for part in (os.path.join("tools", "launcher"), "course_lib"):
+        if not os.path.isdir(os.path.join(root, part)):
+            return (
+                "{} is gone, so this checkout isn't whole. `git checkout -- {}` brings it "
+                "back.".format(os.path.join(root, part), part.split(os.sep)[0])
+            )
     return ""
 
 

@@ -43,7 +43,7 @@ def one_batch(
     assert y.dtype == back.dtype == torch.float32
     levels, _ = flow.dequantise.inverse(back)
     wrong = ((levels - x).abs() > STEP / 2).sum().item()
-    return (back - y).abs().flatten(1).amax(dim=1).double().cpu(), wrong
+    return (back - y).abs().flatten(1).amax(dim=1).cpu().double(), wrong
 
 
 def summed_up(state: dict) -> dict:
@@ -78,6 +78,8 @@ def main():
     state = {"errors": torch.zeros(0, dtype=torch.float64), "wrong": 0, "seconds": 0.0}
     if args.file.exists():
         state = torch.load(args.file, weights_only=True)
+    if state.setdefault("rounded", args.rounded) != args.rounded:
+        parser.error(f"{args.file} was begun with{'out' * args.rounded} --rounded")
     starts = range(len(state["errors"]), min(args.n, len(images)), AT_ONCE)
     for start in tqdm(starts, "batches of 50"):
         began, part = time.process_time(), slice(start, start + AT_ONCE)

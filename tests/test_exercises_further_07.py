@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from contracts import AnswersContract
 
 from course_lib.exercises import further_07 as grade
 from course_lib.exercises.further_07 import BIAS, SPREAD
@@ -62,11 +63,6 @@ RIGHT = [
 ]
 
 
-@pytest.mark.parametrize(("exercise", "attempt"), RIGHT)
-def test_right_in_other_words(exercise, attempt):
-    assert exercise(attempt), exercise(attempt).text
-
-
 def summed(values, N, M, below=torch.add, diagonal=1.0, part=lambda table: table):
     """A reader's sum over pairs with one of its parts changed."""
     row, column = torch.meshgrid(values, values, indexing="ij")
@@ -92,10 +88,10 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("exercise", "attempt", "hint"), TABLE)
-def test_a_slip_is_caught_with_its_own_hint(exercise, attempt, hint):
-    verdict = exercise(attempt)
-    assert verdict.state == "wrong" and hint in verdict.text, verdict.text
+class TestAnswers(AnswersContract):
+    """The usual slips, and right answers in other words."""
+
+    slips, right = TABLE, RIGHT
 
 
 @pytest.mark.parametrize("exercise", [BIAS, SPREAD])

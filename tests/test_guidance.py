@@ -320,6 +320,17 @@ def test_a_rescaled_answer_has_the_spread_of_the_plain_one(share):
     torch.testing.assert_close(x0 / wild, (spread[2] / spread[0]).view(4, 1, 1, 1) + 0 * x0)
 
 
+def test_a_flat_answer_is_not_rescaled():
+    def denoise(x_t, t, cond):
+        return torch.ones_like(x_t), x_t
+
+    for shape in ((2, 3), (2, 1)):  # and a picture of one number has no spread
+        told = (torch.zeros(2), torch.zeros(2))
+        steer = guided_in_parts(denoise, 0, (3.0, 5.0), Schedule.cosine(), 0.7)
+        x0, eps = steer(torch.randn(shape), 500, told)
+        assert torch.equal(x0, torch.ones(shape)) and eps.isfinite().all()
+
+
 def test_gaussians_of_equal_spread_are_guided_in_parts_to_a_gaussian():
     """Means n, a, b and scales v, w sample exactly N(n + v (a - n) + w (b - a), s^2)."""
     schedule, s, (v, w) = Schedule.cosine(), 0.5, (1.5, 4.0)

@@ -139,6 +139,9 @@ def test_without_the_rest_of_the_course_it_says_so(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "`git checkout -- tools`" in done.stderr
     assert done.stderr.strip().count("\n") == 0
+    (tmp_path / "tools" / "launcher").mkdir(parents=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "`git checkout -- course_lib`" in done.stderr
 
 
 def test_paths_of_the_environment(course, tmp_path, monkeypatch):

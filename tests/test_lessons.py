@@ -48,7 +48,7 @@ def words(text: str) -> int:
 
 
 def exercises(code: list) -> int:
-    """The graders that are asked, whatever their module is called."""
+    """The graders that are asked, by themselves or of a module, whatever it is called."""
     asked = (re.findall(r"^(?:\w+\.)?[A-Z][A-Z_]+\(", cell.source, re.M) for cell in code)
     return sum(map(len, asked))
 

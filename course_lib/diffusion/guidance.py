@@ -93,18 +93,9 @@ def guided_in_parts(
 
     Large scales make x0 of too much contrast. rescale is the share, 0 to 1, by which its
     spread over a picture's numbers is brought back to that of the last condition's own answer
-    (Lin et al. 2023, "Common diffusion noise schedules and sample steps are flawed", eq. 14 to
-    16, which do so with v); it needs the schedule.
+    (Lin et al. 2023, eq. 14 to 16, which do so with v); it needs the schedule.
     """
-    if not 0 <= rescale <= 1 or (rescale and schedule is None):
-        raise CourseError(
-            f"rescale is a share from 0 to 1, with the schedule beside it, not {rescale}."
-        )
-    if not scales or not all(abs(scale) <= torch.finfo(torch.float32).max for scale in scales):
-        raise CourseError(
-            f"Guidance in parts takes a finite number for each, not {list(scales)}."
-        )
-
+    _check_parts(scales, schedule, rescale)
     weights = part_weights(scales)
     asked = {k for k, w in enumerate(weights) if w} | ({len(scales)} if rescale else set())
 
@@ -120,13 +111,33 @@ def guided_in_parts(
         answer = tuple(sum(w * each[i] for w, each in pairs) for i in range(2))
         if not rescale:
             return answer
-        x0 = widened(answer[0])
-        spread = [x.flatten(1).std(dim=1) for x in (widened(found[-1][0]), x0)]
-        ratio = torch.lerp(torch.ones_like(spread[0]), spread[0] / spread[1], rescale)
-        x0 = x0 * ratio.view(-1, *[1] * (x0.ndim - 1))
-        return _with_its_noise(schedule, x_t, t, x0)
+        return _with_its_noise(schedule, x_t, t, _rescaled(answer[0], found[-1][0], rescale))
 
     return denoise_guided
+
+
+def _check_parts(scales: Sequence[float], schedule: Schedule | None, rescale: float):
+    """CourseError for scales or a share that `guided_in_parts` can't take."""
+    if not 0 <= rescale <= 1 or (rescale and schedule is None):
+        raise CourseError(
+            f"rescale is a share from 0 to 1, with the schedule beside it, not {rescale}."
+        )
+    if not scales or not all(abs(scale) <= torch.finfo(torch.float32).max for scale in scales):
+        raise CourseError(
+            f"Guidance in parts takes a finite number for each, not {list(scales)}."
+        )
+
+
+def _rescaled(x0: Tensor, plain: Tensor, share: float) -> Tensor:
+    """Images x0 [B, ...], in float32 or more, each with its spread brought by a share towards
+    that of plain (Lin et al. 2023, "Common diffusion noise schedules and sample steps are
+    flawed", eq. 14 to 16).
+    """
+    x0 = widened(x0)
+    spread, goal = (x.flatten(1).std(dim=1, correction=0) for x in (x0, widened(plain)))
+    # a flat image has no contrast to take back
+    ratio = torch.where(spread > 0, goal / spread, 1.0).lerp(torch.ones_like(goal), 1 - share)
+    return x0 * ratio.view(-1, *[1] * (x0.ndim - 1))
 
 
 def _with_its_noise(schedule: Schedule, x_t: Tensor, t, x0: Tensor) -> tuple[Tensor, Tensor]:

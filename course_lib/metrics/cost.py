@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 def cost_of(call: Callable[[], object], times: int = 3) -> tuple[float, float]:
     """The multiplications and additions of matrix products and convolutions in one call, in
-    billions, and the least of so many measured seconds. No gradients are taken.
+    billions, and the least of so many measured seconds. No gradients are taken. For calls
+    that are done when they return, as on a processor: a GPU's work isn't waited for.
     """
     counter, seconds = FlopCounterMode(display=False), []
     # attention written out: the counter doesn't know every fused one

@@ -190,7 +190,7 @@ class TarFlow(nn.Module):
         return null if cond is None else cond
 
     def _exactly(self, layer: nn.Module, x: Tensor, cond: Tensor | None) -> tuple:
-        """layer(x, classes), once trained in float64 throughout where the device has it.
+        """layer(x, classes), in eval mode in float64 where the device has it (MPS does not).
 
         Forward asks a transformer for all patches at once and the inverse for one after the
         other, so in float32 the answers differ in the last digits; each patch hands that on
@@ -205,7 +205,7 @@ class TarFlow(nn.Module):
         return functional_call(layer, wide, (x.double(), cond))
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Dequantised images to latents, float64 once trained; log|det| [B] of x's dtype."""
+        """Images to latents, float64 in eval mode (not on MPS); log|det| [B] of x's dtype."""
         z, logdet = self._exactly(self.flow, x, cond)
         return z, logdet.to(x)
 

@@ -69,18 +69,29 @@ CALLS = 60  # 20 steps with guidance in two parts
 FLAGS = (
     Flag("--calls", {"type": int, "default": CALLS, "help": f"of the net an image ({CALLS})"}),
     Flag("--sampler", {"metavar": "NAME", "help": f"how it samples ({BEST.sampler})"}),
-    Flag("--guidance", {"type": float, "help": f"1 is plain, more obeys ({BEST.guidance:g})"}),
+    Flag(
+        "--guidance",
+        {
+            "type": float,
+            "help": f"1 is plain, more obeys ({BEST.guidance:g}); given alone it is for the "
+            "style too, and nothing is rescaled",
+        },
+    ),
     Flag(
         "--style-guidance",
         {
             "type": float,
-            "help": "one for the style alone, three calls a step (without --guidance: "
+            "help": "for the style alone, three calls a step (without --guidance: "
             f"{BEST.style_guidance:g})",
         },
     ),
     Flag(
         "--rescale",
-        {"type": float, "help": "share of guidance's contrast taken back (0 to 1)"},
+        {
+            "type": float,
+            "help": "share of guidance's contrast that is taken back, 0 to 1 (without "
+            f"--guidance: {BEST.rescale:g})",
+        },
     ),
     Flag("--prompt", {"help": "what all pictures are to show"}, cond=True),
     Flag(

@@ -493,8 +493,8 @@ show_rows({"empty": pairs[0], "negative": pairs[1]}, titles, size=1.5);
 #
 # With $w_1 = w_2$ the middle drops out, and it is the guidance above. It costs three looks a step in place of two.
 #
-# And large scales are too *loud*: each line is left behind at its far end, so $\hat x_0$ has more contrast than any picture. **Rescaling** takes a share
-# $\varphi$ of it back, with the spread $s$ over a picture's own numbers (Lin et al. 2023, section 3.4, where $v$ is rescaled):
+# And large scales *oversaturate*: $\hat x_0$ lies far beyond the end of each line, and has more contrast than any picture. **Rescaling** takes a share
+# $\varphi$ of it back, with the standard deviations over a picture's own numbers, $s$ of $\hat x_0$ and $s_\text{all}$ of $\hat x_\text{all}$ (Lin et al. 2023, section 3.4, where $v$ is rescaled):
 # $\hat x_0 \leftarrow \hat x_0\,\bigl(1 - \varphi + \varphi\, s_\text{all} / s\bigr)$.
 
 # %%
@@ -817,6 +817,7 @@ else:
 # | How does a word find its place? | cross-attention: places ask, tokens answer; one token has no place | 3 |
 # | What does guidance sample? | for equal spreads $\mathcal N(m_u + w(m_c - m_u), s^2)$; in general no named law | 4 |
 # | What is a negative prompt? | the text in the second look | 4 |
+# | How is the style stressed alone? | by a third look, at the prompt without it, and a scale of its own | 4 |
 # | What is strength? | the last `int(n * strength)` steps are run | 5 |
 # | Why paste after inpainting? | the autoencoder changes known pixels | 6 |
 # | How is a pipeline tested? | by what each dial must move, and must not | 9 |
@@ -830,6 +831,8 @@ else:
 # | look at the text | cross-attention | 交叉注意力 |
 # | guidance, $w$ | classifier-free guidance, guidance scale (CFG) | 无分类器引导，引导系数 |
 # | negative prompt | negative prompt | 反向提示词 |
+# | a scale for the style | guidance with several conditions, compositional guidance | 多条件引导 |
+# | contrast taken back, $\varphi$ | guidance rescale | 引导重缩放 |
 # | image to image, strength | img2img (SDEdit), denoising strength | 图生图，重绘幅度 |
 # | redraw a part | inpainting | 局部重绘 |
 # | decoder | VAE decoder | 变分自编码器的解码器 |

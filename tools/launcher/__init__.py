@@ -1,5 +1,5 @@
-"""The parts of the launcher, course.py: it runs before anything is installed, so that they
-import the standard library, each other, and what else of the checkout needs no more.
+"""The parts of the launcher, course.py. They run before anything is installed, so they import
+the standard library, each other, and what else of the checkout needs no more.
 
 troubles      what the reader is told
 place         where the virtual environment lies

@@ -127,24 +127,8 @@ def install(
     installer.run_pip(venv, site, asked, settings, held)
     shutil.rmtree(str(venv / "marble-tmp"), ignore_errors=True)
     packages.check_installed(venv, which, site)
-    settle(venv)
     packages.write_stamps(venv, which, facts)
     return facts
-
-
-def settle(venv: Path) -> None:
-    """Give JupyterLab the settings that keep it from asking about news and from looking for
-    updates.
-    """
-    path = venv / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    quiet = {
-        "@jupyterlab/apputils-extension:notification": {
-            "fetchNews": "false",
-            "checkForUpdates": False,
-        }
-    }
-    path.write_text(json.dumps(quiet), encoding="utf-8")
 
 
 def link(site: Path) -> None:
