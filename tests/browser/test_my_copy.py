@@ -57,6 +57,9 @@ def drag_first(page) -> None:
     slider, canvas = frame.locator("[role=slider]").first, frame.locator("canvas").first
     slider.wait_for()
     before, now = canvas.evaluate(LOOK), slider.get_attribute("aria-valuenow")
+    # to an end that is far from where it stands, however wide the page is
+    left = int(now) > int(slider.get_attribute("aria-valuemax")) / 2
+    parts = (0.7, 0.4, 0.2) if left else (0.3, 0.5, 0.8)
 
     def dragged() -> bool:
         # again, where the page was still finding its height when the pointer came down
@@ -65,7 +68,7 @@ def drag_first(page) -> None:
         y = box["y"] + min(16, box["height"] / 2)
         page.mouse.move(box["x"] + box["width"] - 16, y)
         page.mouse.down()
-        for part in (0.7, 0.4, 0.2):
+        for part in parts:
             page.mouse.move(box["x"] + 14 + (box["width"] - 28) * part, y)
         page.mouse.up()
         return slider.get_attribute("aria-valuenow") != now
