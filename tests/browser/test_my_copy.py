@@ -86,6 +86,8 @@ def opens_with_a_question(page, url: str) -> bool:
 
 def save(page) -> None:
     """Save the notebook, and wait until it is."""
+    # after a drag the keys go to the frame that was dragged in, and JupyterLab hears none
+    page.locator(".jp-NotebookPanel .jp-MarkdownCell").first.click()
     with page.expect_response(
         lambda answer: answer.request.method == "PUT" and LESSON in answer.url
     ) as saved:
