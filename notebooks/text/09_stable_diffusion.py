@@ -518,8 +518,8 @@ def with_style(texts: Sequence[str], w_what: float, w_style: float, z: Tensor, b
 # **Predict, before you drag the point:** what is drawn with $w_1 = 3$ and $w_2 = 0$? And with $w_1 = 0$ and $w_2 = 6$?
 
 # %%
-texts, whats, styles = ["ghost, fluent-3d style"], [0, 1.5, 3], [0, 3, 6]
-texts += ["frog, openmoji style"]
+texts, whats, styles = ["red apple, fluent-3d style"], [0, 1.5, 3], [0, 3, 6]
+texts += ["red heart, openmoji style"]
 sheets = [
     [(tile(with_style(texts, a, b, noise(2, 6)), 2) * 255).astype(np.uint8) for b in styles]
     for a in tqdm(whats, desc="scales", leave=False)
@@ -528,8 +528,9 @@ Plane(np.array(sheets), styles, whats, xlabel="w₂, style", ylabel="w₁, what"
 
 # %% [markdown]
 # <details><summary>What happens</summary>
-# With $w_2 = 0$ the style is never asked for: the thing appears in some style, or in a mixture. With $w_1 = 0$ there is a style without its thing: lines, colours
-# and shading in the asked manner, around something else. Both together give the thing in the style.
+# With $w_2 = 0$ the style is never asked for: the thing appears in some style, or in a mixture. With $w_1 = 0$ the style is there, shading or
+# outlines, and of the thing only what the two looks with it tell apart: the outline may stay, since they draw it in two manners, and the red is gone, since both
+# agree on it. Both together give the thing in the style.
 # </details>
 #
 # The card's figures of section 1 are made so: `sample sd-emoji` takes $w_1 = 3$, $w_2 = 6$ and $\varphi = 0.7$, unless it is told otherwise.
