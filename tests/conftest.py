@@ -30,3 +30,13 @@ def seeded():
 def generator():
     """A generator with a seed of its own."""
     return torch.Generator().manual_seed(1)
+
+
+@pytest.fixture
+def closed():
+    """No figure is open before, and none is left open."""
+    from matplotlib import pyplot as plt
+
+    plt.close("all")
+    yield
+    plt.close("all")

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from matplotlib import pyplot as plt
 
 from course_lib.data.emoji import emoji
 from course_lib.errors import CourseError
@@ -28,10 +27,7 @@ def bench():
     return module
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 # ---- the parts

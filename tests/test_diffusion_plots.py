@@ -8,13 +8,7 @@ import torch
 from course_lib.layers import time_embedding
 from course_lib.widgets import diffusion_plots as plots
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    """No figure is left open."""
-    plt.close("all")
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def titles(figure) -> list[str]:

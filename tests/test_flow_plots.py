@@ -2,16 +2,11 @@
 
 import pytest
 import torch
-from matplotlib import pyplot as plt
 from torch.distributions import Normal
 
 from course_lib.widgets import flow_plots as plots
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def test_a_frame_a_curve_all_alike_in_size():

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from matplotlib import pyplot as plt
 
 from course_lib.toy_games import (
     PlaneDiscriminator,
@@ -18,11 +17,7 @@ from course_lib.toy_games import (
 )
 from course_lib.widgets import game_plots as plots
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def all_alike(frames: list[np.ndarray]) -> bool:

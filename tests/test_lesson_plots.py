@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from matplotlib import pyplot as plt
 
 from course_lib.widgets.crowd_plots import floor_figure, to_infinity_figure
 from course_lib.widgets.latent_plots import (
@@ -13,11 +12,7 @@ from course_lib.widgets.latent_plots import (
     spread_figure,
 )
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def names(axis) -> list[str]:

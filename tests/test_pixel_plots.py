@@ -2,15 +2,10 @@
 
 import pytest
 import torch
-from matplotlib import pyplot as plt
 
 from course_lib.widgets import pixel_plots as plots
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def picture(H: int = 4, W: int = 5) -> torch.Tensor:

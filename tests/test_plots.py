@@ -9,11 +9,7 @@ from course_lib.data import to_float
 from course_lib.errors import CourseError
 from course_lib.widgets.plots import show_images, show_rows, tile
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def images(B: int, C: int, H: int = 3, W: int = 4) -> torch.Tensor:

@@ -74,6 +74,15 @@ def part_weights(scales: Sequence[float]) -> list[float]:
     return [a - b for a, b in zip((1.0, *scales), (*scales, 0.0), strict=True)]
 
 
+def parts_asked(scales: Sequence[float], rescale: float = 0.0) -> list[int]:
+    """Which answers a look of `guided_in_parts` asks the network for, a call each: 0 is that
+    to no condition, k that to part k. What counts for nothing is left out, but rescaling looks
+    at the last.
+    """
+    weights, last = part_weights(scales), len(scales)
+    return [k for k, weight in enumerate(weights) if weight or (rescale and k == last)]
+
+
 def guided_in_parts(
     denoise: Denoise,
     null_cond,
@@ -96,8 +105,7 @@ def guided_in_parts(
     (Lin et al. 2023, eq. 14 to 16, which do so with v); it needs the schedule.
     """
     _check_parts(scales, schedule, rescale)
-    weights = part_weights(scales)
-    asked = {k for k, w in enumerate(weights) if w} | ({len(scales)} if rescale else set())
+    weights, asked = part_weights(scales), parts_asked(scales, rescale)
 
     def denoise_guided(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
         if not isinstance(cond, tuple | list) or len(cond) != len(scales):
@@ -106,12 +114,13 @@ def guided_in_parts(
                 "each saying more than the one before."
             )
         told = (map_cond(_null_like, cond[-1], null_cond), *cond)
-        found = [denoise(x_t, t, told[k]) if k in asked else None for k in range(len(told))]
-        pairs = [(w, each) for w, each in zip(weights, found, strict=True) if w]
-        answer = tuple(sum(w * each[i] for w, each in pairs) for i in range(2))
+        found = {k: denoise(x_t, t, told[k]) for k in asked}
+        counted = [k for k in asked if weights[k]]
+        x0, eps = (sum(weights[k] * found[k][i] for k in counted) for i in range(2))
         if not rescale:
-            return answer
-        return _with_its_noise(schedule, x_t, t, _rescaled(answer[0], found[-1][0], rescale))
+            return x0, eps
+        x0 = _rescaled(x0, found[len(scales)][0], rescale)
+        return _with_its_noise(schedule, x_t, t, x0)
 
     return denoise_guided
 

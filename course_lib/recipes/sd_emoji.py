@@ -12,7 +12,7 @@ from torch import Tensor
 from course_lib.data.emoji import RAW_SHA256, SIDE, Emoji, emoji, prompts_of, without_style
 from course_lib.device import default_device, place
 from course_lib.diffusion import LatentCodec, denoiser_from, guided_in_parts
-from course_lib.diffusion.guidance import part_weights
+from course_lib.diffusion.guidance import parts_asked
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
 from course_lib.metrics.clip_score import beside_real, each_beside_real
@@ -60,8 +60,7 @@ class TextSampling(Sampling):
 
     @property
     def calls_a_look(self) -> int:
-        nothing, bare, whole = part_weights(self.scales)
-        return sum([nothing != 0, bare != 0, whole != 0 or self.rescale > 0])
+        return len(parts_asked(self.scales, self.rescale))
 
 
 BEST = TextSampling("dpmpp_2m", guidance=3.0, style_guidance=6.0, rescale=0.7)
@@ -268,7 +267,10 @@ class TextToImageRecipe(Recipe):
             return text_states(tower, tokenizer().encode_all(texts).to(device))
 
         def told(texts: list[str]) -> tuple[Tensor, Tensor]:
-            return states([without_style(text) for text in texts]), states(texts)
+            whole = states(texts)
+            if 1 not in parts_asked(sampling.scales):  # nobody looks at it
+                return whole, whole
+            return states([without_style(text) for text in texts]), whole
 
         steer = guided_in_parts(
             denoise, states([""])[0], sampling.scales, plan, sampling.rescale
