@@ -23,7 +23,7 @@ const COMMON_STYLE = `
   --faint: var(--jp-ui-font-color1, #565656); --line: var(--jp-border-color1, #c4c4c4); --well: #f3f2ef;
   --signal: #0072b2; --noise: #c24e00; --focus: #0072b2;
   box-sizing: border-box; max-width: 1120px; padding: 14px 18px 16px; border: 1px solid var(--line);
-  border-radius: 10px; background: var(--paper); color: var(--ink); container-type: inline-size;
+  border-radius: 10px; background: var(--paper); color: var(--ink);
   font: 15px/1.35 var(--jp-ui-font-family, system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif); }
 .marble[data-dark=true] { --paper: var(--jp-layout-color1, #16181c); --ink: var(--jp-ui-font-color0, #f2f2f2);
   --faint: var(--jp-ui-font-color1, #b9bcc2); --line: var(--jp-border-color1, #474b52); --well: #22252b;
@@ -65,10 +65,12 @@ const COMMON_STYLE = `
 .marble-note [aria-hidden] { visibility: hidden; }
 .marble-note + .marble-note { margin-top: -6px; }
 @media (max-width: 440px) { .marble { padding: 10px 8px; } .marble-card { padding: 2px; } } /* of our own frame */
-@container (max-width: 440px) {
-  .marble-bar { gap: 6px; } .marble-bar select { width: 66px; }
-  .marble-bar button { min-width: 34px; padding: 0 5px; } .marble-bar button.marble-main { min-width: 84px; padding: 0 10px 0 6px; }
-  .marble-value { font-size: 19px; } .marble-note { font-size: 16px; } }
+:where(.marble-phone) .marble-bar { gap: 6px; }
+:where(.marble-phone) .marble-bar select { width: 66px; }
+:where(.marble-phone) .marble-bar button { min-width: 34px; padding: 0 5px; }
+:where(.marble-phone) .marble-bar button.marble-main { min-width: 84px; padding: 0 10px 0 6px; }
+:where(.marble-phone) .marble-value { font-size: 19px; }
+:where(.marble-phone) .marble-note { font-size: 16px; }
 @media print { .marble-bar, .marble-hint { display: none; } .marble .marble-card { filter: none !important; } }
 `;
 
@@ -209,6 +211,20 @@ function headline(title, ...reading) {
   return head;
 }
 
+/** Widths of a widget's content, in pixels, up to which it is laid out as in a narrow notebook, and as on a phone. */
+const ROOM = { narrow: 620, phone: 440 };
+
+/**
+ * Say in classes how much room there is. No container queries: inside JupyterLab's cells, which have `content-visibility:
+ * auto`, Chromium 156 does not lay out anew what changes in a container that was drawn out of sight.
+ */
+function markRoom(root) {
+  const { paddingLeft, paddingRight } = getComputedStyle(root);
+  const width = root.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+  if (!(width > 0)) return; // scrolled away
+  for (const [name, most] of Object.entries(ROOM)) root.classList.toggle(`marble-${name}`, width <= most);
+}
+
 /** A picture on white, shown so many pixels wide: whoever asks paints on its context. */
 function pictureCard({ width, height, shown }) {
   const canvas = make("canvas", { width, height, role: "img" });
@@ -235,9 +251,13 @@ function mount({ model, el }, view, hears) {
   const forget = followTheme(el, (dark) => (view.root.dataset.dark = String(dark)));
   const heard = Object.entries(hears).map(([name, hear]) => [`change:${name}`, () => hear(model.get(name))]);
   heard.forEach(([name, hear]) => model.on(name, hear));
-  const resized = new ResizeObserver(() => view.arrange());
+  const arrange = () => {
+    markRoom(view.root);
+    view.arrange();
+  };
+  const resized = new ResizeObserver(arrange);
   resized.observe(view.root);
-  view.arrange();
+  arrange();
   return () => {
     resized.disconnect();
     forget();

@@ -44,10 +44,10 @@ const STYLE = `
 .marble-legend button { padding: 0 10px 0 7px; }
 .marble-legend button[aria-pressed=true] { color: var(--ink); border-color: var(--ink); box-shadow: inset 0 0 0 1px var(--ink); }
 .marble-legend span { color: var(--faint); margin-left: 6px; }
-@container (max-width: 620px) {
-  .marble-plane { grid-template-columns: minmax(0, 1fr); }
-  .marble-plane .marble-card { margin: 0 auto; }
-  .marble-plane .marble-card .marble-pixels { max-width: 240px; } .marble-board { padding-right: 10px; } }
+:where(.marble-narrow) .marble-plane { grid-template-columns: minmax(0, 1fr); }
+:where(.marble-narrow) .marble-plane .marble-card { margin: 0 auto; }
+:where(.marble-narrow) .marble-plane .marble-card .marble-pixels { max-width: 240px; }
+:where(.marble-narrow) .marble-board { padding-right: 10px; }
 `;
 
 // ---------------------------------------------------------------- an axis: from a value to its place among the pictures

@@ -61,13 +61,15 @@ const STYLE = `
 .marble-choice { display: flex; align-items: center; gap: 8px; margin: 0 0 10px; font-size: 16px; }
 .marble-choice[hidden] { display: none; }
 .marble-choice button { flex: none; white-space: nowrap; }
-.marble-choice output { min-width: min(8em, 30cqi); text-align: center; }
-@container (max-width: 620px) { .marble-panels { gap: 6px 8px; } .marble-panel figcaption { white-space: normal; }
-  .marble-reading { margin-left: 0; flex-basis: 100%; } }
-@container (max-width: 440px) { /* the predicted images over the full width, the other two below them */
-  .marble:not(.marble-several, .marble-picked) .marble-panels { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  .marble:not(.marble-several, .marble-picked) .marble-panel:nth-child(2) { grid-column: span 2; order: -1; }
-  .marble-panel figcaption { font-size: 14px; } .marble-reading { gap: 2px 12px; font-size: 15px; } }
+.marble-choice output { min-width: min(8em, 30%); text-align: center; }
+:where(.marble-narrow) .marble-panels { gap: 6px 8px; }
+:where(.marble-narrow) .marble-panel figcaption { white-space: normal; }
+:where(.marble-narrow) .marble-reading { margin-left: 0; flex-basis: 100%; }
+/* on a phone the predicted images over the full width, the other two below them */
+.marble:where(.marble-phone):not(.marble-several, .marble-picked) .marble-panels { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+.marble:where(.marble-phone):not(.marble-several, .marble-picked) .marble-panel:nth-child(2) { grid-column: span 2; order: -1; }
+:where(.marble-phone) .marble-panel figcaption { font-size: 14px; }
+:where(.marble-phone) .marble-reading { gap: 2px 12px; font-size: 15px; }
 `;
 
 // ---------------------------------------------------------------- small tools
