@@ -5,6 +5,7 @@ import errno
 import glob
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,19 @@ def _first_line(error: BaseException) -> str:
 
 
 # ---- writing
+
+_FULL = 2**16  # bytes: a disk with less left has no room
+
+
+def _refusal(path: Path, error: BaseException) -> str:
+    """Why a file was not written. torch tells of a full disk only that it stands at another
+    place than it should: the disk itself is asked.
+    """
+    if not isinstance(error, OSError):
+        with contextlib.suppress(OSError):
+            if shutil.disk_usage(path.parent).free < _FULL:
+                return os.strerror(errno.ENOSPC)
+    return _first_line(error)
 
 
 def _part(path: Path) -> Path:
@@ -55,7 +69,7 @@ def writing(path: Path) -> Iterator[None]:
         if not (foreign or isinstance(error, OSError | RuntimeError)):
             raise
         raise FileError(
-            f"{path} cannot be written ({_first_line(error)}): make room or mend that, or "
+            f"{path} cannot be written ({_refusal(path, error)}): make room or mend that, or "
             "name another place. What was there before is untouched."
         ) from error
 

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pair
@@ -14,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import Ema, Muon, Phase, load_state, save_state, train
+from course_lib import Ema, Muon, Phase, files, load_state, save_state, train
 from course_lib.checkpoint import load_plain, plain_state, read_state
 from course_lib.errors import CourseError
 
@@ -519,6 +520,9 @@ def test_a_full_disk_gets_a_sentence_and_leaves_the_old_file(tmp_path, monkeypat
         raise RuntimeError("[enforce fail at inline_container.cc:672] unexpected pos")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(CourseError, match="state.pt cannot be written .*is untouched"):
-        save_state(path, 4, linear())
+    for free, says in ((2**30, ".enforce fail"), (2**12, "No space left on device")):
+        disk = types.SimpleNamespace(free=free)
+        monkeypatch.setattr(files.shutil, "disk_usage", lambda folder, disk=disk: disk)
+        with pytest.raises(CourseError, match=f"cannot be written .{says}.*is untouched"):
+            save_state(path, 4, linear())
     assert path.read_bytes() == before and [*tmp_path.iterdir()] == [path]
