@@ -158,4 +158,4 @@ def test_no_widget_s_layout_hangs_on_a_container_query(name):
     # such a container blank once they changed: `strawberry to rocket =` and no number
     code = module(name)
     assert "@container" not in code and "container-type" not in code and "cqi" not in code
-    assert "markRoom(view.root)" in code, "the room is told in classes"
+    assert "markRoom(view.root)" in code and "= mount({ model, el }" in code, "but on classes"

@@ -196,9 +196,11 @@ function dragOver(node, follow) {
 
 /** Which of 0 to last get a word: as many as there is room for, evenly spread, with the first and the last. */
 function stops(last, room) {
-  const gaps = last < Math.min(room, 12) ? last
-    : [8, 7, 6, 5, 4, 9, 3].find((n) => n < room && last % n === 0) ?? Math.min(6, room - 1);
-  return gaps > 0 ? Array.from({ length: gaps + 1 }, (_, i) => Math.round((i * last) / gaps)) : [0];
+  const gaps = last < Math.min(room, 12) ? last : [8, 7, 6, 5, 4, 9, 3].find((n) => n < room && last % n === 0);
+  if (gaps) return Array.from({ length: gaps + 1 }, (_, i) => (i * last) / gaps);
+  if (last === 0 || room < 2) return [0];
+  const step = Math.ceil(last / Math.min(6, room - 1)); // evenly from the first; the last gap may be wider
+  return [...Array.from({ length: Math.floor(last / step) }, (_, i) => i * step), last];
 }
 
 // ---------------------------------------------------------------- what stands around the picture
@@ -248,7 +250,6 @@ function changingLine(lines) {
  */
 function mount({ model, el }, view, hears) {
   el.append(view.root);
-  const forget = followTheme(el, (dark) => (view.root.dataset.dark = String(dark)));
   const heard = Object.entries(hears).map(([name, hear]) => [`change:${name}`, () => hear(model.get(name))]);
   heard.forEach(([name, hear]) => model.on(name, hear));
   const arrange = () => {
@@ -256,8 +257,12 @@ function mount({ model, el }, view, hears) {
     view.arrange();
   };
   const resized = new ResizeObserver(arrange);
-  resized.observe(view.root);
   arrange();
+  resized.observe(view.root);
+  const forget = followTheme(el, (dark) => {
+    view.root.dataset.dark = String(dark);
+    view.setDark?.(dark);
+  });
   return () => {
     resized.disconnect();
     forget();

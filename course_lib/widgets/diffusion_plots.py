@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from course_lib.widgets.plots import BLUE, GREEN, GREY, ORANGE, RED, SKY, tile
+from course_lib.widgets.sharp import ONE_PICTURE
 
 
 def wrong_times(told: Sequence[int], curves: Mapping[int, Sequence[float]]):
@@ -111,8 +112,7 @@ def run_state(
         left.text(1, height * 1.2, name, color=colour)
     left.set(xlabel="step", ylabel="error in the noise", ylim=(1e-3, 1.3))
     right.imshow(tile(pictures, 5), vmin=0, vmax=1)
-    right.set_axis_off()
-    right.set_title(f"{seen:,} images seen")
+    right.set(xticks=[], yticks=[], title=f"{seen:,} images seen")  # framed: one sheet
     plt.close(figure)
     return figure
 
@@ -141,6 +141,7 @@ def denoise_module(x_t: Tensor, eps: Tensor, x_s: Tensor, *, t: int, s: int, tex
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(11, 3.5))
+    figure.set_gid(ONE_PICTURE)
     axis.set(xlim=(0, 11), ylim=(-0.35, 3.2), aspect="equal")
     axis.set_axis_off()
     for x, y, picture, scale, name in (

@@ -62,6 +62,7 @@ _TEMPLATE = """{%- extends "index.html.j2" -%}
 {{%- set width = output | get_metadata("width", "image/{kind}") -%}}
 <img alt="{{{{ output | get_metadata("alt", "image/{kind}") | escape_html }}}}"
 {{%- if width is not none %}} width="{{{{ width | escape_html }}}}"{{%- endif %}}
+{{%- if output | get_metadata("whole", "image/{kind}") %}} data-whole{{%- endif %}}
 src="data:image/{kind};base64,{{{{ output.data["image/{kind}"] | escape_html }}}}"></div>
 {{%- endblock -%}}
 """
@@ -69,7 +70,9 @@ src="data:image/{kind};base64,{{{{ output.data["image/{kind}"] | escape_html }}}
 )
 
 
-_SPACED = r'\1<mspace width="0.17em" />'
+# names of functions, after which TeX leaves a thin space: "log p", not "logp"
+_FUNCTIONS = set("arccos arcsin arctan cos det exp lim ln log max min sin tan tanh".split())
+_ROWS = {"math", "mrow", "mstyle", "mtd"}  # elements whose children stand in a row
 # nbconvert lets the Tab key stop at every cell and output, which do nothing
 _STOP = re.compile(
     r'(<div class="[^"]*jp-(?:Cell-inputWrapper|OutputArea-output)[^"]*"[^>]*?) tabindex="0"'
@@ -120,7 +123,8 @@ class LessonExporter(HTMLExporter):
         resources = {**(resources or {}), "page_style": _style()}
         resources["page_script"] = module("figures.js")
         page, resources = super().from_notebook_node(nb, resources, **kw)
-        return _STOP.sub(r"\1", _asking_for_nothing(page)), resources
+        page = _PRINTED.sub(_in_columns, _asking_for_nothing(page))
+        return _STOP.sub(r"\1", page), resources
 
     def default_filters(self):
         yield from super().default_filters()
@@ -142,6 +146,15 @@ class LessonExporter(HTMLExporter):
         page = MarkdownWithMath(renderer=renderer).render(source)
         # an empty corner of a table heads nothing
         return re.sub(r"<th([^>]*)></th>", r"<td\1></td>", page)
+
+
+_PRINTED = re.compile(r"(<pre)(>(?:(?!</pre>|<span).)*</pre>)", re.DOTALL)
+
+
+def _in_columns(printed: re.Match) -> str:
+    """A printed text; one in columns, two lines of it or more, keeps them in a narrow page."""
+    lines = sum(bool(re.search(r"\S {2,}\S", line)) for line in printed[2].splitlines())
+    return f'{printed[1]} class="columns"{printed[2]}' if lines > 1 else printed[0]
 
 
 # What a page may take from where: nothing from afar, whatever its notebook asks for.
@@ -201,10 +214,26 @@ def _mathml(tex: str, display: str) -> str | None:
     except Exception:  # whatever it can't read stays TeX
         return None
     for part in element.iter():  # its symbols are written "&#x0003C;", which is HTML already
-        part.text = html.unescape(part.text or "")
-    made = ElementTree.tostring(element, encoding="unicode", short_empty_elements=False)
-    # TeX's thin space after the name of a function: "log p", not "logp"
-    return re.sub(r"(<mi>(?:log|exp|ln|det|max|min|sin|cos)</mi>)(?=<m[in])", _SPACED, made)
+        part.text = html.unescape(part.text or "").replace(r"\|", "‖").replace(r"\_", "_")
+    for sign in element.iter("mo"):
+        # without \left, \right or \big it is as high as a letter, on either side
+        if sign.text in ("|", "‖") and not {"form", "minsize"} & set(sign.attrib):
+            sign.attrib |= {"stretchy": "false", "lspace": "0.06em", "rspace": "0.06em"}
+    for row in [part for part in element.iter() if part.tag in _ROWS]:
+        _space(row)
+    return ElementTree.tostring(element, encoding="unicode", short_empty_elements=False)
+
+
+def _space(row: ElementTree.Element):
+    """A thin space after each function of a row, one with an index among them, before what it
+    is of, unless that begins with a sign.
+    """
+    for at in range(len(row) - 1, 0, -1):
+        before = row[at - 1]
+        name = before[0] if before.tag in ("msub", "msup", "munder") else before
+        is_function = name.tag == "mi" and name.text in _FUNCTIONS
+        if is_function and row[at].tag not in ("mo", "mspace"):
+            row.insert(at, ElementTree.Element("mspace", {"width": "0.17em"}))
 
 
 def find_lesson(name: str | Path) -> Path:

@@ -1,12 +1,13 @@
 /**
- * The still figures of a saved lesson, on a phone: their panels in rows. panels.js stands in front of this file.
+ * The still figures of a saved lesson, on a phone: their panels in rows; and a word under tables that are too wide.
+ * panels.js stands in front of this file.
  */
 
 class Figure {
   /** @param {HTMLImageElement} image a figure, in a node of its own */
   constructor(image) {
     const { naturalWidth: width, naturalHeight: height } = image;
-    const spec = { width, height, shown: Number(image.getAttribute("width")) || width };
+    const spec = { width, height, shown: Number(image.getAttribute("width")) || width, whole: "whole" in image.dataset };
     Object.assign(this, { image, spec, box: image.parentElement, layout: new Layout([image], spec) });
   }
 
@@ -22,13 +23,22 @@ class Figure {
     if (asItIs) return this.canvas?.remove();
     this.canvas ??= Object.assign(document.createElement("canvas"), { role: "img", ariaLabel: image.alt });
     Object.assign(this.canvas.style, style);
-    [this.canvas.width, this.canvas.height] = [widest, rows.length * spec.height];
-    paintRows(this.canvas, rows, image, spec.height);
+    [this.canvas.width, this.canvas.height] = [widest, heightOf(rows)];
+    paintRows(this.canvas, rows, image);
     box.append(this.canvas);
   }
+}
+
+/** Say of what is too wide for the page that it slides. */
+function markWide() {
+  for (const node of document.querySelectorAll(".jp-RenderedMarkdown table"))
+    node.classList.toggle("marble-slide", node.scrollWidth > node.clientWidth + 1);
 }
 
 const figures = [...document.querySelectorAll(".jp-OutputArea-output.jp-RenderedImage > img")];
 Promise.all(figures.map((image) => image.decode().catch(() => null)))
   .then(() => figures.filter((image) => image.naturalWidth).map((image) => new Figure(image)))
-  .then((known) => new ResizeObserver(() => known.forEach((figure) => figure.fit())).observe(document.body));
+  .then((known) => new ResizeObserver(() => {
+    known.forEach((figure) => figure.fit());
+    markWide();
+  }).observe(document.body));

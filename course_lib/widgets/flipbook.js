@@ -69,8 +69,9 @@ class Track {
 
   /** The values under their ticks: as many as fit, evenly spread, with the first and the last. */
   #words() {
-    const widest = Math.max(...this.values.map((value) => value.length)) * 9 + 16;
-    const room = Math.max(1, Math.floor(this.width / widest));
+    // the last word ends where its tick is, so that from the middle of the one before it takes one and a half
+    const widest = 1.5 * Math.max(...this.values.map((value) => value.length)) * 9 + 10;
+    const room = 1 + Math.floor(this.width / widest);
     const frames = stops(this.last, room);
     const anchor = (i) => (this.last === 0 ? "middle" : i === 0 ? "start" : i === this.last ? "end" : "middle");
     const x = (i) => (anchor(i) === "start" ? 2 : anchor(i) === "end" ? this.width - 2 : this.x(i));
@@ -180,12 +181,11 @@ class View {
   }
 
   #paint() {
-    paintRows(this.canvas, this.rows, this.frames[this.frame], this.spec.height);
+    paintRows(this.canvas, this.rows, this.frames[this.frame]);
   }
 
   /** Where the page is too narrow for a figure's words: its panels in rows, and what is still too wide slides. */
   #layOut() {
-    const { width, height, shown } = this.spec;
     const inside = getComputedStyle(this.card);
     const room = this.track.node.clientWidth - parseFloat(inside.paddingLeft) - parseFloat(inside.paddingRight);
     if (room <= 0) return; // a notebook that has scrolled us out of the page
@@ -197,7 +197,7 @@ class View {
     this.slide.hidden = !slides;
     if (String(rows) === String(this.rows)) return;
     this.rows = rows;
-    [this.canvas.width, this.canvas.height] = [widest, rows.length * height];
+    [this.canvas.width, this.canvas.height] = [widest, heightOf(rows)];
   }
 
   /** After the width has changed. */

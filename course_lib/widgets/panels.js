@@ -7,8 +7,8 @@
 
 /** Parts of its own size down to which a figure's words are read well, and are read at all: 13 pixels become 11, or 10. */
 const READABLE = { well: 0.82, just: 0.72 };
-/** Pixels of a figure: what is narrower is no panel but an axis' label, what is lower is a line of words; the least gap. */
-const THIN = { panel: 60, label: 30, line: 24, gap: 4 };
+/** Pixels of a figure: what is narrower is no panel but an axis' label, what is lower is a line of words, or two; the least gap. */
+const THIN = { panel: 60, label: 30, line: 24, lines: 40, gap: 4 };
 
 // ---------------------------------------------------------------- panels: what a narrow page shows one under the other
 
@@ -51,8 +51,44 @@ function isBar([start, end], ink, width, height) {
 }
 
 /**
- * The panels [start, end] of a figure from left to right, cut where all frames are white; an axis' label stays with its
- * axis. Null for a picture without words, which is as good when it is small.
+ * The stretches of 0 to width that hold a panel each. What is no panel, such as the label and the numbers of an axis,
+ * stands with the panel after it; behind a colour bar, with what lies nearer.
+ */
+function panelsAlong(columns, width, isPanel, isBar) {
+  const panels = [];
+  let [gaps, bar] = [[], false];
+  columns.forEach((piece, i) => {
+    if (i > 0) gaps.push(i);
+    if (isPanel(piece) && panels.length) {
+      const size = (at) => columns[at][0] - columns[at - 1][1];
+      const cut = bar ? gaps.reduce((wide, gap) => (size(gap) > size(wide) ? gap : wide)) : gaps[0];
+      panels.at(-1)[1] = columns[cut - 1][1];
+      panels.push([columns[cut][0], width]);
+    } else if (isPanel(piece)) panels.push([columns[0][0], width]);
+    bar = !isPanel(piece) && (bar || isBar(piece));
+    if (isPanel(piece) || isBar(piece)) gaps = [];
+  });
+  if (panels.length) panels.at(-1)[1] = columns.at(-1)[1];
+  return panels.map(([start, end]) => [Math.max(0, start - 2), Math.min(width, end + 2)]);
+}
+
+/**
+ * The bands [top, bottom] of a figure that is a grid of panels of one height; else one, the whole. The line above a panel
+ * is its title where the first has one, else it names the axis of the panel before.
+ */
+function bandsOf(rows, height, least) {
+  const tall = rows.flatMap(([top, bottom], i) => (bottom - top >= least ? [i] : []));
+  const sizes = tall.map((i) => rows[i][1] - rows[i][0]);
+  if (tall.length < 2 || Math.max(...sizes) > 1.15 * Math.min(...sizes)) return [[0, height]];
+  const titled = tall[0] > 0;
+  const firsts = tall.slice(1).map((at, k) => (titled && at - 1 > tall[k] ? at - 1 : at));
+  const edges = [0, ...firsts.map((at) => Math.round((rows[at - 1][1] + rows[at][0]) / 2)), height];
+  return edges.slice(1).map((bottom, k) => [edges[k], bottom]);
+}
+
+/**
+ * The panels of a figure: {across: [start, end] of each from left to right, bands: [top, bottom] of each row of them}. Names
+ * of rows in front of pictures keep it whole. Null for a picture without words, which is as good when it is small.
  */
 function panelsOf(frames, { width, height, shown }) {
   const unit = width / shown; // pixels of a frame in one of the page
@@ -62,67 +98,81 @@ function panelsOf(frames, { width, height, shown }) {
     for (let i = 0; i < count; i++) if (ink[from + i * step]) return false;
     return true;
   };
-  const columns = pieces(width, (x) => isEmpty(x, width, height), THIN.gap * unit);
+  const columnsBy = (gap) => pieces(width, (x) => isEmpty(x, width, height), gap * unit);
+  const columns = columnsBy(THIN.gap);
   const rows = pieces(height, (y) => isEmpty(y * width, 1, width), THIN.gap * unit);
-  const within = ([start, end], most) => end - start > 4 * unit && end - start < most * unit;
-  if (!columns.some((piece) => within(piece, THIN.label)) && !rows.some((piece) => within(piece, THIN.line))) return null;
-  const panels = [];
-  let gaps = [];
-  columns.forEach((piece, i) => {
-    if (i > 0) gaps.push(i);
-    const isPanel = piece[1] - piece[0] >= THIN.panel * unit;
-    if (isPanel && panels.length) {
-      const size = (at) => columns[at][0] - columns[at - 1][1];
-      const cut = gaps.reduce((wide, gap) => (size(gap) > size(wide) ? gap : wide));
-      panels.at(-1)[1] = columns[cut - 1][1];
-      panels.push([columns[cut][0], width]);
-    } else if (isPanel) panels.push([columns[0][0], width]);
-    if (isPanel || isBar(piece, ink, width, height)) gaps = [];
-  });
-  if (!panels.length) return null;
-  panels.at(-1)[1] = columns.at(-1)[1];
-  return panels.map(([start, end]) => [Math.max(0, start - 2), Math.min(width, end + 2)]);
+  const isBetween = ([start, end], most) => end - start > 4 * unit && end - start < most * unit;
+  const linesOf = ([start, end], gap) => pieces(height, (y) => isEmpty(y * width + start, 1, end - start), gap * unit);
+  const isWords = (column) => linesOf(column, THIN.gap).every((line) => !isBetween(line, Infinity) || isBetween(line, THIN.lines));
+  const least = THIN.panel * unit;
+  const isWide = ([start, end]) => end - start >= least;
+  const whole = { across: [[0, width]], bands: [[0, height]] };
+  const parts = columnsBy(THIN.gap / 2); // words stand closer than panels do
+  const first = parts.findIndex((part) => !isWords(part)); // behind the names of the rows
+  if (first > 0 && isWide([parts[0][0], parts[first - 1][1]])) return whole;
+  const hasTitle = (column) => linesOf(column, 1).some((line) => isBetween(line, THIN.line)); // close above its picture
+  const isThin = [columns.some((piece) => isBetween(piece, THIN.label)), rows.some((piece) => isBetween(piece, THIN.line))];
+  if (!isThin.includes(true) && !columns.some(hasTitle)) return null;
+  const isPanel = (piece) => isWide(piece) && !isWords(piece);
+  const across = panelsAlong(columns, width, isPanel, (piece) => !isWide(piece) && isBar(piece, ink, width, height));
+  if (across.length < 2) return whole;
+  return { across, bands: bandsOf(rows, height, least) };
 }
 
-/** Neighbouring panels together as rows [start, end], each at most so wide, or one panel. */
-function rowsOf(panels, most) {
-  const rows = [[...panels[0]]];
-  for (const [start, end] of panels.slice(1)) {
-    if (end - rows.at(-1)[0] <= most) rows.at(-1)[1] = end;
-    else rows.push([start, end]);
-  }
-  return rows;
+/** Neighbouring panels together as rows [start, end, top, bottom], each at most so wide, or one panel. */
+function rowsOf({ across, bands }, most) {
+  return bands.flatMap((band) => {
+    const rows = [[...across[0], ...band]];
+    for (const [start, end] of across.slice(1)) {
+      if (end - rows.at(-1)[0] <= most) rows.at(-1)[1] = end;
+      else rows.push([start, end, ...band]);
+    }
+    return rows;
+  });
+}
+
+/** How high rows are together. */
+function heightOf(rows) {
+  return rows.reduce((sum, [, , top, bottom]) => sum + bottom - top, 0);
 }
 
 /** How a figure is laid out in the room at hand; its frames are looked at once, when the room is first too small. */
 class Layout {
-  /** @param {CanvasImageSource[]} frames  @param {{width, height, shown}} spec pixels of a frame, and of the page */
+  /**
+   * @param {CanvasImageSource[]} frames
+   * @param {{width, height, shown, whole}} spec pixels of a frame, and of the page; is it one thing, not panels?
+   */
   constructor(frames, spec) {
     Object.assign(this, { frames, spec });
   }
 
-  /** For so many pixels of the page: rows [start, end] of a frame, the widest, whether it slides, and the canvas' style. */
+  /**
+   * For so many pixels of the page: rows [start, end, top, bottom] of a frame, the widest, whether it slides, and the
+   * canvas' style.
+   */
   at(room) {
     const { width, height, shown } = this.spec;
     const narrow = room < READABLE.well * shown;
-    if (narrow) this.panels ??= panelsOf(this.frames, this.spec) ?? "no words";
+    if (narrow) this.panels ??= (this.spec.whole ? { across: [[0, width]], bands: [[0, height]] } : panelsOf(this.frames, this.spec)) ?? "no words";
     const worded = narrow && this.panels !== "no words";
-    const rows = worded ? rowsOf(this.panels, (room / READABLE.well) * (width / shown)) : [[0, width]];
+    const rows = worded ? rowsOf(this.panels, (room / READABLE.well) * (width / shown)) : [[0, width, 0, height]];
     const widest = Math.max(...rows.map(([start, end]) => end - start));
     const own = (widest * shown) / width; // pixels of the page
     const slides = worded && room < READABLE.just * own;
-    const style = { width: `${slides ? Math.ceil(READABLE.well * own) : own}px`, aspectRatio: `${widest} / ${rows.length * height}` };
+    const style = { width: `${slides ? Math.ceil(READABLE.well * own) : own}px`, aspectRatio: `${widest} / ${heightOf(rows)}` };
     return { rows, widest, slides, style };
   }
 }
 
 /** Paint a frame's rows one under the other, each in the middle of the canvas. */
-function paintRows(canvas, rows, frame, height) {
+function paintRows(canvas, rows, frame) {
   const context = canvas.getContext("2d");
   context.fillStyle = "#fff";
   if (rows.length > 1) context.fillRect(0, 0, canvas.width, canvas.height);
-  rows.forEach(([start, end], i) => {
-    const [wide, left] = [end - start, Math.round((canvas.width - end + start) / 2)];
-    context.drawImage(frame, start, 0, wide, height, left, i * height, wide, height);
-  });
+  let y = 0;
+  for (const [start, end, top, bottom] of rows) {
+    const [wide, high, left] = [end - start, bottom - top, Math.round((canvas.width - end + start) / 2)];
+    context.drawImage(frame, start, top, wide, high, left, y, wide, high);
+    y += high;
+  }
 }

@@ -37,6 +37,7 @@ const STYLE = `
 .marble-hair.up { bottom: 0; width: 2px; margin-left: -1px; }
 .marble-plane .marble-card { margin: 0; padding: 0; background: none; }
 .marble-stage canvas { outline: 1px solid var(--line); }
+.marble[data-dark=true] :is(.marble-stage, .marble-pad) canvas { filter: brightness(0.86); }
 .marble-stage { position: relative; }
 .marble-value.marble-pair { display: flex; flex-wrap: wrap; gap: 0 22px; }
 .marble-pair b { display: inline-block; color: var(--signal); font-weight: 650; }

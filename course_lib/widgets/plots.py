@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from course_lib.errors import CourseError
-from course_lib.widgets.sharp import sharpen_figures
+from course_lib.widgets.sharp import ONE_PICTURE, sharpen_figures
 from course_lib.widgets.sheet import as_array
 
 # Okabe and Ito 2008: told apart with every common kind of colour vision, and in grey
@@ -139,6 +139,7 @@ def show_rows(
         figsize=(size * (count + 1.2), size * len(rows) + 0.35),
         squeeze=False,
     )
+    figure.set_gid(ONE_PICTURE)  # a row without its name says nothing
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)

@@ -483,7 +483,7 @@ class View {
     this.picked = image;
     if (image !== null) this.cursor = image;
     this.#outline(null);
-    this.arrange();
+    this.#layOut();
     this.#say(image === null ? `All ${this.spec.images} images` : `${this.#name(image)}, large`);
     tell(this.model, "picked", image);
   }
@@ -549,14 +549,14 @@ class View {
   }
 
   /** When the width has changed; 0 is a notebook that has scrolled the widget out of the page. */
-  refit() {
+  arrange() {
     const width = this.root.clientWidth;
-    if (width === 0 || width === this.width) return;
-    this.arrange();
+    if (this.width !== undefined && (width === 0 || width === this.width)) return;
+    this.#layOut();
   }
 
   /** After another image is picked or the width has changed. */
-  arrange() {
+  #layOut() {
     this.width = this.root.clientWidth;
     this.root.classList.toggle("marble-picked", this.picked !== null);
     this.choice.hidden = this.picked === null;
@@ -579,7 +579,6 @@ class View {
 
   /** Change from a light page to a dark one or back. */
   setDark(dark) {
-    this.root.dataset.dark = String(dark);
     for (const entry of this.runs) {
       for (const panel of entry.panels) panel.colours = palette(panel.key, dark);
       entry.frame = -1;
@@ -611,21 +610,10 @@ async function render({ model, el }) {
   const sheets = model.get("_sheets");
   const films = await Promise.all(runs.map((run) => develop(run, sheets, spec)));
   const view = new View(model, films);
-  el.append(view.root);
-  view.arrange();
-  const forget = followTheme(el, (dark) => view.setDark(dark));
-  const onFrame = () => view.seek(model.get("frame"));
-  const onPicked = () => view.pick(model.get("picked") ?? null);
-  model.on("change:frame", onFrame);
-  model.on("change:picked", onPicked);
-  const resized = new ResizeObserver(() => view.refit());
-  resized.observe(view.root);
+  const leave = mount({ model, el }, view, { frame: (frame) => view.seek(frame), picked: (picked) => view.pick(picked ?? null) });
   return () => {
     view.player.stop();
-    resized.disconnect();
-    forget();
-    model.off("change:frame", onFrame);
-    model.off("change:picked", onPicked);
+    leave();
   };
 }
 

@@ -7,6 +7,7 @@ from PIL import Image
 from course_lib.widgets.descriptions import of_figure
 from course_lib.widgets.standalone import png
 
+ONE_PICTURE = "one picture"  # a figure's gid: a narrow page doesn't part it into panels
 _DENSITY = 2  # dots a pixel of the page, each way, as dense screens have
 _COLOURS = 256  # a palette of its own keeps the denser file about as small as before
 
@@ -22,7 +23,10 @@ def sharp_png(figure) -> tuple[bytes, dict] | None:
         return None
     picture = Image.open(io.BytesIO(drawn)).convert("RGB")
     width, height = (side // _DENSITY for side in picture.size)
-    return png(picture, _COLOURS), {"width": width, "height": height, "alt": of_figure(figure)}
+    about = {"width": width, "height": height, "alt": of_figure(figure)}
+    if figure.get_gid() == ONE_PICTURE:
+        about["whole"] = True
+    return png(picture, _COLOURS), about
 
 
 def sharpen_figures() -> None:

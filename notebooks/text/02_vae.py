@@ -285,7 +285,7 @@ for axis, p, name in zip(axes, truth.exp(), ("right of the circle", "top: two an
 dashed = [axis.plot([], [], "--", color="black")[0] for axis in axes[:2]]
 falling = [axes[2].plot([], [], "o-", color=c)[0] for c in (BLUE, RED)]
 axes[2].axhline(math.log(2), color=GREY, linestyle=":")
-axes[2].text(400, 0.8, "log 2", color=GREY, ha="right")
+axes[2].text(400, 1.6, "log 2", color=GREY, ha="right")
 axes[2].set(xlim=(-10, 410), ylim=(1e-5, 40), yscale="log", xlabel="step")
 axes[2].set_title("log p(x) - ELBO (nats)")
 axes[2].legend(falling, ["right", "top"])

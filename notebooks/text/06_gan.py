@@ -728,7 +728,7 @@ for k in (0, 3, 5, 8, 9):
     rows[CLASSES[k]] = paint(
         turns.cos() * ends[0] + turns.sin() * ends[1], torch.full((9,), k)
     )
-show_rows(rows, ["z_a", *[""] * 7, "z_b"]);
+show_rows(rows, ["$z_a$", *[""] * 7, "$z_b$"]);
 
 # %% [markdown]
 # Each picture between is sharp: the critic saw to it that every draw is taken for real. What the generator lacks is the way

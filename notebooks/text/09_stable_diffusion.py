@@ -326,8 +326,8 @@ def folded(weights: Tensor) -> Tensor:
 
 layers, at = list(maps), list(range(0, 10, 2))
 strips = [[word_maps(seen, folded(maps[name][i][0]), words) for i in at] for name in layers]
-times = [f"t = {run[i].t}" for i in at]
-Plane(np.array(strips), times, layers, xlabel="step", ylabel="layer", start=(times[2], "up.1"))
+times = [run[i].t for i in at]
+Plane(np.array(strips), times, layers, xlabel="t", ylabel="layer", start=(times[2], "up.1"))
 
 # %% [markdown]
 # The same, added up: the share of the weight over all places and layers, by time.

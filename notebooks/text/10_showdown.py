@@ -36,7 +36,7 @@ from course_lib.metrics.neighbours import K, PrecisionRecall, covered, radii
 from course_lib.recipes import maker
 from course_lib.weights import load_weights, read_card
 from course_lib.widgets.flipbook import Flipbook
-from course_lib.widgets.plots import BLUE, GREY, ORANGE, RED
+from course_lib.widgets.plots import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
 from course_lib.widgets.plots import frames_of, show_images, show_rows, use_style
 
 use_style()
@@ -455,8 +455,10 @@ show_rows(shown, size=0.85);
 
 # %%
 figure, axis = plt.subplots(figsize=(8, 3.6))
+hues = {"ddpm-fashion": BLUE, "gan-fashion": ORANGE, "vae-fashion": RED}
+hues |= {"flow-fashion": GREEN, "pixelcnn-fashion": PINK, "vae-fashion-binary": SKY}
 lines = {"test images": "black", "training images": GREY}
-lines |= {"ddpm-fashion": BLUE, "gan-fashion": ORANGE, "vae-fashion": RED}
+lines |= {name: hues[name] for name in ("ddpm-fashion", "gan-fashion", "vae-fashion")}
 for name, colour in tqdm(lines.items(), desc="48 pictures of each"):
     far, _ = nearest(crowds[name][:48], everything)
     axis.plot(far[:, 0].sort().values, np.linspace(0, 1, 48), color=colour, label=name)
@@ -491,7 +493,8 @@ figure, axis = plt.subplots(figsize=(8.5, 4))
 for name, (calls, low, middle, high) in spans.items():
     bars = [middle - low, high - middle]
     if max(middle) < 0.6:
-        axis.errorbar(calls, middle, bars, marker="o", markersize=5, capsize=6, label=name)
+        look = {"marker": "o", "markersize": 5, "capsize": 6, "color": hues[name]}
+        axis.errorbar(calls, middle, bars, label=name, **look)
     else:
         axis.plot([], [], " ", label=f"{name}: {max(middle):.1f}, far above")
 axis.axhline(rows[0]["fd_floor"], color="black", linestyle=":", label="floor")
@@ -560,8 +563,8 @@ for name in dict.fromkeys(r["name"] for r in timed):
     own = [r for r in timed if r["name"] == name]
     seconds = torch.tensor([r["seconds_per_image"] for r in own])
     fds = torch.tensor([r["fd"] for r in own])
-    (line,) = axis.plot(budget, my_best(budget, seconds, fds), label=name)
-    axis.plot(seconds, fds, "o", color=line.get_color(), markersize=8)
+    axis.plot(budget, my_best(budget, seconds, fds), color=hues[name], label=name)
+    axis.plot(seconds, fds, "o", color=hues[name], markersize=8)
 axis.axhline(rows[0]["fd_floor"], color="black", linestyle=":", label="floor")
 axis.set(xscale="log", yscale="log", ylabel="best distance")
 axis.set_xlabel("budget: seconds of one core a picture")

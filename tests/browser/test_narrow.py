@@ -104,6 +104,57 @@ def test_a_wide_panel_slides(browser, tmp_path):
     surface.page.close()
 
 
+def gallery(titles: bool):
+    """Six panels in two rows, each with a point of its own colour in the middle."""
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context({"figure.constrained_layout.use": True}):
+        figure, axes = plt.subplots(2, 3, figsize=(9, 5), dpi=80)
+        for letter, axis, colour in zip("ABCDEF", axes.flat, GALLERY, strict=True):
+            axis.plot(0, 0, "o", color=tuple(level / 255 for level in colour), markersize=20)
+            axis.set(xticks=[], yticks=[], title=letter if titles else "", xlabel="first")
+    return figure
+
+
+GALLERY = [
+    (200, 40, 40),
+    (40, 200, 40),
+    (40, 40, 200),
+    (200, 200, 40),
+    (40, 200, 200),
+    (200, 40, 200),
+]
+
+
+@pytest.mark.parametrize("titles", [True, False])
+def test_a_gallery_keeps_its_order(browser, tmp_path, titles):
+    file = saved(tmp_path, [gallery(titles)] * 2)
+    for width, columns in ((390, 1), (560, 2)):
+        surface, canvas, (_, high, *_) = narrow(browser, file, width)
+        pixels = picture(canvas)
+        places = [
+            np.argwhere((abs(pixels - colour) < 12).all(-1)).mean(0) for colour in GALLERY
+        ]
+        order = sorted(range(6), key=lambda k: (round(places[k][0] / 60), places[k][1]))
+        assert order == list(range(6)), f"from left to right, then down, {columns} in a row"
+        surface.page.close()
+
+
+def test_names_of_rows_stay_with_their_pictures(browser, tmp_path):
+    """A figure of `show_rows` is one picture: it slides. So does one in front of whose pictures words stand."""
+    import torch
+
+    from course_lib.widgets.plots import show_rows
+    from course_lib.widgets.sharp import sharp_png
+
+    figure = show_rows({f"a long name of {k}": torch.zeros(8, 1, 8, 8) for k in "ab"})
+    assert sharp_png(figure)[1]["whole"] is True
+    file = saved(tmp_path, [figure] * 2)
+    surface, canvas, (wide, high, shown, room, slides) = narrow(browser, file, 390)
+    assert slides and shown > room
+    surface.page.close()
+
+
 def test_a_picture_without_words_only_shrinks(browser, tmp_path):
     shapes = np.random.default_rng(0).integers(0, 200, (2, 256, 512, 3)).astype("u1")
     shapes[:, :, 252:260] = 255  # white between two pictures
