@@ -117,7 +117,7 @@ def gallery() -> dict[str, dict[str, float]]:
 
 
 GALLERY = Matching(
-    "The reports",
+    "The stack of reports",
     _HUNG,
     BUGS,
     praise="In each of them the model is exactly as good as its rival.",

@@ -1,5 +1,5 @@
 /**
- * The still figures of a saved lesson, on a phone: their panels in rows; and a word under tables that are too wide.
+ * The still figures of a saved lesson, on a phone: their panels in rows; and what is wider than the page.
  * panels.js stands in front of this file.
  */
 
@@ -29,10 +29,14 @@ class Figure {
   }
 }
 
-/** Say of what is too wide for the page that it slides. */
+/** Say of what is too wide for the page that it slides, and let the keyboard slide it. */
 function markWide() {
-  for (const node of document.querySelectorAll(".jp-RenderedMarkdown table"))
-    node.classList.toggle("marble-slide", node.scrollWidth > node.clientWidth + 1);
+  for (const node of document.querySelectorAll(".jp-RenderedMarkdown table, pre.columns")) {
+    const isWide = node.scrollWidth > node.clientWidth;
+    node.classList.toggle("marble-slide", isWide);
+    if (isWide) node.setAttribute("tabindex", "0");
+    else node.removeAttribute("tabindex");
+  }
 }
 
 const figures = [...document.querySelectorAll(".jp-OutputArea-output.jp-RenderedImage > img")];
