@@ -76,6 +76,12 @@ def _parser(flags: tuple = ()) -> argparse.ArgumentParser:
         "--seconds", type=float, help="in place of steps: the run ends by the clock"
     )
     command.add_argument(
+        "--batch-size", type=int, help="images a step; by default the recipe's own"
+    )
+    command.add_argument(
+        "--lr", type=float, help="the peak learning rate; by default the recipe's own"
+    )
+    command.add_argument(
         "--folder",
         type=Path,
         help="where checkpoints and the log go; by default the user's cache",
@@ -141,7 +147,7 @@ def _train(args):
     from course_lib.recipes import recipe
     from course_lib.runs import run
 
-    keys = ("steps", "seconds", "start", "folder", "out")
+    keys = ("steps", "seconds", "start", "batch_size", "lr", "folder", "out")
     chosen = {key: getattr(args, key) for key in keys}
     run(recipe(args.name), **chosen)
 

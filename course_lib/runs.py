@@ -245,6 +245,7 @@ def _finish(job: _Job, number, before, result, step, seconds, kind, dtype):
     """Write the weights and the card of a leg that is through."""
     leg, batch_size = job.recipe.legs[number - 1], job.recipe.batch_size
     made = {**asdict(leg), "steps": step, "images": step * batch_size}
+    made |= {"batch_size": batch_size, "lr": job.recipe.lr}
     legs = [*(_read_card(before)["legs"] if before else []), made]
     made["seconds"] = round(seconds)
     if job.seconds is not None:
@@ -270,8 +271,14 @@ def _ship(job: _Job, end: Path):
     job.tell(f"wrote {path}" + (f": {figures}" if figures else ""))
 
 
-def _check(recipe: Recipe, steps: int | None, seconds: float | None):
-    """Refuse lengths that are none, and processes that a recipe has no use for."""
+def _check(recipe: Recipe, steps, seconds, batch_size, lr):
+    """Refuse lengths, batches and rates that are none, and processes that a recipe has no use
+    for.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise CourseError(f"A batch holds 1 or more images, not {batch_size}.")
+    if lr is not None and not (math.isfinite(lr) and lr > 0):
+        raise CourseError(f"The learning rate is a number above 0, not {lr}.")
     if steps is not None and seconds is not None:
         raise CourseError("Give a run its --steps or its --seconds, not both.")
     if steps is not None and steps < 1:
@@ -332,13 +339,22 @@ def _carried_on(recipe: Recipe, before: Path, steps, seconds) -> tuple[Recipe, s
     return replace(recipe, legs=legs), f"{command} --from {before}"
 
 
-def _asked(recipe: Recipe, before: Path | None, steps, seconds) -> tuple[Recipe, str]:
+def _asked(
+    recipe: Recipe, before: Path | None, steps, seconds, batch_size, lr
+) -> tuple[Recipe, str]:
     """The recipe as it is run, from the start or on from the weights `before`, and the
     command.
     """
-    if before is None:
-        return _of_length(recipe, steps, seconds)
-    return _carried_on(recipe, before, steps, seconds)
+    found = (
+        _of_length(recipe, steps, seconds)
+        if before is None
+        else _carried_on(recipe, before, steps, seconds)
+    )
+    for key, value in (("batch_size", batch_size), ("lr", lr)):
+        if value is not None:
+            flag = "--" + key.replace("_", "-")
+            found = replace(found[0], **{key: value}), f"{found[1]} {flag} {value:g}"
+    return found
 
 
 def _out(recipe: Recipe, command: str, out) -> Path:
@@ -361,6 +377,8 @@ def run(
     steps: int | None = None,
     seconds: float | None = None,
     start: str | Path | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     folder: str | Path | None = None,
     out: str | Path | None = None,
     log=print,
@@ -370,12 +388,13 @@ def run(
 
     steps, if given, makes it a run of one leg of that length; seconds one that takes so long,
     its learning rate falling by the clock. start: finished weights with their card, which such
-    a leg carries on; its remains are told from other runs' by the hash of that file. Raises
-    CourseError where the folder holds another run's remains.
+    a leg carries on; its remains are told from other runs' by the hash of that file.
+    batch_size, lr: in place of the recipe's own. Raises CourseError where the folder holds
+    another run's remains.
     """
-    _check(recipe, steps, seconds)
+    _check(recipe, steps, seconds, batch_size, lr)
     before = None if start is None else Path(start)
-    recipe, command = _asked(recipe, before, steps, seconds)
+    recipe, command = _asked(recipe, before, steps, seconds, batch_size, lr)
     folder = Path(folder or (cache_folder() or Path(".")) / "runs" / recipe.name)
     accelerator, out = _joined_accelerator(), _out(recipe, command, out)
     for path in (folder / "leg-1.pt", out / f"{recipe.name}.safetensors"):

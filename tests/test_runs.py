@@ -204,6 +204,21 @@ def test_finished_weights_are_carried_on(data, tmp_path):
         run(TINY, steps=4, start=tmp_path / "other" / start.name, **out, **quiet)
 
 
+def test_a_leg_has_its_own_batches_and_rate(data, tmp_path):
+    how = {"folder": tmp_path / "run", "out": tmp_path / "out", "log": lambda line: None}
+    run(TINY, **how)
+    start = tmp_path / "out" / f"{TINY.name}.safetensors"
+    run(TINY, steps=2, start=start, batch_size=4, lr=1e-4, **how)
+    first, second = card(tmp_path / "out")["legs"]
+    assert (first["batch_size"], first["images"], first["lr"]) == (16, 96, TINY.lr)
+    assert (second["batch_size"], second["images"], second["lr"]) == (4, 8, 1e-4)
+    made = card(tmp_path / "out")
+    assert made["command"].endswith("--batch-size 4 --lr 0.0001") and made["batch_size"] == 4
+    for wrong, says in (({"batch_size": 0}, "1 or more images"), ({"lr": 0.0}, "above 0")):
+        with pytest.raises(CourseError, match=says):
+            run(TINY, **wrong, **how)
+
+
 def test_what_cannot_be_carried_on(data, tmp_path):
     def carry(start, **how):
         run(TINY, start=start, folder=tmp_path, out=tmp_path, log=lambda line: None, **how)
