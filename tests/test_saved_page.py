@@ -2,6 +2,7 @@
 figures; and the library's widgets as they are now.
 """
 
+import base64
 import html
 import io
 import re
@@ -9,6 +10,7 @@ import re
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from PIL import Image
 
 from course_lib.errors import CourseError
@@ -150,6 +152,33 @@ def test_figures_are_sharp_on_dense_screens_and_not_twice_the_bytes():
     assert abs(Image.open(plain).width - about["width"]) <= 2, "shown as large as before"
     assert sharp.sharp_png(plt.figure()) is None
     plt.close("all")
+
+
+def test_a_notebook_s_figures_are_sharp(monkeypatch):
+    """Its backend, which comes with the first figure, would take our PNGs' place."""
+    monkeypatch.setenv("PYTHONPATH", str(export.COURSE))
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    setup = "from course_lib.widgets.plots import use_style\nuse_style()"
+    drawn = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
+    cells = [nbformat.v4.new_code_cell(source) for source in (setup, drawn, drawn)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, kernel_name="python3", timeout=600).execute()
+    for cell in cells[1:]:
+        (output,) = cell.outputs
+        picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
+        about = output.metadata["image/png"]
+        assert about["alt"] and picture.width in (2 * about["width"], 2 * about["width"] + 1)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((export.COURSE / "notebooks").rglob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_the_course_s_own_figures_are_sharp(path):
+    for cell in nbformat.read(path, 4).cells:
+        for output in cell.get("outputs", []):
+            if "<Figure" in str(output.get("data", {}).get("text/plain", "")):
+                about = output.metadata.get("image/png", {})
+                assert {"width", "alt"} <= about.keys(), cell.source
 
 
 @pytest.mark.parametrize("name", ["scrubber.js", "flipbook.js", "plane.js"])

@@ -40,5 +40,7 @@ def sharpen_figures() -> None:
     import matplotlib.pyplot as plt
     from matplotlib.figure import Figure
 
-    plt.get_backend()  # the notebook's own backend comes first: it would take our place
+    # loads the notebook's own backend, which with the first figure would take our place;
+    # its name alone loads nothing
+    plt.switch_backend(plt.get_backend())
     shell.display_formatter.formatters["image/png"].for_type(Figure, sharp_png)
