@@ -28,11 +28,7 @@ from course_lib.errors import CourseError
 from course_lib.files import check_destination, reading
 from course_lib.recipe import Flag, Leg, Recipe, Run, Setting, fingerprint, parameters_of
 from course_lib.run_log import RunLog
-from course_lib.training import (
-    launched_accelerator,
-    launched_processes,
-    train,
-)
+from course_lib.training import launched_accelerator, launched_processes, train
 from course_lib.weights import (
     WEIGHTS,
     list_shipped,
@@ -292,19 +288,6 @@ def _check(recipe: Recipe, steps, seconds, batch_size, lr):
         )
 
 
-def _joined_accelerator():
-    """Accelerate's Accelerator where several processes were launched; CourseError where they
-    don't know of each other, and would each train alone and write over the others.
-    """
-    accelerator = launched_accelerator()
-    if accelerator is not None and accelerator.num_processes != launched_processes():
-        raise CourseError(
-            f"{launched_processes()} processes were launched and do not find each other: on "
-            "processors alone, set ACCELERATE_USE_CPU=true."
-        )
-    return accelerator
-
-
 def _of_length(recipe: Recipe, steps: int | None, seconds: float | None) -> tuple[Recipe, str]:
     """The recipe as it is run, of one leg where a length was asked for, and the command."""
     command = f"python -m course_lib train {recipe.name}"
@@ -388,15 +371,14 @@ def run(
 
     steps, if given, makes it a run of one leg of that length; seconds one that takes so long,
     its learning rate falling by the clock. start: finished weights with their card, which such
-    a leg carries on; its remains are told from other runs' by the hash of that file.
-    batch_size, lr: in place of the recipe's own. Raises CourseError where the folder holds
-    another run's remains.
+    a leg carries on; its remains are told from others' by that file's hash. batch_size, lr: in
+    place of the recipe's. CourseError where the folder holds another run's remains.
     """
     _check(recipe, steps, seconds, batch_size, lr)
     before = None if start is None else Path(start)
     recipe, command = _asked(recipe, before, steps, seconds, batch_size, lr)
     folder = Path(folder or (cache_folder() or Path(".")) / "runs" / recipe.name)
-    accelerator, out = _joined_accelerator(), _out(recipe, command, out)
+    accelerator, out = launched_accelerator(), _out(recipe, command, out)
     for path in (folder / "leg-1.pt", out / f"{recipe.name}.safetensors"):
         check_destination(path, make=True)  # before the hours that go into what goes there
     job = _Job(recipe, folder, out, seconds, command, accelerator, log)

@@ -309,10 +309,18 @@ def launched_accelerator():
     """Accelerate's Accelerator where `accelerate launch` started several processes, else None.
 
     A loss that calls `accelerator.prepare(net)` in place of `net` has its gradients averaged
-    over the processes.
+    over the processes. CourseError where they don't know of each other, and would each train
+    alone and write over the others.
     """
     if launched_processes() < 2:
         return None
     from accelerate import Accelerator
 
-    return Accelerator(mixed_precision="no")  # course_lib.device.autocast sees to precision
+    # course_lib.device.autocast sees to precision
+    accelerator = Accelerator(mixed_precision="no")
+    if accelerator.num_processes != launched_processes():
+        raise CourseError(
+            f"{launched_processes()} processes were launched and do not find each other: on "
+            "processors alone, set ACCELERATE_USE_CPU=true."
+        )
+    return accelerator
