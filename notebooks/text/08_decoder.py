@@ -257,7 +257,7 @@ line = 0.8 + across[:60] * torch.tensor([1.0, -1.0])
 left.scatter(*line.T, s=16, color=ORANGE, label="draws, given the mean 0.8")
 left.plot(0.8, 0.8, "o", color=BLUE, markersize=10, label="the posterior's mean")
 left.set(xlabel="pixel 1", ylabel="pixel 2", xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
-left.legend(fontsize=9, loc="lower left", markerscale=2, framealpha=0.95)
+left.legend(fontsize=9, loc="lower left", frameon=True, framealpha=0.95)
 for name, error, expected, colour in zip(("mean", "draw"), found, law, (BLUE, ORANGE)):
     counts = torch.arange(1, n + 1)
     right.semilogx(counts, error.cumsum(0) / counts, color=colour, label=name)
