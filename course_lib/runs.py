@@ -336,7 +336,7 @@ def _asked(
     for key, value in (("batch_size", batch_size), ("lr", lr)):
         if value is not None:
             flag = "--" + key.replace("_", "-")
-            found = replace(found[0], **{key: value}), f"{found[1]} {flag} {value:g}"
+            found = replace(found[0], **{key: value}), f"{found[1]} {flag} {value}"
     return found
 
 

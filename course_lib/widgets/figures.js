@@ -17,9 +17,7 @@ class Figure {
     const { rows, widest, slides, style } = this.layout.at(box.clientWidth);
     const asItIs = rows.length === 1 && !slides;
     image.hidden = !asItIs;
-    box.classList.toggle("marble-slide", slides);
-    if (slides) box.setAttribute("tabindex", "0");
-    else box.removeAttribute("tabindex");
+    markSlide(box, slides);
     if (asItIs) return this.canvas?.remove();
     this.canvas ??= Object.assign(document.createElement("canvas"), { role: "img", ariaLabel: image.alt });
     Object.assign(this.canvas.style, style);
@@ -29,14 +27,10 @@ class Figure {
   }
 }
 
-/** Say of what is too wide for the page that it slides, and let the keyboard slide it. */
+/** What is printed or tabled wider than the page slides. */
 function markWide() {
-  for (const node of document.querySelectorAll(".jp-RenderedMarkdown table, pre.columns")) {
-    const isWide = node.scrollWidth > node.clientWidth;
-    node.classList.toggle("marble-slide", isWide);
-    if (isWide) node.setAttribute("tabindex", "0");
-    else node.removeAttribute("tabindex");
-  }
+  for (const node of document.querySelectorAll(".jp-RenderedMarkdown table, pre.columns"))
+    markSlide(node, node.scrollWidth > node.clientWidth);
 }
 
 const figures = [...document.querySelectorAll(".jp-OutputArea-output.jp-RenderedImage > img")];

@@ -191,9 +191,7 @@ class View {
     if (room <= 0) return; // a notebook that has scrolled us out of the page
     const { rows, widest, slides, style } = this.layout.at(room);
     Object.assign(this.canvas.style, style);
-    this.card.classList.toggle("marble-slide", slides);
-    if (slides) this.card.setAttribute("tabindex", "0");
-    else this.card.removeAttribute("tabindex");
+    markSlide(this.card, slides);
     this.slide.hidden = !slides;
     if (String(rows) === String(this.rows)) return;
     this.rows = rows;

@@ -86,11 +86,18 @@ function bandsOf(rows, height, least) {
   return edges.slice(1).map((bottom, k) => [edges[k], bottom]);
 }
 
+/** A figure as one panel. */
+function onePanel({ width, height }) {
+  return { across: [[0, width]], bands: [[0, height]] };
+}
+
 /**
  * The panels of a figure: {across: [start, end] of each from left to right, bands: [top, bottom] of each row of them}. Names
  * of rows in front of pictures keep it whole. Null for a picture without words, which is as good when it is small.
  */
-function panelsOf(frames, { width, height, shown }) {
+function panelsOf(frames, spec) {
+  const { width, height, shown } = spec;
+  if (spec.whole) return onePanel(spec);
   const unit = width / shown; // pixels of a frame in one of the page
   if (unit <= 0.5) return null; // enlarged pixels
   const ink = inkOf(frames, width, height);
@@ -106,16 +113,15 @@ function panelsOf(frames, { width, height, shown }) {
   const isWords = (column) => linesOf(column, THIN.gap).every((line) => !isBetween(line, Infinity) || isBetween(line, THIN.lines));
   const least = THIN.panel * unit;
   const isWide = ([start, end]) => end - start >= least;
-  const whole = { across: [[0, width]], bands: [[0, height]] };
   const parts = columnsBy(THIN.gap / 2); // words stand closer than panels do
   const first = parts.findIndex((part) => !isWords(part)); // behind the names of the rows
-  if (first > 0 && isWide([parts[0][0], parts[first - 1][1]])) return whole;
+  if (first > 0 && isWide([parts[0][0], parts[first - 1][1]])) return onePanel(spec);
   const hasTitle = (column) => linesOf(column, 1).some((line) => isBetween(line, THIN.line)); // close above its picture
   const isThin = [columns.some((piece) => isBetween(piece, THIN.label)), rows.some((piece) => isBetween(piece, THIN.line))];
   if (!isThin.includes(true) && !columns.some(hasTitle)) return null;
   const isPanel = (piece) => isWide(piece) && !isWords(piece);
   const across = panelsAlong(columns, width, isPanel, (piece) => !isWide(piece) && isBar(piece, ink, width, height));
-  if (across.length < 2) return whole;
+  if (across.length < 2) return onePanel(spec);
   return { across, bands: bandsOf(rows, height, least) };
 }
 
@@ -151,17 +157,24 @@ class Layout {
    * canvas' style.
    */
   at(room) {
-    const { width, height, shown } = this.spec;
+    const { width, shown } = this.spec;
     const narrow = room < READABLE.well * shown;
-    if (narrow) this.panels ??= (this.spec.whole ? { across: [[0, width]], bands: [[0, height]] } : panelsOf(this.frames, this.spec)) ?? "no words";
+    if (narrow) this.panels ??= panelsOf(this.frames, this.spec) ?? "no words";
     const worded = narrow && this.panels !== "no words";
-    const rows = worded ? rowsOf(this.panels, (room / READABLE.well) * (width / shown)) : [[0, width, 0, height]];
+    const rows = rowsOf(worded ? this.panels : onePanel(this.spec), (room / READABLE.well) * (width / shown));
     const widest = Math.max(...rows.map(([start, end]) => end - start));
     const own = (widest * shown) / width; // pixels of the page
     const slides = worded && room < READABLE.just * own;
     const style = { width: `${slides ? Math.ceil(READABLE.well * own) : own}px`, aspectRatio: `${widest} / ${heightOf(rows)}` };
     return { rows, widest, slides, style };
   }
+}
+
+/** Say of a node whether it slides sideways, and let the keyboard slide it. */
+function markSlide(node, slides) {
+  node.classList.toggle("marble-slide", slides);
+  if (slides) node.setAttribute("tabindex", "0");
+  else node.removeAttribute("tabindex");
 }
 
 /** Paint a frame's rows one under the other, each in the middle of the canvas. */
