@@ -88,7 +88,7 @@ Scrubber(steps, schedule, titles=[CLASSES[k] for k in labels.tolist()], columns=
 # %% [markdown]
 # ## 3. The pictures
 #
-# Fashion-MNIST: 70,000 grey photographs of clothes, 28 x 28 pixels, ten classes (Xiao, Rasul and Vollgraf 2017). It is
+# Fashion-MNIST: 70,000 grey photographs of clothes, 28 x 28 pixels, ten classes (Xiao, Rasul and Vollgraf 2017); here 55,000 to train on, 5,000 to choose by, 10,000 to test. It is
 # small enough to train on while you watch and hard enough to tell good models from bad ones. Eight of each class:
 
 # %%

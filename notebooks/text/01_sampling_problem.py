@@ -106,7 +106,7 @@ show_rows(rows, [f"{k} drawn" for k in moments], size=1.5);
 #
 # A model that gives each factor is called *autoregressive*. Draw $x_1$ from the first factor, then $x_2$ from the
 # second, which has seen $x_1$, and so on: *ancestral sampling*. With two pixels all of it fits in a table. Take two
-# places of the photographs, call a pixel 1 if its level is 128 or more, and count:
+# places of the photographs, call a pixel 1 if its level is 128 or more, and count. (*Standard error*: about how far a figure would move with other draws.)
 
 # %%
 binary = (train_images >= 128).long()
@@ -131,7 +131,9 @@ for a, b in ((0, 0), (0, 1), (1, 0), (1, 1)):
 #
 # ### Masks: a network that can't peek
 #
-# In training the whole picture is known, so a convolution can answer for all pixels in one call; only, no answer may
+# In training the whole picture is known, so a *convolution* can answer for all pixels in one call: a pixel's new value is a weighted sum of its
+# neighbourhood, with the same weights, the *kernel*, everywhere. (A network is such *layers* one after another, with a bent
+# function between.) Only, no answer may
 # depend on its own pixel or a later one. So the kernels are masked (*PixelCNN*, van den Oord et al. 2016): they see the
 # rows above, and their own row up to the centre. Kind **A**, for the first layer, hides the centre: there stands the
 # very value that is to be predicted. Kind **B**, for all later layers, shows it: there stands what the first layer made
@@ -320,13 +322,14 @@ for name, b in bits.items():
 
 
 # %% [markdown]
-# Eight bits is what ignorance costs. **Where is the floor?** It is the entropy of the photographs per pixel, and nobody
+# Eight bits is what ignorance costs. **Where is the floor?** It is the *entropy* of the photographs per pixel, the mean of $-\log_2 p$ under the law that they follow, and nobody
 # knows it: every honest model only bounds it from above. But it isn't 0, since the weave of a cloth can't be foreseen.
 # A result far below the best honest ones is a bug until it is proved to be none.
 #
 # ### Train one
 #
-# The loss is bits per dimension itself. First a plain loop, once:
+# The loss is bits per dimension itself. First a plain loop, once: take a batch, ask for the loss, clear the old gradients, compute the new
+# ones (`backward`: for each weight, how the loss changes with it), and move each weight a little against its gradient (`step`; Adam chooses how far):
 
 # %%
 def bits_of(net, x: Tensor) -> Tensor:
@@ -789,7 +792,7 @@ report("other photographs", other_photographs)
 # |---|---|---|---|
 # | 01, pixel by pixel | nothing; 784 draws on the way | likelihood, directly | 784 |
 # | 02, VAE | a few numbers | an encoder guesses them; a bound on the likelihood | 1 |
-# | 03, flow | as many as pixels | the net runs backwards too: exact likelihood | 1, or one a patch |
+# | 03, flow | as many as pixels | the net runs backwards too: exact likelihood | one a layer, or one a patch and block |
 # | 04 and 05, diffusion | as many as pixels | a denoiser, in many small steps | 10 to 1000 |
 # | 06, GAN | some dozens | a second net tells its pictures from photographs | 1 |
 #

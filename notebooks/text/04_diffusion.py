@@ -451,7 +451,7 @@ grade.DENOISER(exact_x0)
 # |---|---|---|
 # | the image, $x_0$ | | $1$, at every $t$ |
 # | the noise, $\varepsilon$ | $x_0 = (x_t - \sigma_t\, \varepsilon)\, /\, \alpha_t$ | $\sigma_t / \alpha_t$ |
-# | a bit of each, $v = \alpha_t\, \varepsilon - \sigma_t\, x_0$ | $x_0 = \alpha_t\, x_t - \sigma_t\, v$ | $\sigma_t$ |
+# | a bit of each, $v = \alpha_t\, \varepsilon - \sigma_t\, x_0$ (with $\alpha_t^2 + \sigma_t^2 = 1$) | $x_0 = \alpha_t\, x_t - \sigma_t\, v$ | $\sigma_t$ |
 #
 # Below, a perfect denoiser of 2,000 images is made to err by 0.2 in what it is asked for, and `Denoiser` turns its answer
 # into an image. Same starting noise, same errors. Each row is the $\hat x_0$ that the sampler sees on its way. Look at both ends.
@@ -620,7 +620,8 @@ shades = np.array([to_rgb(PALETTE[(x + 3 * y) % 7]) for x, y in spots])  # neigh
 
 def territories(k):
     """For each place at times[k], the colour of the star where it ends: [100, 100, 3]."""
-    end = carve_mine(see_points, linear, plane, times[k:])[-1]
+    rest = times[k:]
+    end = carve_mine(see_points, linear, plane, rest)[-1] if len(rest) > 1 else plane
     return shades[torch.cdist(end, points).argmin(1)].reshape(100, 100, 3)
 
 
@@ -645,7 +646,7 @@ frames = frames_of(figure, draw, keep)
 Flipbook(frames, [times[k] for k in keep], label="t", title="Carving an M out of noise")
 
 # %% [markdown]
-# Dots and ground keep their colours: each step moves all of the plane, smoothly, and the borders move along. That alone proves
+# Each dot stays on ground of one colour, its star's: each step moves all of the plane, smoothly, and the borders move along. That alone proves
 # nothing, for the ground is computed with the same sampler, and would agree with a broken one too. What can fail: does a dot end
 # at the same star if the steps are made ten times finer?
 

@@ -406,7 +406,7 @@ print(f"losses that are the same to the last digit: {sum(equal)} of {len(equal)}
 # %% [markdown]
 # What it can do besides: cut a gradient that is too long (`clip`), raise the learning rate at the beginning and lower it at
 # the end (`warmup_flat_decay`), average the latest weights (`Ema`, an exponential moving average, used for sampling below), and
-# stop after so many seconds. `Muon`, used below, is an optimizer like Adam that suits convolutions.
+# stop after so many seconds. `Muon`, used below, makes each convolution's step an orthogonal matrix (Jordan et al. 2024); all other weights move by Adam.
 #
 # **The loss.** After a few hundred steps nothing moves any more, and it is nowhere near 0. Has training failed? Is the net too
 # small, the rate too high? Here healthy runs are stopped and sick ones are left to run for a day. What the curve lacks is
@@ -537,7 +537,7 @@ for name, curve in means.items():
 # %% [markdown]
 # 1. **A flat loss is no sign of failure.** The average is made at the small times, where little can be won. Shape and kind are
 #    decided at the large ones, where the whole corridor is a few hundredths high. *Plot the loss by time.*
-# 2. **The net stays far above the copyist, and that is why it invents.** Up to $t = 440$ the copyist makes no error worth the
+# 2. **But for the largest times, where little more than the class is to be seen, the net stays far above the copyist, and that is why it invents.** Up to $t = 440$ the copyist makes no error worth the
 #    name: it recognises the picture and recites it. A net at that wall would be perfect on the training set, and useless.
 # 3. **Training and test agree** within their bars: this net has not begun to memorise.
 #

@@ -194,7 +194,7 @@ title = "The best critic of two Normals"
 Flipbook(frames, shifts.tolist(), label="shift", title=title, start=8)
 
 # %% [markdown]
-# Beyond four units the curve is flat. A generator that goes down this curve gets no push exactly where it is worst. Is
+# Beyond five units the curve is nearly flat. A generator that goes down this curve gets hardly a push exactly where it is worst. Is
 # that the critic's fault?
 #
 # ## 2. Which way to go
@@ -209,8 +209,8 @@ Flipbook(frames, shifts.tolist(), label="shift", title=title, start=8)
 #
 # (With $D = 1/(1 + e^{-s})$ both are one line; try it.) A fake that is *rejected* has $D$ near 0. The first loss then
 # pushes with strength $D$, nearly nothing, the second with nearly 1. A generator that is *taken for real* gets nothing from the
-# second, and needs nothing. You will read that gradients vanish when the generator is perfect; it is a *rejecting* critic
-# that makes the first loss's vanish.
+# second, and needs nothing. You may read that gradients vanish when the generator is perfect; it is a perfect *critic*, one that
+# rejects, that makes the first loss's vanish (Arjovsky & Bottou 2017).
 #
 # ### Rebuild 2: the generator's loss
 
@@ -414,7 +414,7 @@ for gamma in (0.0, 0.05, 0.2):
 #
 # <details><summary>What happens</summary>
 # At 0 it rests as fast as before: the Jacobian's diagonal is swapped. But that brake pulls the fake to 0, wherever the real
-# point is; R1 pulls the critic's slope to 0, which is right at every end of the game. A penalty must vanish at the goal.
+# point is. With the real point at 1 the fake rests where that pull and the critic's cancel: at 0.86 for `gamma` 0.1, at 0.50 for 1. R1 pulls the critic's slope to 0, which is right at every end of the game. A penalty must vanish at the goal.
 # </details>
 #
 # ## 5. Runs that fail, and their instruments

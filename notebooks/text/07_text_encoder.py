@@ -80,7 +80,7 @@ show_images(pictures(held[[3, 200, 400, 600, 800, 1000]]), columns=6, size=1.5);
 # ## 1. From a text to tokens
 #
 # Characters are too small a unit (long rows), words too large (the next prompt has a new one). **Byte-pair encoding** (BPE,
-# 字节对编码; Sennrich et al. 2016) starts from the 256 bytes, so that no text is unknown, and then, again and again, joins the
+# 字节对编码; Sennrich et al. 2016, from characters) starts here, as in GPT-2, from the 256 bytes, so that no text is unknown, and then, again and again, joins the
 # most frequent pair of neighbours into one new token. The joins (the field says *merges*), in the order found, *are* the
 # tokenizer.
 #
@@ -187,21 +187,21 @@ eight = list({int(own[k]): k for k in hearts}.values())[:8]  # one a concept
 names = [english[c] for c in own[eight]]
 _, order = np.unique(own.numpy(), return_index=True)
 some = order[np.random.default_rng(0).permutation(len(order))[:256]]
-scales = np.geomspace(0.3, 100, 22)
+scales = np.geomspace(100, 0.3, 22)  # the temperature rises
 texts_of = e_names["en"][own]  # of each picture, its own
 losses = [float(my_loss(e_held[some], texts_of[some], torch.tensor(s).log())) for s in scales]
 tables = [torch.softmax(s * e_held[eight] @ texts_of[eight].T, dim=1) for s in scales]
 frames = softmax_frames(tables, names, scales, losses, 256)
 title = "The softmax's temperature"
-Flipbook(frames, list(1 / scales), label="temperature", format="{:.2f}", title=title, start=12)
+Flipbook(frames, list(1 / scales), label="temperature", format="{:.2f}", title=title, start=9)
 
 # %% [markdown]
 # Hot: everything is uniform and the loss is chance, whatever the net knows. Cold: only the nearest text counts, and one confident
 # mistake costs much, so the loss rises again. The minimum lies where the softmax is as sure as it is right; that is why $\tau$ is learnt.
 #
-# **A bug that many have met:** CLIP's training begins at $1/\tau = 14$; whoever forgets `exp` multiplies cosines by $\ln 14 = 2.7$. What would a *perfect* net reach
+# **A bug that many have met:** CLIP's training begins at $\tau = 0.07$, $1/\tau = 14.3$; whoever forgets `exp` multiplies cosines by $\ln 14.3 = 2.7$. What would a *perfect* net reach
 # with that, cosine 1 for its own text and 0 for the other 255? $\ln(1 + 255\,e^{-2.7}) = 2.9$ nats, still half of chance, 5.5;
-# with 14 it is 0.0002.
+# with 14.3 it is 0.0002.
 #
 # ### Train one, with your loss
 #
@@ -774,6 +774,7 @@ grade.GALLERY(which)
 # - Sennrich, Haddow & Birch 2016, *Neural machine translation of rare words with subword units*.
 # - Radford et al. 2021, *Learning transferable visual models from natural language supervision*: figure 3 is the loss.
 # - Heusel et al. 2017 (FID); Chong & Forsyth 2020, *Effectively unbiased FID*; Parmar et al. 2022, *On aliased resizing*.
-# - Hessel et al. 2021, *CLIPScore*; Hsieh et al. 2023, *SugarCrepe*: how far a bag of words gets on a test of word order.
+# - Hessel et al. 2021, *CLIPScore*; Yuksekgonul et al. 2023, *When and why vision-language models behave like bags-of-words*; Hsieh et al. 2023,
+#   *SugarCrepe*: how such a test is passed without a look at the picture, and one that is not.
 #
 # Next, **lesson 08**: the decoder, from a small or hidden picture to a large one.

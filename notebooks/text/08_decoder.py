@@ -518,7 +518,7 @@ class Pair(nn.Module):
 # The loss is a variational autoencoder's (lesson 02), with one term turned down: the squared error of the picture that
 # comes back, and a very small weight on the KL divergence between the encoder's Normal and $\mathcal N(0, 1)$,
 #
-# $$\text{loss} = |x - \hat x|^2 + 10^{-4}\; \text{KL}, \qquad
+# $$\text{loss} = \operatorname{mean}\,(x - \hat x)^2 + 10^{-4}\operatorname{mean}\,\text{KL}, \qquad
 # \text{KL} = \tfrac12\left(m^2 + s^2 - 1\right) - \ln s \ \text{ a number}.$$
 #
 # No text is used, and no label. **Watch the curve start near PCA's line and fall.** Training ends after 12,800 pictures or
@@ -637,6 +637,9 @@ for side in (4, 12, 20, 28):
 # best $s$ is where the slopes cancel:
 #
 # $$s^2 = \frac{w}{2 g^2 + w}$$
+#
+# (Both are summed over a picture here. Section 5 takes means, over 12,288 numbers and over 1,024, so there its weight counts twelve
+# times: $w = 12 \cdot 10^{-4}$.)
 #
 # With a small weight $w$ the noise is small and the number carries much; at $w = 0$ nothing keeps the encoder from spreading
 # its latents without bound, or from hiding detail in the last digit of a number, where no generator will ever hit it. So
@@ -824,8 +827,8 @@ grade.GALLERY(answers)
 #
 # <details><summary>What happens</summary>
 # It starts at PCA's 21 dB and *falls*, to about 14 dB after 4,800 pictures, while the standard deviations grow from 0.05 to 0.8 and
-# 0.9: by the formula of section 6, with g squared the eigenvalue of each direction, a number keeps little that the picture would miss.
-# The squared error here is a mean over 12,288 numbers and the KL one over 1,024, so weight 1 is even more than a VAE's own.
+# 0.9: by the formula of section 6, with w = 12 and g squared the eigenvalue of each direction, a number keeps little that the picture would miss.
+# (The weight in front of these means counts twelve times, so 1 is even more than a VAE's own.)
 # </details>
 #
 # ## 11. What you can say now

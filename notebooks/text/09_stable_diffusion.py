@@ -96,7 +96,7 @@ def noise(n: int, seed: int = 0) -> Tensor:
 
 # %% [markdown]
 # And the library's way from texts to pictures, to play with before you write your own. `w` is the guidance of section 4; ten steps of
-# DPM-Solver++ (lesson 05) are twenty calls of the U-Net a picture.
+# DPM-Solver++ (a sampler like DDIM that carries the last call's trend on: further/05) are twenty calls of the U-Net a picture.
 
 # %%
 denoise, empty = Denoiser(net, plan, "v"), read([""])[0]
@@ -208,7 +208,7 @@ box
 # 2. The latent starts as noise, at the first of `times`. (04)
 # 3. At each time $t$ the net looks twice, with the prompt and without, and guidance goes on along the line from the one to the other:
 #    $v = v_u + w\,(v_c - v_u)$. (05)
-# 4. This net says $v$, so $\hat x_0 = \alpha_t z - \sigma_t v$ and $\hat\varepsilon = \sigma_t z + \alpha_t v$. (05)
+# 4. This net says $v$, so $\hat x_0 = \alpha_t z - \sigma_t v$ and $\hat\varepsilon = \sigma_t z + \alpha_t v$. (further/05)
 # 5. They are put together at the next time, $z = \alpha_s \hat x_0 + \sigma_s \hat\varepsilon$: DDIM. (04)
 # 6. The decoder makes pictures of the last $z$, and they are cut to $[-1, 1]$. (08)
 #
@@ -330,7 +330,7 @@ times = [run[i].t for i in at]
 Plane(np.array(strips), times, layers, xlabel="t", ylabel="layer", start=(times[2], "up.1"))
 
 # %% [markdown]
-# The same, added up: the share of the weight over all places and layers, by time.
+# The same, added up: the share of the weight over all places and layers, by time. Dotted: if all tokens had the same weight.
 
 # %%
 shares = torch.stack([
@@ -341,12 +341,15 @@ parts = shares[:, :1], shares[:, 1:n], shares[:, n:]
 groups = dict(zip(("start token", "words", "end, padding"), [p.sum(dim=1) for p in parts]))
 for (name, share), colour in zip(groups.items(), (RED, BLUE, GREY)):
     plt.plot([step.t for step in run[:-1]], share, "o-", color=colour, label=name)
+for part, colour in zip(parts, (RED, BLUE, GREY)):  # if all 32 tokens had the same weight
+    plt.axhline(part.shape[1] / 32, color=colour, linestyle=":")
 plt.gca().set(xlabel="t", ylabel="share of the weight", xlim=(1010, 90), ylim=(0, 1))
 plt.legend();
 
 # %% [markdown]
-# Single words get a few per cent. **At the first steps most of the weight lies on the end token and the padding.** The tower is causal: a token
-# sees those before it, so the *end* has seen the whole prompt. To lay down the picture, places read the summary. **Towards the last steps the weight goes to the start
+# Most of the weight lies on the end token and the padding; but those are 26 of the 32 tokens, and with equal weights they would have 81 %. **At the first steps
+# the shares are not far from equal weights**: places hardly choose. The tower is causal: a token sees those before it, so each *end* has seen the whole prompt, and what is
+# averaged is mostly its summary. **Towards the last steps the weight goes to the start
 # token**, which has seen nothing and is the same for every prompt; in the last layer that runs it has nearly all. All weights of a place sum to 1, so a place that has nothing to ask must
 # look somewhere; the start token may be where it looks away.
 #
@@ -394,7 +397,7 @@ show_rows({"whole": both[0], "a word less": both[1]}, titles, 2);
 #
 # In training a tenth of the prompts was empty, so the same net can look with and without one. Guidance goes on along the line through
 # both answers (Ho & Salimans 2022). It is often said to sample $p(x)\,p(c \mid x)^w$. In general it samples nothing that has a name:
-# lesson 05 shows why. But there is one case in which the answer is **exact**. Let data without a prompt be
+# further/05 shows why. But there is one case in which the answer is **exact**. Let data without a prompt be
 # $\mathcal N(m_u, s^2)$, and with it $\mathcal N(m_c, s^2)$, of the *same* spread. What does guidance $w$ sample?
 #
 # (Both answers are straight lines in $x_t$ with one slope, and differ by a constant. So the guided answer is the denoiser of some
@@ -462,7 +465,7 @@ Flipbook([(sheet * 255).astype(np.uint8) for sheet in sheets], dials, label="w",
 
 # %% [markdown]
 # At 0 nobody has read the prompt. At 1 the net alone draws, often vaguely. Further up the picture obeys, and in the end it hardens: a few pure colours, thick lines. (That variety goes, one
-# noise can't show.) What the judges say of each is in `benchmarks/choose_guidance.md`.
+# noise can't show.) What the judges say of 1, 1.5, 3 and 6 is in `benchmarks/choose_guidance.md`.
 #
 # ### Negative prompts
 #
@@ -785,7 +788,7 @@ print(claim_table(claim))
 #
 # **What this does not show.** The judge learnt from the same captions and pictures as the tower, in the same way, and may like what both know. The
 # tower's own training was longer than all of these together. Equal images are not equal time: the larger U-Net took more than twice the minutes. On
-# *unseen* concepts (open marks) the tower **leaks**, as in lesson 07, for it has met them; there MiniLM ought to help, and these 115 pictures don't show it. Two tokens
+# *unseen* concepts (open marks on the right) the tower **leaks**, as in lesson 07, for it has met them; there MiniLM ought to help, and these 115 pictures don't show it. Two tokens
 # are no 32, these are short trainings of small nets (the star is far away), and few seeds stand behind a point: see the table. All rows: `benchmarks/encoder_or_unet.md`.
 #
 # ## 11. The real thing
@@ -793,7 +796,7 @@ print(claim_table(claim))
 # The classes behind this page, at another size, *are* Stable Diffusion 1.5: 860 million parameters in the U-Net, 123 in the text tower, 84 in the
 # autoencoder. The tests build those modules with `diffusers` and `transformers`, and our answers agree with theirs. To run the published weights
 # you need about 4 GB on disk in the `diffusers` layout, a licence to accept (CreativeML OpenRAIL-M), and patience: some minutes a picture
-# on two cores. They are published by their makers under the name *stable-diffusion-v1-5*. Name the folder in `MARBLE_SD15`:
+# on two cores. Their publisher took them down in 2024; copies go on under the name *stable-diffusion-v1-5*. Name the folder in `MARBLE_SD15`:
 
 # %%
 folder = os.environ.get("MARBLE_SD15", "")

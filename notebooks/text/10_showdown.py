@@ -100,7 +100,8 @@ for name in showdown.models():
 
 # %% [markdown]
 # Look at one column at a time. Who leads in distance? In bits? In seconds? It is never the same row, and some cells are
-# empty: a GAN has no likelihood, and of the diffusion net's there is only a bound, which is not measured here. **Training
+# empty: a GAN has no likelihood, and the diffusion net's bound is not measured here. (Of the bits in the table the PixelCNN's and
+# the chimera's are exact; the others are upper bounds, so the truth may be lower; `vae-fashion`'s nearly so, lesson 03.) **Training
 # minutes can't be compared at all**: the machines differ.
 #
 # Now the blind test. Did your eye and the distance agree?
@@ -340,8 +341,10 @@ axis.set(xlabel="recall", ylabel="precision", xlim=(-0.05, 1.2), ylim=(-0.05, 1.
 axis.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1]);
 
 # %% [markdown]
-# *Test images* are the ceiling: even real pictures don't reach 1. *64 training images* have full precision and no
-# recall: what the distance called tolerable is seen at once. *imagined*, at the distance's floor, is caught too.
+# *Test images* are the scale, and no ceiling: even real pictures don't reach 1, and a row can pass them in one share without being
+# better. *64 training images* have the precision of real ones and no
+# recall: what the distance called tolerable is seen at once. *imagined*, by the distance as good as a good model, is caught
+# by its precision, however high its recall.
 #
 # But this instrument has blind spots as well. The *matched Normal*, smears to the eye, gets a precision far
 # above 0, and the blurred VAE about the recall of
@@ -474,7 +477,7 @@ axis.legend();
 #
 # ## 7. Quality against calls, and at equal seconds
 #
-# The table's ways, measured again with other noise: 2,048 new pictures a seed, but at 1,000 calls, where each seed takes an
+# The table's ways with three draws of 2,048 pictures each, the table's own and two others; not those of 1,000 calls, where a draw takes an
 # hour. Dots: means. Bars: lowest to highest of the seeds. (The weights are the same. What a second *training* would change is in no bar.)
 
 # %%
@@ -509,7 +512,7 @@ axis.legend(ncol=2, fontsize=10, loc="upper center");
 # both sides of the floor: with 2,048 pictures the yardstick can't tell it from real ones, with 10,000 it can (section 2). In *one*
 # call there is a GAN, or a blur.
 #
-# A diffusion net's calls can be chosen, and so can the **sampler** that spends them. The whole price list of its card ("guide":
+# A diffusion net's calls can be chosen, and so can the **sampler** that spends them. Its card's price list up to 60 calls (the samplers are raced in further/05; "guide":
 # led away from the snapshot), with a bar where the card has more than one seed:
 
 # %% jupyter={"source_hidden": true}

@@ -334,7 +334,7 @@ show_rows(rows, size=1.2);
 # | one draw that all pixels share | one-factor model, common factor | 单因子模型 |
 # | thresholded Normal | probit, Gaussian copula | 概率单位，高斯连接函数 |
 # | lost bits | total correlation | 总相关 |
-# | what is told to all pixels | conditioning, side information | 条件信息 |
+# | what is told to all pixels | conditioning, side information | 条件信息，边信息 |
 #
 # ## Compared with others
 #

@@ -219,7 +219,8 @@ for k, name in enumerate(CLASSES):
 print(f"on average {np.mean(list(holes.values())):.1f} nats; log 10 = {math.log(10):.1f}")
 
 # %% [markdown]
-# What the last line has above 2.3 nats is holes, at least in the classes' Normals. Of nearly 50 nats that the code
+# What the last line has above 2.3 nats is holes of $q(z)$, at the least (of all laws with these moments the Normal is nearest to the prior). For
+# pictures that are asked for by class, as in lesson 02, all of it is: the decoder is told the class, so each class's codes should fill the prior. Of nearly 50 nats that the code
 # costs it is little, and in samples it is most of what one sees.
 #
 # ## The words

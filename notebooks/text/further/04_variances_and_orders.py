@@ -191,7 +191,7 @@ grade.VARIANCE(right_variance)
 
 # %% [markdown]
 # Yours goes into the recursion, and into a sampler: 20,000 samples in ten steps of DDPM, for each of the three data sets. The
-# last column should be 1.00 in every line. Try it with two steps in place of ten.
+# last column should be 1 in every line, give or take two standard errors. Try it with two steps in place of ten.
 
 # %%
 my_variance = grade.VARIANCE.or_library(right_variance)

@@ -285,7 +285,7 @@ plt.title("1 is the only healthy value (bars: two standard errors, n = 64)")
 plt.legend();
 
 # %% [markdown]
-# The test sees the slip. It is necessary and not sufficient (a net that always says 0 passes as well), but it costs two lines
+# The test sees the slip, and that even the shipped net is a little off at the smallest times. It is necessary and not sufficient (a net that always says 0 passes as well), but it costs two lines
 # in a training loop, and it catches what the loss curve hides: wrong tables, shifted times, a net still out of scale.
 #
 # **Break it.** In `shifted` put `t + 5`, then `t + 2`, then `t + 1`: how small a slip does the test still see, and at which $t$?
@@ -754,7 +754,7 @@ print(
 
 # %% [markdown]
 # At 0 and 1 the claim holds, exactly. In between and beyond it doesn't: the tilted density keeps both bumps of kind 0 at every
-# $w$, while guidance **loses the right one altogether**, the bump that kind 1 is near to. That is the loss of variety which
+# $w$, while guidance **loses more and more of the right one**, the bump that kind 1 is near to; at 4 next to nothing of it is left. That is the loss of variety which
 # lesson 05 shows in the clothes.
 #
 # Where does the story break? At $t = 0$ the slopes do combine as claimed. But at time $t$ the sampler needs the slope of *the tilted
@@ -1131,9 +1131,11 @@ for row in (row for row in card if row["n"] == 10_000):
 # %% [markdown]
 # Three things in this picture. (How far a dot may be off: the small ones are more seeds.)
 #
-# 1. **After fifty calls it hardly matters how you walk.** DDIM, Heun, DPM-Solver++ and UniPC have arrived at about the same
-#    place; what keeps it from the grey line isn't the sampler's error, it is **the net's**, carried along from step to step.
-# 2. **DDPM comes last.** In few steps it has too much fresh noise to take away again: on the colour photographs of DDIM's paper
+# 1. **At fifty calls it hardly matters how you walk.** DDIM, Heun, DPM-Solver++ and UniPC have arrived at about the same
+#    place. More calls may still bring a little; but what four samplers have in common there is mostly **the net's** error, carried
+#    along from step to step.
+# 2. **DDPM comes last.** Over a long step the past is no Normal (lesson 04, section 2), and `small`, its variance here, is less than the
+#    right one (further/04). The large one is too much: on the colour photographs of DDIM's paper
 #    (Song et al. 2021, table 1) it ruins a run of ten. In many, fresh noise can help: it covers up what went wrong before, and
 #    the net looks again (Karras et al. 2022, section 4). The better the net, the less there is to cover up.
 # 3. **The net's error can be bought back**, in part, by knowing in which direction the net is still wrong: at twenty and fifty

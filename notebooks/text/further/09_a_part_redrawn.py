@@ -120,7 +120,7 @@ for steps in (10, 50, 200):
 # **Two mends.** The first is *back and forth* (RePaint, Lugmayr et al. 2022): take a step, go back with fresh noise, as the forward process would, and take it again. The first pixel is
 # then guessed anew beside a known one under other noise, and with each round the two agree better. Each round costs as much as a run.
 #
-# The second looks like a bug: *let the noise stay* (as in DDNM, Wang et al. 2023). The known picture goes in and $\hat\varepsilon$ remains the denoiser's. The latent is then no more the
+# The second looks like a bug: *let the noise stay* (as in the published code of DDNM, Wang et al. 2023, which adds fresh noise too). The known picture goes in and $\hat\varepsilon$ remains the denoiser's. The latent is then no more the
 # one that the sampler held: where the guess was not the known value, the difference moves it, until the denoiser itself guesses what is known. **Which of the two comes nearer to the law?**
 
 # %%
