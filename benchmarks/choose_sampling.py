@@ -4,9 +4,9 @@ validation images.
     python benchmarks/choose_sampling.py --calls 20 '{}' '{"sampler": "dpmpp_2m", "guide":
     "ddpm-fashion-250k"}'
 
-Each argument is JSON of a recipes.sampling.Sampling. 2,048 samples of seed 1 against the first
-2,048 images of the validation split, so that neither the test images nor the noise of the
-published figures has a say. Rows go to choose_sampling.jsonl.
+Each argument is JSON of a recipes.sampling.AutoguidedSampling. 2,048 samples of seed 1 against
+the first 2,048 images of the validation split, so that neither the test images nor the noise
+of the published figures has a say. Rows go to choose_sampling.jsonl.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from course_lib.metrics import YARDSTICKS, fashion_features, frechet_distance
 from course_lib.recipes import maker
-from course_lib.recipes.sampling import Sampling
+from course_lib.recipes.sampling import AutoguidedSampling
 from course_lib.weights import load_weights, read_card
 
 NAME = "ddpm-fashion"
@@ -24,14 +24,14 @@ NAME = "ddpm-fashion"
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("ways", nargs="+", help="JSON of a Sampling")
+    parser.add_argument("ways", nargs="+", help="JSON of a AutoguidedSampling")
     parser.add_argument("--calls", type=int, nargs="+", default=[20])
     parser.add_argument("--n", type=int, default=2048)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     args = parser.parse_args()
     net, sha = load_weights(NAME), read_card(NAME)["sha256"]
-    for way in (Sampling(**json.loads(text)) for text in args.ways):
+    for way in (AutoguidedSampling(**json.loads(text)) for text in args.ways):
         for calls in args.calls:
             began = time.time()
             made = maker(NAME, net, calls=calls, sampling=way)

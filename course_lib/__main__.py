@@ -27,10 +27,10 @@ def _flags(argv: list[str]) -> tuple:
         return ()
     from course_lib.recipes import recipe_of
 
-    name = _named(argv)
     try:
+        name = _named(argv)
         return recipe_of(name).flags() if name else ()
-    except CourseError:  # a damaged card, for example: said where it is used
+    except CourseError:  # a damaged list or card: said where it is used
         return ()
 
 

@@ -1,7 +1,7 @@
 """The game of a generator and a discriminator: pairings, penalties, and the two losses.
 
-Logits are the discriminator's: above 0 for real. Every pairing is a convex function of one
-number for the discriminator and one for the generator, both to be made small.
+Logits are the discriminator's: above 0 for real. A pairing is a loss for each player, of the
+logits of real and fake images, to be made small.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.draws import Draws
+from course_lib.errors import CourseError
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,10 @@ class Game:
         pairing: str = "relativistic",
         lazy: int = 1,
     ):
+        if pairing not in PAIRINGS:
+            raise CourseError(
+                f"There is no pairing {pairing!r}; there are: {', '.join(PAIRINGS)}."
+            )
         self.generator, self.discriminator = generator, discriminator
         self.draws, self.gamma, self.pairing = draws, gamma, PAIRINGS[pairing]
         self.lazy = lazy

@@ -115,7 +115,7 @@ def _seal(path: Path):
 
 
 def _is_sealed(path: str | Path) -> bool:
-    """Whether a file ends with the SHA-256 of the rest of it; CourseError where it ends with
+    """Whether a file ends with the SHA-256 of the rest of it; ValueError where it ends with
     another one.
     """
     with open(path, "rb") as file:

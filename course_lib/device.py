@@ -104,8 +104,8 @@ def place(
     """Move `module` to `device`, channels-last; where asked and on CUDA, compile it in place
     for a long run.
 
-    Where the compiler is not to be had, or gives up on a graph, the module runs uncompiled,
-    and one line says so.
+    Where the compiler is not to be had, the module runs uncompiled, and one line says so;
+    where it gives up on a graph, that graph does.
     """
     device = torch.device(device or default_device())
     # channels-last: 5 to 20 % faster convolutions on the CPU, more on CUDA; only 4-D weights

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from course_lib.errors import CourseError
+
 
 def mixed_seed(*numbers: int) -> int:
     """One seed from several whole numbers >= 0, all of which count: 0 .. 2^32 - 1.
@@ -19,6 +21,12 @@ def mixed_seed(*numbers: int) -> int:
     seed 1's streams those of seed 0, one later.
     """
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def check_seed(seed: int):
+    """CourseError where a seed is none that every generator takes."""
+    if not 0 <= seed < 2**31:
+        raise CourseError(f"A seed is a whole number from 0 to 2^31 - 1, not {seed}.")
 
 
 class Noise(Protocol):

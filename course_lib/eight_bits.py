@@ -42,5 +42,5 @@ def stored(key: str, value: Tensor) -> dict[str, Tensor]:
 def round_weights(module: nn.Module):
     """Give a module, in place, the numbers that it would have after it was stored so."""
     for value in module.state_dict().values():
-        if value.is_floating_point() and value.ndim > 1:
-            value.copy_(restored(*rounded(value)))
+        if value.is_floating_point():
+            value.copy_(restored(*rounded(value)) if value.ndim > 1 else value.half())

@@ -22,7 +22,7 @@ from course_lib.device import (
     precision,
     precision_name,
 )
-from course_lib.draws import Draws
+from course_lib.draws import Draws, mixed_seed
 from course_lib.eight_bits import round_weights
 from course_lib.errors import CourseError
 from course_lib.files import check_destination, reading
@@ -66,15 +66,19 @@ def begin(
     """Leg `number` of a recipe at its beginning, a process's share of it under an
     Accelerator.
     """
-    seed = recipe.seed + number - 1
-    torch.manual_seed(seed)
+    # a leg's three streams have nothing in common: order, the loss's draws, PyTorch's own
+    seed, drawn, own = (mixed_seed(recipe.seed, number, stream) for stream in range(3))
+    torch.manual_seed(own)  # the same in every process, for a net begins as one
     share, device, prepare = (0, 1), default_device(), lambda module: module
     if accelerator is not None:
         share = accelerator.process_index, accelerator.num_processes
         device, prepare = accelerator.device, accelerator.prepare
-    leg, draws = recipe.legs[number - 1], Draws(seed, *share)
+    leg, draws = recipe.legs[number - 1], Draws(drawn, *share)
     setting = Setting(leg, number, seed, device, draws, prepare, start)
-    return setting, recipe.build(setting)
+    run = recipe.build(setting)
+    if share[1] > 1:  # dropout, which draws for its own rows alone
+        torch.manual_seed(mixed_seed(own, share[0]))
+    return setting, run
 
 
 @dataclass
@@ -123,12 +127,12 @@ class _Job:
         }
 
 
-def _read_card(path: Path) -> dict:
+def _read_card(path: Path, mend: str = "") -> dict:
     """The card beside a leg's weights; CourseError where it is damaged, or of other weights
-    than lie there: a save was killed between the two.
+    than lie there: a save was killed between the two. mend: what to do then.
     """
     beside = path.with_suffix(".json")
-    mend = (
+    mend = mend or (
         f"remove it and {path.name} to make that leg again, or put back those that were there"
     )
     card = card_of(beside, mend, CourseError)
@@ -307,7 +311,7 @@ def _carried_on(recipe: Recipe, before: Path, steps, seconds) -> tuple[Recipe, s
         raise CourseError("Say how long to carry on: give --steps or --seconds.")
     if not (before.is_file() and before.with_suffix(".json").is_file()):
         raise CourseError(f"There is no {before} with its card beside it to carry on from.")
-    card = _read_card(before)
+    card = _read_card(before, "carry on from weights whose card names their legs")
     if card.get("recipe", card.get("name")) != recipe.name:
         raise CourseError(
             f"{before} was made by {card.get('recipe')}: carry it on with that recipe."

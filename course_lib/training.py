@@ -227,6 +227,11 @@ def _settle_precision(phases: list[Phase], asked: torch.dtype | None, start: int
     """Note in each phase what the run is computed in: one precision from its first step to its
     last.
     """
+    if asked is torch.float16:
+        raise CourseError(
+            "float16 needs losses that are scaled, which train does not do: its small "
+            "gradients would be 0. Take bfloat16 or float32."
+        )
     begun = phases[0].precision if start else None
     if asked is not None and begun is not None and asked != begun:
         raise CourseError(
@@ -276,7 +281,7 @@ def train(
     that earlier pieces of a resumed run took of it. precision is by default
     course_lib.precision of the device; a run that goes on keeps that of its
     checkpoint, and CourseError refuses another. Raises TrainingDiverged where a loss or a
-    gradient is no number; the weights are then those before that step.
+    gradient is no number; that phase's weights are then those before that step.
     """
     phases = [phases] if isinstance(phases, Phase) else list(phases)
     _check_run(phases, seconds)

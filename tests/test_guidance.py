@@ -168,6 +168,11 @@ def test_autoguidance_removes_an_error_that_the_weaker_model_makes_twice_as_larg
     )
 
 
+def test_no_null_condition_gets_a_sentence(denoise, x_t):
+    with pytest.raises(CourseError, match="null_class"):
+        guided(denoise, None, 3.0)(x_t, 5, torch.zeros(len(x_t)))
+
+
 def test_the_null_condition_may_be_a_tensor():
     """A text's condition is a tensor: the null prompt's embedding expands to the batch, in its
     dtype.

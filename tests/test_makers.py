@@ -193,7 +193,7 @@ def test_a_row_replaces_its_like_alone():
 def test_labels():
     assert labels_of(5, 3).tolist() == [0, 1, 2, 0, 1]
     assert labels_of(2, 3, [3, 0]).tolist() == [3, 0]  # 3: no class
-    for cond in ([0, 1], [0, 1, 4], [0, 1, -1], [0.5, 1, 2], [[0], [1], [2]]):
+    for cond in ([0, 1], [0, 1, 4], [0, 1, -1], [0.5, 1, 2], [[0], [1], [2]], ["bag"] * 3):
         with pytest.raises(CourseError, match="labels must be 3 classes from 0 to 2"):
             labels_of(3, 3, cond)
 

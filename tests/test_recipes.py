@@ -15,7 +15,7 @@ from course_lib.recipes import (
     recipe,
     recipe_of,
 )
-from course_lib.recipes.sampling import Sampling
+from course_lib.recipes.sampling import AutoguidedSampling
 from course_lib.runs import Flag, Recipe
 from course_lib.weights import WeightsError, load_weights, read_card, shipped
 
@@ -87,5 +87,5 @@ def test_absurd_numbers_are_no_way_of_sampling():
     for name in ("guidance", "guide_scale"):
         for value in (float("nan"), float("inf"), -float("inf"), 1e39, 101.0):
             with pytest.raises(CourseError, match=f"{name} is a number from -100 to 100, not"):
-                Sampling(**{name: value})
-        assert getattr(Sampling(**{name: -3.0}), name) == -3.0
+                AutoguidedSampling(**{name: value})
+        assert getattr(AutoguidedSampling(**{name: -3.0}), name) == -3.0

@@ -13,7 +13,7 @@ from course_lib import runs, training
 from course_lib.errors import CourseError
 from course_lib.models import ClassifierConfig
 from course_lib.recipes import fashion_classifier
-from course_lib.runs import Leg, fingerprint, run
+from course_lib.runs import Leg, begin, fingerprint, run
 from course_lib.weights import sha256
 
 TINY = dataclasses.replace(
@@ -233,6 +233,30 @@ def test_what_cannot_be_carried_on(data, tmp_path):
     lonely.with_suffix(".json").write_text(json.dumps(card))
     with pytest.raises(CourseError, match="made by flow-fashion"):
         carry(lonely, steps=1)
+
+
+def test_weights_without_legs_are_not_asked_to_be_removed(data, tmp_path):
+    """They may be shipped ones, a snapshot's for example."""
+    start = tmp_path / "snapshot.safetensors"
+    start.write_bytes(b"")
+    card = {"recipe": TINY.name, "sha256": sha256(start)}
+    start.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(CourseError, match="carry on from weights whose card") as caught:
+        run(TINY, start=start, folder=tmp_path, out=tmp_path, steps=1)
+    assert "remove" not in str(caught.value)
+
+
+def test_no_two_streams_of_a_run_are_one(data):
+    """Leg 2 of seed 0 drew what leg 1 of seed 1 drew, and a net began with the numbers that
+    the first noise was made of.
+    """
+    numbers, twice = [], dataclasses.replace(TINY, legs=(TINY.legs[0],) * 2)
+    for seed in (0, 1):
+        for number in (1, 2):
+            setting, _ = begin(dataclasses.replace(twice, seed=seed), number)
+            numbers += [setting.seed, setting.draws.generator.initial_seed()]
+            numbers.append(torch.initial_seed())
+    assert len(set(numbers)) == 12
 
 
 def refused(tmp_path, **how) -> str:

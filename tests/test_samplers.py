@@ -19,6 +19,7 @@ from course_lib import (
     final,
     gaussian_denoiser,
     mixture_denoiser,
+    points_denoiser,
     sample_ddim,
     sample_ddpm,
     sample_dpmpp_2m,
@@ -494,6 +495,33 @@ def test_no_eta(eta):
     )
     with pytest.raises(CourseError, match="eta"):
         final(steps)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_number_of_steps_is_no_times(name):
+    denoise = gaussian_denoiser(Schedule.cosine(), 0.0, 1.0)
+    with pytest.raises(CourseError, match=r"schedule.times\(20\)"):
+        final(SAMPLERS[name](denoise, Schedule.cosine(), torch.zeros(1, 2), 20))
+
+
+def test_no_more_fresh_noise_than_there_is():
+    """The rest of the noise was clamped to 0 then, and the fresh added all the same."""
+    schedule, x = Schedule.cosine(), torch.zeros(1, 2)
+    denoise = gaussian_denoiser(schedule, 0.0, 1.0)
+    with pytest.raises(CourseError, match="more noise is added than there is at time"):
+        final(sample_ddim(denoise, schedule, x, schedule.times(10), eta=3.0))
+    assert (
+        final(sample_ddim(denoise, schedule, x, schedule.times(10), eta=1.0)).isfinite().all()
+    )
+
+
+def test_a_look_at_whole_numbers_gets_a_sentence():
+    """The answers were cut to whole numbers."""
+    schedule, x = Schedule.cosine(), torch.tensor([[1, -2]])
+    points = points_denoiser(schedule, torch.zeros(3, 2))
+    for denoise in (gaussian_denoiser(schedule, 0.0, 1.0), points):
+        with pytest.raises(CourseError, match="floating-point images"):
+            denoise(x, 500)
 
 
 def test_final_of_nothing_gets_a_sentence():

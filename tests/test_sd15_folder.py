@@ -153,6 +153,28 @@ def test_five_steps_of_ddim_with_guidance(folder, settings, dtype):
     assert (ours.decode(last.x_t) - shown).abs().max() < 10 * size
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_what_a_scheduler_leaves_out_is_as_in_their_pipeline(folder):
+    """DDIM's own defaults would clip latents to [-1, 1]; the published scheduler has none."""
+    path = folder / "scheduler" / "scheduler_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("clip_sample", "steps_offset"):
+        config.pop(key, None)
+    path.write_text(json.dumps(config), encoding="utf-8")
+    theirs = diffusers.StableDiffusionPipeline.from_pretrained(folder).scheduler.config
+    ours = sd15.load(folder).sampling
+    assert ours.clip_sample is theirs.get("clip_sample", False) is False
+    assert ours.steps_offset == theirs.steps_offset == 1
+
+
+@pytest.mark.parametrize("offset, to_one", [(0, False), (0, True), (1, False)])
+def test_no_time_stands_twice(offset, to_one):
+    times = Sampling(**SCHEDULER | {"steps_offset": offset, "set_alpha_to_one": to_one}).times(
+        5
+    )
+    assert times == sorted(set(times), reverse=True)
+
+
 @pytest.mark.parametrize("steps", [1, 5, 20, 50, 999])
 def test_times_are_theirs(steps):
     scheduler = diffusers.DDIMScheduler(**SCHEDULER)

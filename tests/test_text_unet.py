@@ -5,7 +5,7 @@ import torch
 
 from course_lib.layers import AddedResBlock, CrossAttention, SpatialTransformer
 from course_lib.models import Autoencoder, AutoencoderConfig, TextUNet, TextUNetConfig
-from course_lib.recipes.emoji_autoencoder import kl_divergence, psnr
+from course_lib.recipes.emoji_autoencoder import kl_divergence, reconstruction_psnr
 
 UNET = TextUNetConfig(4, (8, 16), 1, (True, False), 2, 1, 12, 4)
 AUTOENCODER = AutoencoderConfig(widths=(8, 8, 16), blocks=1, groups=4)
@@ -125,4 +125,4 @@ def test_psnr_in_closed_form():
 
     images = torch.randint(50, 200, (3, 3, 8, 8), dtype=torch.uint8)
     expected = torch.tensor(20.0) * torch.log10(torch.tensor(255 / 10))
-    torch.testing.assert_close(psnr(Darker(), images), expected.expand(3))
+    torch.testing.assert_close(reconstruction_psnr(Darker(), images), expected.expand(3))

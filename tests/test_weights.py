@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from course_lib import Schedule, weights
+from course_lib import __main__ as cli
 from course_lib.configs import from_plain
 from course_lib.errors import CourseError
 from course_lib.files import written_whole
@@ -473,7 +474,7 @@ def test_what_is_listed_is_missed(folder):
         verify("fashion-classifier")
 
 
-def test_the_list_decides_and_not_the_card(folder):
+def test_the_list_decides_and_not_the_card(folder, capsys):
     """Weights put in place of shipped ones, card and all, are noticed; one's own are not
     anyone's business.
     """
@@ -494,6 +495,8 @@ def test_the_list_decides_and_not_the_card(folder):
         with pytest.raises(WeightsError, match="SHA256SUMS is damaged. Get it again") as error:
             shipped()
         sentence(error)
+        assert cli.main(["sample", "theirs"]) == 1  # a sentence, no trace
+        assert "SHA256SUMS is damaged" in capsys.readouterr().err
 
 
 def test_the_list_is_what_sha256sum_writes():

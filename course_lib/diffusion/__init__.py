@@ -1,4 +1,4 @@
-"""Schedules, denoisers, samplers: the part of diffusion that owns no weights."""
+"""Schedules, denoisers, samplers: the part of diffusion that trains no weights."""
 
 from course_lib.diffusion.codec import Codec, LatentCodec, PixelCodec
 from course_lib.diffusion.condition import map_cond
@@ -7,6 +7,7 @@ from course_lib.diffusion.exact import gaussian_denoiser, mixture_denoiser, poin
 from course_lib.diffusion.guidance import autoguided, clipped, guided, guided_in_parts
 from course_lib.diffusion.reading import denoiser_from, schedule_from
 from course_lib.diffusion.samplers import (
+    FRESH,
     SAMPLERS,
     Step,
     final,
@@ -20,6 +21,7 @@ from course_lib.diffusion.samplers import (
 from course_lib.diffusion.schedule import Schedule
 
 __all__ = [
+    "FRESH",
     "SAMPLERS",
     "TARGETS",
     "Codec",

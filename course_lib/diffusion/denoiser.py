@@ -30,8 +30,8 @@ def stratified_times(B: int, T: int, draws: Draws) -> Tensor:
     """One uniform time 1 .. T in each of B equal slots, so that a batch covers all noise
     levels: int64 [B].
 
-    (Kingma et al. 2021, appendix I.1.) The slots are those of the global batch, of which a
-    process has its own.
+    (After Kingma et al. 2021, appendix I.1, whose slots share one u.) The slots are those of
+    the global batch, of which a process has its own.
     """
     u = draws.uniform(B)
     slots = draws.rows(torch.arange(B * draws.world, device=u.device))

@@ -38,6 +38,11 @@ def autoguided(denoise: Denoise, weaker: Denoise, scale: float) -> Denoise:
 
 def _null_like(cond: Tensor, null: float | Tensor) -> Tensor:
     """No condition, in the shape of a batch of them."""
+    if null is None:
+        raise CourseError(
+            "Guidance must be told what stands for no condition: as null_cond, a class net's "
+            "config.null_class or the token states of an empty text."
+        )
     return torch.as_tensor(null).to(cond).expand_as(cond)
 
 

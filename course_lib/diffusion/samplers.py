@@ -1,7 +1,7 @@
 """From noise to image: pure functions over any denoiser.
 
 Each sampler is a generator. It yields a Step before every move, so that a caller may draw it,
-record it or stop, and a last Step at time 0 whose x_t is the finished image.
+record it or stop, and a last Step, at time 0 as a rule, whose x_t is the finished image.
 """
 
 import functools
@@ -24,9 +24,11 @@ STEEPEST = 1e4
 
 @dataclass(frozen=True)
 class Step:
-    """What a sampler sees at one time."""
+    """What a sampler sees at one time. The last is where it ends, which it does not look at:
+    there x0 is x_t, and eps is that of the look before.
+    """
 
-    t: int  # T at the start, 0 at the end
+    t: int  # the first of the times, T as a rule; at the end the last, 0 as a rule
     x_t: Tensor  # [B, ...], the noisy image; at t = 0 the finished one
     x0: Tensor  # [B, ...], the image that the denoiser sees in x_t
     eps: Tensor  # [B, ...], the noise that it sees there
@@ -52,6 +54,8 @@ def strides(
     Times fall from noise to image, and rise where a picture is walked back into its noise;
     falling: refuse that.
     """
+    if isinstance(times, int):
+        raise CourseError(f"A sampler takes the times themselves: schedule.times({times}).")
     times = times.tolist() if isinstance(times, Tensor) else times
     times = [int(schedule.checked(t)) for t in times]
     pairs = list(zip(times[:-1], times[1:], strict=True))
@@ -171,6 +175,10 @@ def sample_ddim(
         alpha, sigma = schedule.at(s, x)
         # std of the noise added anew
         fresh = eta * posterior(schedule, t, s)[2] ** 0.5 if eta else 0.0
+        if fresh > schedule.sigma[s] * (1 + 1e-6):
+            raise CourseError(
+                f"At eta {eta} more noise is added than there is at time {s}: take 0 to 1."
+            )
         x = alpha * x0 + (sigma**2 - fresh**2).clamp(min=0).sqrt() * eps
         if fresh > 0:
             x = x + fresh * draws.normal(x)
@@ -186,7 +194,8 @@ def sample_heun(
     the mean of both.
 
     In our letters the step is x += d(alpha) x0 + d(sigma) eps, which has no division and so
-    suits every schedule. Two calls a step, one on the last: 2 n - 1 for n steps.
+    suits every schedule. Two calls a step, one where it ends without noise: 2 n - 1 for n
+    steps down to time 0.
     """
     for t, s in strides(schedule, times):
         x0, eps = denoise(x, t, cond)
@@ -231,9 +240,9 @@ def sample_dpmpp_2m(
     """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2): second order from one call a step, by
     remembering the last x0.
 
-    The first step and the last are of first order: the one has no past, the other ends where
-    log(alpha / sigma) is infinite. So is the second where the first began there, at an alpha
-    of 0. A step on one noise level moves nothing, and nothing is learnt from it.
+    The first step and one to time 0 are of first order: the one has no past, the other ends
+    where log(alpha / sigma) is infinite. So is the second where the first began there, at an
+    alpha of 0. A step on one noise level moves nothing, and nothing is learnt from it.
     """
     x0_before, h_before = None, 0.0
     for t, s in strides(schedule, times, falling=True):
@@ -303,6 +312,7 @@ def sample_unipc(
     yield Step(s, x, x, eps)
 
 
+FRESH = ("ddpm", "ddim")  # those that take `draws`
 SAMPLERS = {
     "ddpm": sample_ddpm,
     "ddim": sample_ddim,

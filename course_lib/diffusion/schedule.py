@@ -13,10 +13,20 @@ from course_lib.errors import CourseError
 MOST = 10**6  # steps: more is a slip of the finger
 
 
+def check_floating(x: Tensor):
+    """CourseError where x can't hold noise."""
+    if not x.is_floating_point():
+        raise CourseError(
+            f"Noise is added to floating-point images in [-1, 1], not to {x.dtype}: "
+            "to_float makes them."
+        )
+
+
 def widened(x: Tensor) -> Tensor:
     """x in float32, or better where it is so: bfloat16's three digits are too few to compute
-    in.
+    in. CourseError for whole numbers, which an answer cast back to them would cut.
     """
+    check_floating(x)
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -170,11 +180,7 @@ class Schedule:
         ...] and in its dtype.
         """
         t = self.checked(t)
-        if not x.is_floating_point():
-            raise CourseError(
-                f"Noise is added to floating-point images in [-1, 1], not to {x.dtype}: "
-                "to_float makes them."
-            )
+        check_floating(x)
         key = (x.device, x.dtype)
         if key not in self._tables:
             # else a table first used while sampling could not be trained with

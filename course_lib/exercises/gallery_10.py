@@ -28,7 +28,8 @@ BUGS = {
     ),
     3: Bug(
         "test images were among its training images, and it has learnt them by heart",
-        "is far nearer to the test images than real ones are, and than to the validation images",
+        "is far nearer to the test images than real ones are, and than it is to the "
+        "validation images",
     ),
     4: Bug(
         "pictures were resized by another library before the features were taken",

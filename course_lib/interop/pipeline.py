@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from course_lib.diffusion import Denoiser, Schedule, Step, guided, sample_ddim
 from course_lib.diffusion.denoiser import Denoise
+from course_lib.draws import check_seed
 from course_lib.errors import CourseError
 from course_lib.models.autoencoder import Autoencoder
 from course_lib.models.clip import TextTower
@@ -69,7 +70,8 @@ class Sampling:
             raise CourseError(f"Ask for 1 to {T - self.steps_offset} steps, not {steps}.")
         stride = T // steps
         times = [i * stride + self.steps_offset + 1 for i in reversed(range(steps))]
-        return [*times, 0 if self.set_alpha_to_one else 1]
+        last = 0 if self.set_alpha_to_one else 1
+        return times if times[-1] == last else [*times, last]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +139,7 @@ class Pipeline:
         """A picture [3, size, size] in [-1, 1], float32 on the CPU. options: those of
         `steps`. CourseError where it is broken, as half precision may break one.
         """
+        check_seed(seed)
         folds = self.autoencoder.config.folds * 2 ** (len(self.unet.config.widths) - 1)
         if not (folds <= size <= LARGEST and size % folds == 0):
             raise CourseError(

@@ -292,13 +292,17 @@ def load_part(
 
 
 def _sampling(folder: Path) -> Sampling:
-    """The settings of DDIM in the scheduler's config, whichever scheduler it names."""
+    """The settings of DDIM in the scheduler's config, whichever scheduler it names.
+
+    What it leaves out is not by the scheduler's defaults but by those that their
+    StableDiffusionPipeline puts in their place: latents know no bounds.
+    """
     path = folder / "scheduler" / "scheduler_config.json"
     known = {field.name for field in dataclasses.fields(Sampling)}
     found = read_json(path, "get the folder again")
     try:
         said = {key: value for key, value in found.items() if key in known}
-        return from_plain(Sampling, said)
+        return from_plain(Sampling, {"clip_sample": False, "steps_offset": 1} | said)
     except CourseError as error:
         raise CourseError(f"{path}: {error}") from None
 

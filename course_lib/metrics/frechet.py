@@ -26,7 +26,7 @@ class Moments:
         )  # on the CPU: Apple's GPU has no float64
         if features.ndim != 2 or not len(features):
             raise CourseError(
-                f"{name} must be [N, D] with N of 2 or more, not {tuple(features.shape)}."
+                f"{name} must be [N, D] with N of 1 or more, not {tuple(features.shape)}."
             )
         if not torch.isfinite(features).all():
             raise CourseError(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from course_lib.device import precision, precision_name
+from course_lib.draws import check_seed
 from course_lib.errors import CourseError
 from course_lib.files import check_destination, reading, written_whole
 from course_lib.metrics.frechet import frechet_distance
@@ -52,8 +53,7 @@ class Maker:
     def checked(self, n: int, seed: int = 0, cond=None, start: int = 0) -> Iterator[tuple]:
         """`batches`, with what goes in and what comes out looked at first: CourseError."""
         check_number(n)
-        if not 0 <= seed < 2**31:
-            raise CourseError(f"A seed is a whole number from 0 to 2^31 - 1, not {seed}.")
+        check_seed(seed)
         for images, shown in self.batches(n, seed, cond, start):
             if not torch.isfinite(images).all():
                 raise CourseError(

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from course_lib.data import as_saved
+
 
 def psnr(images: Tensor, real: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each image against the real one, in dB: both [N, C, H, W]
@@ -13,6 +15,5 @@ def psnr(images: Tensor, real: Tensor) -> Tensor:
     """
     if images.shape != real.shape:
         raise ValueError(f"Images {list(images.shape)} against real ones {list(real.shape)}.")
-    saved = ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
-    error = (saved - real).square().flatten(1).mean(dim=1)
+    error = (as_saved(images) - real).square().flatten(1).mean(dim=1)
     return 10 * torch.log10(4 / error.clamp(min=1e-7))

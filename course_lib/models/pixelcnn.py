@@ -16,7 +16,8 @@ LEVELS = 256  # grey levels: level n stands at 2 n / 255 - 1
 class PixelCNNConfig:
     """The shape of a `PixelCNN`."""
 
-    channels: int = 64  # of both stacks; a multiple of 32 keeps the two samplers equal, below
+    # of both stacks; a multiple of 32 keeps the two samplers of pixel_sampling.py equal
+    channels: int = 64
     dilations: tuple[int, ...] = (1, 2, 1, 4, 1, 2, 1, 4, 1, 2, 1, 4)  # one a block
     mixtures: int = 10  # logistics in a pixel's distribution
     classes: int = 10  # labels 0 .. classes - 1; `classes` itself says "no class given"

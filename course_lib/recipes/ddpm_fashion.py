@@ -12,7 +12,7 @@ from course_lib.diffusion import denoiser_from
 from course_lib.models import UNet, UNetConfig
 from course_lib.optim import Muon
 from course_lib.recipes.diffusion import DiffusionRecipe
-from course_lib.recipes.sampling import Sampling
+from course_lib.recipes.sampling import AutoguidedSampling
 from course_lib.runs import Leg, Run, Setting
 from course_lib.training import Ema, Phase, warmup_flat_decay
 
@@ -69,9 +69,9 @@ class DdpmRecipe(DiffusionRecipe):
     def ways(self) -> tuple[dict, ...]:
         return tuple({"calls": calls} for calls in (1000, 50, 20, 10))
 
-    def best(self, name: str, calls: int) -> Sampling:
+    def best(self, name: str, calls: int) -> AutoguidedSampling:
         """With few calls, steps are worth more than a guide."""
-        return BEST if name == self.name and calls >= 20 else Sampling(BEST.sampler)
+        return BEST if name == self.name and calls >= 20 else AutoguidedSampling(BEST.sampler)
 
 
 RECIPE = DdpmRecipe(
@@ -86,4 +86,4 @@ RECIPE = DdpmRecipe(
     ),
 )
 # chosen in benchmarks/choose_sampling.md
-BEST = Sampling("unipc", guide=f"{RECIPE.name}-250k", guide_scale=2.0)
+BEST = AutoguidedSampling("unipc", guide=f"{RECIPE.name}-250k", guide_scale=2.0)

@@ -12,7 +12,7 @@ from course_lib.recipes.conditions import Labelled, drop_labels, labels_of
 from course_lib.recipes.makers import maker_from
 from course_lib.recipes.sampling import (
     SAMPLING_FLAGS,
-    Sampling,
+    AutoguidedSampling,
     diffusion_batches,
     guided_by,
 )
@@ -59,9 +59,9 @@ class DiffusionRecipe(Labelled, Recipe):
 
         return loss
 
-    def best(self, name: str, calls: int) -> Sampling:
+    def best(self, name: str, calls: int) -> AutoguidedSampling:
         """The way that gives the least distance for so many calls."""
-        return Sampling("unipc")
+        return AutoguidedSampling("unipc")
 
     def flags(self) -> tuple[Flag, ...]:
         return (*SAMPLING_FLAGS, *super().flags())
@@ -73,14 +73,14 @@ class DiffusionRecipe(Labelled, Recipe):
         *,
         calls: int = 20,
         batch_size: int = 256,
-        sampling: Sampling | None = None,
+        sampling: AutoguidedSampling | None = None,
         **options,
     ) -> Maker:
-        """options: those of `Sampling`, in place of one whole; where all are None or left out,
-        the best way.
+        """options: those of `AutoguidedSampling`, in place of one whole; where all are None or
+        left out, the best way.
         """
         device, config = next(module.parameters()).device, module.config
-        sampling = sampling or Sampling.asked(self.best(name, calls), **options)
+        sampling = sampling or AutoguidedSampling.asked(self.best(name, calls), **options)
         weaker = None if sampling.guide is None else guide_of(module, name, sampling.guide)
         denoise = denoiser_from(module, self.reading())
         plan = denoise.schedule

@@ -9,6 +9,7 @@ from course_lib.data.emoji import TRAINED_ON, emoji
 from course_lib.device import default_device, place
 from course_lib.draws import Draws
 from course_lib.metrics.frechet import Moments, frechet_distance
+from course_lib.metrics.psnr import psnr
 from course_lib.metrics.yardsticks import EMOJI
 from course_lib.models import Autoencoder, AutoencoderConfig
 from course_lib.optim import Muon
@@ -35,13 +36,9 @@ def mixed_channels(x: Tensor, draws: Draws, share: float = 0.3) -> Tensor:
 
 
 @torch.no_grad()
-def psnr(net: Autoencoder, images: Tensor, batch_size: int = 256) -> Tensor:
-    """Peak signal-to-noise ratio of each reconstruction, rounded to 256 levels, in dB: images
-    uint8 [N, 3, H, W] to [N].
-    """
-    back = ((come_back(net, images, batch_size).clamp(-1, 1) + 1) * 127.5).round()
-    error = (back - images.float()).square().mean(dim=(1, 2, 3))
-    return 10 * torch.log10(255**2 / error.clamp(min=1e-3))
+def reconstruction_psnr(net: Autoencoder, images: Tensor, batch_size: int = 256) -> Tensor:
+    """`psnr` of each reconstruction, in dB: images uint8 [N, 3, H, W] to [N]."""
+    return psnr(come_back(net, images, batch_size), to_images(images))
 
 
 @torch.no_grad()
@@ -120,8 +117,8 @@ class AutoencoderRecipe(Recipe):
             for split in ("test", "train")
         )
         return {
-            "psnr_test": round(psnr(net, test).mean().item(), 3),
-            "psnr_train": round(psnr(net, train).mean().item(), 3),
+            "psnr_test": round(reconstruction_psnr(net, test).mean().item(), 3),
+            "psnr_train": round(reconstruction_psnr(net, train).mean().item(), 3),
             **distance(net, test),
             "latent_mean": [round(value, 4) for value in net.latent_mean.tolist()],
             "latent_std": [round(value, 4) for value in net.latent_std.tolist()],

@@ -1,14 +1,14 @@
 """Super-resolution of emoji, 16 x 16 to 64 x 64: draws of what a thumbnail leaves open."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from course_lib.data.emoji import RAW_SHA256, SIDE, emoji
 from course_lib.device import autocast, default_device, place, to_device
-from course_lib.diffusion import SAMPLERS, denoiser_from, final
+from course_lib.diffusion import FRESH, SAMPLERS, denoiser_from, final
 from course_lib.draws import Draws, ImageDraws
 from course_lib.errors import CourseError
 from course_lib.metrics.frechet import Moments, frechet_distance
@@ -114,13 +114,9 @@ class SuperResRecipe(Recipe):
         }
 
     def build(self, setting: Setting) -> Run:
-        net, device = SuperRes(self.config), setting.device
-        start = setting.start
-        if start is None and self.begins_as:
-            start = load_weights(self.begins_as, device="cpu")
-        if start is not None:
-            net.load_state_dict(start.state_dict())
-        net = place(net, device)
+        if setting.start is None and self.begins_as:
+            setting = replace(setting, start=load_weights(self.begins_as, device="cpu"))
+        net, device = setting.begun(SuperRes(self.config)), setting.device
         forward = self.loss_on(setting.prepare(net), setting.draws)
         data, pixels = on_device(device)
 
@@ -149,7 +145,7 @@ class SuperResRecipe(Recipe):
         times = plan.times(sampling.steps(calls, plan.T))
 
         def draw(noise: Tensor, thumb: Tensor, draws: ImageDraws) -> Tensor:
-            fresh = {"draws": draws} if sampling.sampler in ("ddpm", "ddim") else {}
+            fresh = {"draws": draws} if sampling.sampler in FRESH else {}
             return final(
                 SAMPLERS[sampling.sampler](denoise, plan, noise, times, thumb, **fresh)
             )

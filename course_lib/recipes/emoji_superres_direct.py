@@ -21,8 +21,10 @@ class DirectRecipe(SuperResRecipe):
     begins_as: str | None = None
 
     def about(self) -> dict:
+        said = super().about()
+        del said["reading"]  # it is no denoiser: it has seen time T alone
         return {
-            **super().about(),
+            **said,
             "what": "Super-resolution of emoji, 16x16 to 64x64, by a squared error: the mean "
             "of the pictures that a thumbnail leaves open; the EMA's weights.",
         }

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
 from course_lib.device import autocast, to_device
-from course_lib.diffusion import SAMPLERS, Schedule, autoguided, final, guided
+from course_lib.diffusion import FRESH, SAMPLERS, Schedule, autoguided, final, guided
 from course_lib.draws import ImageDraws
 from course_lib.errors import CourseError
 from course_lib.recipes.makers import start_noise
@@ -31,25 +31,18 @@ class Sampling:
 
     sampler: str = "ddim"
     guidance: float = 1.0  # classifier-free: 1 is plain, beyond it the net is called twice
-    # a weaker snapshot that the net is led away from (`autoguided`): one more call
-    guide: str | None = None
-    guide_scale: float = 2.0  # how far away: 1 is plain
 
     def __post_init__(self):
         if self.sampler not in SAMPLERS:
             raise CourseError(
                 f"There is no sampler {self.sampler!r}; there are: {', '.join(SAMPLERS)}."
             )
-        for name in ("guidance", "guide_scale"):
-            check_scale(name, getattr(self, name))
+        check_scale("guidance", self.guidance)
 
     @property
     def calls_a_look(self) -> int:
         """Network calls for one look at x_t, of whichever net."""
-        own = 1 if self.guidance in (0, 1) else 2
-        if self.guide is None or self.guide_scale == 1:
-            return own
-        return 1 if self.guide_scale == 0 else own + 1
+        return 1 if self.guidance in (0, 1) else 2
 
     def steps(self, calls: int, most: int | None = None) -> int:
         """The steps that `calls` network calls pay for; CourseError where they are too few for
@@ -75,10 +68,33 @@ class Sampling:
         """Network calls of `steps` steps: Heun looks twice a step, but once on the last."""
         return self.calls_a_look * (2 * steps - 1 if self.sampler == "heun" else steps)
 
+    def cost(self, calls: int, schedule: Schedule) -> dict:
+        """What an image costs in this way, of `calls` network calls at most."""
+        return {"calls": self.calls(self.steps(calls, schedule.T)), **asdict(self)}
+
+
+@dataclass(frozen=True)
+class AutoguidedSampling(Sampling):
+    """A way that may be led away from a weaker snapshot, too (`autoguided`)."""
+
+    guide: str | None = None  # the snapshot: one more call a look
+    guide_scale: float = 2.0  # how far away: 1 is plain
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_scale("guide_scale", self.guide_scale)
+
+    @property
+    def calls_a_look(self) -> int:
+        own = super().calls_a_look
+        if self.guide is None or self.guide_scale == 1:
+            return own
+        return 1 if self.guide_scale == 0 else own + 1
+
     @staticmethod
-    def asked(best: "Sampling", **options) -> "Sampling":
+    def asked(best: "AutoguidedSampling", **options) -> "AutoguidedSampling":
         """The way that options ask for, each None where nothing was said; `best` where none
-        was.
+        was, and its sampler where no other is named.
         """
         given = {key: value for key, value in options.items() if value is not None}
         if "guide_scale" in given and "guide" not in given:
@@ -86,11 +102,7 @@ class Sampling:
                 "--guide-scale says how far to lead away from a snapshot: name it with "
                 "--guide."
             )
-        return Sampling(**given) if given else best
-
-    def cost(self, calls: int, schedule: Schedule) -> dict:
-        """What an image costs in this way, of `calls` network calls at most."""
-        return {"calls": self.calls(self.steps(calls, schedule.T)), **asdict(self)}
+        return replace(AutoguidedSampling(best.sampler), **given) if given else best
 
 
 SAMPLING_FLAGS = (
@@ -127,7 +139,9 @@ SAMPLING_FLAGS = (
 def guided_by(
     denoise: Callable, sampling: Sampling, null_cond, weaker: Callable | None = None
 ) -> Callable:
-    """A denoiser with the guidance of a way of sampling: `weaker` is that of its guide."""
+    """A denoiser with the guidance of a way of sampling: `weaker` is that of its guide, if it
+    is an AutoguidedSampling with one.
+    """
     denoise = guided(denoise, null_cond, sampling.guidance)
     if weaker is not None:
         denoise = autoguided(denoise, weaker, sampling.guide_scale)
@@ -161,7 +175,7 @@ def diffusion_batches(
             told = shown[i : i + batch_size]
             x, c = to_device((noise[i : i + batch_size], encode(told)), device)
             options = {}
-            if sampling.sampler in ("ddpm", "ddim"):
+            if sampling.sampler in FRESH:
                 options["draws"] = ImageDraws(seed, range(i, i + len(x)))
             with torch.no_grad(), autocast(device):
                 sample = SAMPLERS[sampling.sampler]

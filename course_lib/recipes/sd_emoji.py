@@ -199,10 +199,7 @@ class TextToImageRecipe(Recipe):
         return codec, load_weights(self.text, device=device).text
 
     def build(self, setting: Setting) -> Run:
-        net, device = TextUNet(self.config), setting.device
-        if setting.start is not None:
-            net.load_state_dict(setting.start.state_dict())
-        net = place(net, device)
+        net, device = setting.begun(TextUNet(self.config)), setting.device
         codec, tower = self.parts(device)
         data, pixels = on_device(device)
         # those of held-out pairs are made too, and no row of RowBatches asks for them
