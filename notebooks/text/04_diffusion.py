@@ -684,8 +684,8 @@ def sample_ddim(
     """DDIM (Song et al. 2021, eq. 12): eta 0 adds no noise, eta 1 is DDPM with the small
     variance. Rising times walk an image into its noise, where no fresh noise belongs: eta 0.
     """
-    if not eta >= 0:
-        raise CourseError(f"eta says how much of DDPM's fresh noise is added, not {eta}.")
+    if not 0 <= eta <= 1:  # beyond it more may be added than there is
+        raise CourseError(f"eta is the share of DDPM's fresh noise, 0 to 1, not {eta}.")
     draws = draws or Draws()
     for t, s in strides(schedule, times, falling=eta > 0):
         x0, eps = denoise(x, t, cond)

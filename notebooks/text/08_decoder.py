@@ -828,7 +828,6 @@ grade.GALLERY(answers)
 # <details><summary>What happens</summary>
 # It starts at PCA's 21 dB and *falls*, to about 14 dB after 4,800 pictures, while the standard deviations grow from 0.05 to 0.8 and
 # 0.9: by the formula of section 6, with w = 12 and g squared the eigenvalue of each direction, a number keeps little that the picture would miss.
-# (The weight in front of these means counts twelve times, so 1 is even more than a VAE's own.)
 # </details>
 #
 # ## 11. What you can say now
