@@ -127,7 +127,7 @@ def claim_figure(rows: Sequence[dict]):
     )
     counts = [len(seeds_of(rows, e, s)) for e in ENCODERS for s in SIZES]
     n = "-".join(map(str, sorted({min(counts), max(counts)})))
-    left.set_title(f"guidance from 1 to 10 (open mark), seeds: {n}")
+    left.set_title(f"guidance from 1 to 10 (ringed), seeds: {n}")
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_formatter("{x:g}")
     left.legend(fontsize=10)
@@ -155,7 +155,7 @@ def _draw_curves(axis, rows: Sequence[dict]):
             )
             end = scores.mean(axis=0)[-1], distances.mean(axis=0)[-1]
             mark = "o" if size == "small" else "s"
-            axis.plot(*end, mark, color=colour, markerfacecolor="white", markersize=8)
+            axis.plot(*end, mark, color=colour, markerfacecolor="none", markersize=10)
 
 
 def _draw_steps(axis, rows: Sequence[dict]):

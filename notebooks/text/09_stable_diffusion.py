@@ -344,7 +344,7 @@ for (name, share), colour in zip(groups.items(), (RED, BLUE, GREY)):
 for part, colour in zip(parts, (RED, BLUE, GREY)):  # if all 32 tokens had the same weight
     plt.axhline(part.shape[1] / 32, color=colour, linestyle=":")
 plt.gca().set(xlabel="t", ylabel="share of the weight", xlim=(1010, 90), ylim=(0, 1))
-plt.legend();
+plt.legend(loc="upper center", ncols=3);
 
 # %% [markdown]
 # Most of the weight lies on the end token and the padding; but those are 26 of the 32 tokens, and with equal weights they would have 81 %. **At the first steps
