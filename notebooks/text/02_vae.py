@@ -515,7 +515,7 @@ Plane(atlas, axis, axis, blend=True, **dots, **names)
 # Until then there are **holes**, places that are likely under the prior and hold no codes: draws from there are no
 # garments.
 #
-# **Break it.** In the loop's `bound`, (a) leave out `- cost`; (b) write `- 784 * cost`, which is what averaging the
+# **Break it.** In `bound`, before the nets and the loop run again, (a) leave out `- cost`; (b) write `- 784 * cost`, which is what averaging the
 # error over the pixels amounts to. Before you run them: what becomes of the spread, the cost and the plane?
 #
 # <details><summary>What happens</summary>

@@ -315,7 +315,7 @@ Flipbook(frames, range(9), label="couplings undone", title="From noise to six hi
 # net of bounded steepness can't follow. So thin threads remain, where the model says that data may be, and the loss stays
 # above the floor. (For data in pieces with nothing at all between them, no continuous flow is exact.)
 #
-# **Break it.** Give all eight couplings the same mask. Before you run it: what becomes of the first pixel?
+# **Break it.** Give all eight couplings the same mask. Before you run it: what becomes of the first pixel? (Put it back: section 8 uses it.)
 #
 # <details><summary>What happens</summary>
 # The kept pixel is never changed, so the flow takes it for standard Normal, which it is not. Two pixels alone need two

@@ -750,8 +750,8 @@ for name, sampler, calls in jobs:
 # **Break it.** In the cell of the library's DDIM above, call `denoise(x, max(s, 1), cond)` instead of `denoise(x, t, cond)`: the
 # denoiser is told the time of the next step. An index shifted by one is a bug that has been in a textbook's notebooks. Run that
 # cell, put `carve_mine = lambda *given: torch.stack([step.x_t for step in sample_ddim(*given)])` for the first line of the
-# territories' cell, and run that and the next. Where do the dots end now, and how do they get there? Then draw another letter in
-# section 4.
+# territories' cell, and run that and the next. Where do the dots end now, and how do they get there? Undo both edits and run the
+# cells again: section 7 uses them. Then draw another letter in section 4.
 #
 # <details><summary>What happens</summary>
 # Nothing moves until the last step. The wrong time's noise is (x - alpha_s x0) / sigma_s; put that into alpha_s x0 + sigma_s eps

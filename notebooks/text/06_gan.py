@@ -471,8 +471,8 @@ show_clouds(clouds, ring);
 # **Break it.** Give the "critic wins" run `"non-saturating"`. What mends it: the loss, or the shorter lead `lead=0`?
 #
 # <details><summary>What happens</summary>
-# The loss. With the non-saturating one the generator's gradient is near 1 from the first look on, and the fakes come over to the
-# ring (with plain gradient descent, to one mode of it). With the saturating loss and no lead the gradient is below a hundredth at
+# The loss. With the non-saturating one the generator's gradient is near 1 at the first looks, and the fakes come over to the
+# ring. They don't settle there: several modes for a while, then one or none, and a gradient of some tens (no brake: rebuild 4). With the saturating loss and no lead the gradient is below a hundredth at
 # the first look already, after 25 steps, and no mode is ever found.
 # </details>
 #

@@ -368,11 +368,11 @@ plt.legend();
 # (The loss does not go to 0: a concept comes twice in some batches, and this loss counts its second text as wrong. The library's takes that
 # into account.)
 #
-# **Break it.** In `contrastive`, use `log_scale` without `exp` (the grader will say so) and call `fit` with that loss. How far does it fall?
+# **Break it.** In `contrastive`, use `log_scale` without `exp` (the grader will say so) and call `fit(None, contrastive)` and `fit(texts["MiniLM"], contrastive)`. How far does the loss fall?
 #
 # <details><summary>What happens</summary>
 # The logits start five times too flat, and the scale has to be learnt as a plain number at a rate meant for logarithms: it goes from 2.7 to about 3.1. After the same
-# steps the loss is still near 3.4, where the right one is below 1, and recall at 5 on held-out pairs is about 0.34 (bag) and 0.33 (MiniLM), a quarter to a
+# steps the loss is still near 3.4, where the right one is below 1, and recall at 5 on held-out pairs is about 0.34 (bag) and 0.33 (MiniLM), a fifth to a
 # third less. Order does not care for scale, so it does learn. It looks like a slow learning rate, which is why this bug lives long.
 # </details>
 #

@@ -440,7 +440,7 @@ Flipbook.of(dial, [0, 0.5, 1, 1.5, 2, 3, 4], label="w", start=3)
 # Guidance does not only sharpen. It moves the mean **past** what was asked for, to where no data are: at $w = 3$ by two whole
 # distances. On pictures no such law is known.
 #
-# **Break it.** Give the prompted data half the spread (`s * torch.where(cond > 0, 0.5, 1.0)`). Is the red curve still right?
+# **Break it.** Give the prompted data half the spread: in the cell above, `s * torch.where(cond > 0, 0.5, 1.0).reshape(-1, 1)` in place of the denoiser's `s`. Is the red curve still right?
 #
 # <details><summary>What happens</summary>
 # No. The samples are Normal still, and at w = 3 their spread is an eighth of s: the spreads go by a geometric law, $s_u^{1-w} s_c^w$. The mean overshoots

@@ -363,7 +363,7 @@ for name in ("test images", "vae-fashion", "ddpm-fashion", "blur", "64 training 
 # The VAE's recall was its outliers' balls: its coverage is low, as its pictures suggest. Every one of these figures can
 # be fooled, each by something else. So show several, and pictures.
 #
-# **Break it.** In the rebuild's cell, call `my_shares(others, features["matched Normal"], k=50)`. What becomes of its precision, and of
+# **Break it.** In a new cell, call `my_shares(others, features["matched Normal"], k=50)`, and the same of `"test images"`. What becomes of its precision, and of
 # the test images'? What does a large k do to the two shares?
 #
 # <details><summary>What happens</summary>

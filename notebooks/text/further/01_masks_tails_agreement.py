@@ -251,8 +251,16 @@ axis.legend(loc="upper left", bbox_to_anchor=(1, 1));
 # told. That is why decoders show means, or add very little noise, and why a *one-step* model (lessons 02, 06) has to
 # put everything that matters into $z$.
 #
-# **Break it.** Let the threshold be 1 in place of 0, so that white is rare: write `ndtr((rho**0.5 * z - 1) / (1 - rho)
-# ** 0.5)`. Do 784 pixels agree more often, or less?
+# **Break it.** Let the threshold be 1 in place of 0, so that white is rare. In the cell after the stub (the grader would refuse it there)
+# put this for the first line:
+#
+# ```python
+# def my_all_agree(n, rho, z, weight):
+#     white = torch.special.ndtr((rho**0.5 * z - 1) / (1 - rho) ** 0.5)
+#     return (weight * (white**n + (1 - white) ** n)).sum()
+# ```
+#
+# Do 784 pixels agree more often, or less? (The two formulas printed first are for threshold 0.)
 #
 # <details><summary>What happens</summary>
 # More often, and mostly in black: a single white pixel is rare, and given a z that is far below 1, all are black. At

@@ -1141,8 +1141,19 @@ for row in (row for row in card if row["n"] == 10_000):
 # 3. **The net's error can be bought back**, in part, by knowing in which direction the net is still wrong: at twenty and fifty
 #    calls the green line has half of them for its steps and is far below the rest. More training closes the gap at its root.
 #
-# **Break it.** Lead away from `ddpm-fashion-10k` (`{"sampler": "unipc", "guide": "ddpm-fashion-10k", "guide_scale": 2.0}`): how
-# bad may a bad example be? Then sample DDPM in ten steps with `variance="large"`.
+# **Break it.** Lead away from `ddpm-fashion-10k`: in the cell that makes pictures in three ways, add before its loop
+# `ways["away from 10,000 images"] = {"guide": "ddpm-fashion-10k", "guide_scale": 2.0}`. How bad may a bad example be? Then sample DDPM
+# in ten steps with either variance:
+#
+# ```python
+# from functools import partial
+# from course_lib import sample_ddpm
+#
+# for variance in ("small", "large"):
+#     ten, labels = partial(sample_ddpm, variance=variance), torch.arange(n) % 10
+#     made = sample(ten, sampling, noise(n, 1, 28, 28, seed=0), plan.times(10), labels)
+#     print(variance, crowd_distance(made))
+# ```
 #
 # <details><summary>What happens</summary>
 # Away from the snapshot after 10,000 images the distance about doubles: that net's mistakes are no longer ours on a larger

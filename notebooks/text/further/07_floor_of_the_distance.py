@@ -124,7 +124,7 @@ print(f"of the floor, the covariances make {spreads / (means + spreads):.0%}")
 # `features[4000:5600]`. Is the floor that of $N = 1600$, or of $N = 100$?
 #
 # <details><summary>What happens</summary>
-# That of $N = 100$ and $M = 1600$, to a few per cent, and some eight times that of 1,600 and 1,600: $N$ in the formulas counts *independent* pictures, and copies
+# That of $N = 100$ and $M = 1600$ (another hundred pictures may be off by a third), and some eight times that of 1,600 and 1,600: $N$ in the formulas counts *independent* pictures, and copies
 # add none. So a model that makes few different pictures is caught, but by chance's share alone: no term looks for copies.
 # </details>
 #
