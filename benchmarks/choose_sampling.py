@@ -24,7 +24,7 @@ NAME = "ddpm-fashion"
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("ways", nargs="+", help="JSON of a AutoguidedSampling")
+    parser.add_argument("ways", nargs="+", help="JSON of an AutoguidedSampling")
     parser.add_argument("--calls", type=int, nargs="+", default=[20])
     parser.add_argument("--n", type=int, default=2048)
     parser.add_argument("--seed", type=int, default=1)

@@ -19,6 +19,7 @@ from course_lib.models.superres import SuperRes, SuperResConfig, enlarge, shrink
 from course_lib.optim import Muon
 from course_lib.recipes.emoji_autoencoder import mixed_channels
 from course_lib.recipes.emoji_data import RowBatches, on_device, to_images
+from course_lib.recipes.makers import start_noise
 from course_lib.recipes.sampling import Sampling
 from course_lib.runs import Flag, Leg, Recipe, Run, Setting, parameters_of
 from course_lib.training import Ema, Phase, warmup_flat_decay
@@ -158,9 +159,7 @@ class SuperResRecipe(Recipe):
 
         def batches(n: int, seed: int, cond=None, start: int = 0):
             rows = rows_for(n, cond)
-            noise = torch.randn(
-                n, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)
-            )
+            noise = start_noise(n, seed, 3, SIDE, SIDE)
             for i in range(start, n, batch_size):
                 told = rows[i : i + batch_size]
                 thumb = shrink(pictures(told), self.config.factor)

@@ -141,21 +141,22 @@ def _draw_curves(axis, rows: Sequence[dict]):
         for size, dashes in SIZES.items():
             scores = curve(rows, encoder, size, "clip_score")
             distances = curve(rows, encoder, size, "fd")
+            across, up = scores.mean(axis=0), distances.mean(axis=0)
+            mark = "o" if size == "small" else "s"
             axis.errorbar(
-                scores.mean(axis=0),
-                distances.mean(axis=0),
+                across,
+                up,
                 yerr=error_of(distances),
                 xerr=error_of(scores),
                 color=colour,
                 linestyle=dashes,
-                marker="o" if size == "small" else "s",
+                marker=mark,
                 markersize=5,
                 elinewidth=1,
                 label=f"{encoder}, {size}",
             )
-            end = scores.mean(axis=0)[-1], distances.mean(axis=0)[-1]
-            mark = "o" if size == "small" else "s"
-            axis.plot(*end, mark, color=colour, markerfacecolor="none", markersize=10)
+            ring = {"color": colour, "markerfacecolor": "none", "markersize": 10}
+            axis.plot(across[-1], up[-1], mark, **ring)
 
 
 def _draw_steps(axis, rows: Sequence[dict]):
