@@ -11,14 +11,18 @@ from pathlib import Path
 from course_lib.errors import CourseError
 
 SAMPLING = ("sample", "evaluate")  # the commands that take a model's own flags
+VALUED = ("--n", "--seed", "--out", "--checkpoint")  # their other options with a value
 
 
 def _named(argv: list[str]) -> str | None:
     """The shipped model that a sampling command is about, wherever its name stands."""
     from course_lib.weights import shipped
 
-    names = shipped()
-    return next((word for word in argv[1:] if word in names), None)
+    names, words = shipped(), zip(argv, argv[1:], strict=False)
+    # what follows a plain option is its value: a file may be called as a model is
+    return next(
+        (word for before, word in words if word in names and before not in VALUED), None
+    )
 
 
 def _flags(argv: list[str]) -> tuple:
@@ -160,61 +164,22 @@ def _maker(args, flags: tuple):
     return maker(args.name, **options)
 
 
-def _check_picture(path: Path):
-    from PIL import Image
-
-    Image.init()
-    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
-        raise CourseError(f"{path} is neither a picture to be written (.png) nor an .npz.")
-
-
-def _save_picture(picture, path: Path):
-    """Write a PIL image, whole or not at all, in the format that its name says."""
-    from PIL import Image
-
-    from course_lib.files import written_whole
-
-    with written_whole(path) as part, open(part, "w+b") as file:
-        picture.save(file, Image.registered_extensions()[path.suffix.lower()])
-
-
 def _sample(args, flags: tuple = ()):
     from course_lib.files import check_destination
     from course_lib.metrics.measure import check_number
+    from course_lib.pictures import check_picture, write_images
     from course_lib.recipes import recipe_of
 
     check_number(args.n)
     check_destination(args.out)
     if args.out.suffix != ".npz":
-        _check_picture(args.out)
+        check_picture(args.out, " or .npz")
     asked = {flag.key: getattr(args, flag.key) for flag in flags if flag.cond}
     cond = recipe_of(args.name).conditions(args.n, **asked)
     maker, n = _maker(args, flags), args.n if cond is None else len(cond)
     images, shown = maker.make(n, args.seed, cond)
-    _write(args.out, images, shown)
+    write_images(args.out, images, shown)
     print(f"{args.out}: {n} images in {maker.cost['calls']} calls")
-
-
-def _write(out: Path, images, shown):
-    """Images and what they are of as .npz, or the images as one picture."""
-    import numpy as np
-
-    from course_lib.data import to_uint8
-    from course_lib.files import written_whole
-
-    if out.suffix == ".npz":
-        what = "labels" if hasattr(shown, "numpy") else "texts"
-        shown = shown.numpy() if what == "labels" else np.array(shown)
-        with written_whole(out) as part, open(part, "wb") as file:
-            np.savez_compressed(file, images=to_uint8(images).numpy(), **{what: shown})
-        return
-    from PIL import Image
-
-    from course_lib.widgets.plots import tile
-
-    sheet = Image.fromarray((tile(images) * 255).round().astype("uint8"))
-    size = (2 * sheet.width, 2 * sheet.height)
-    _save_picture(sheet.resize(size, Image.Resampling.NEAREST), out)
 
 
 def _evaluate(args, flags: tuple = ()):
@@ -296,9 +261,10 @@ def _sd(args):
     from course_lib.device import default_device
     from course_lib.files import check_destination
     from course_lib.interop import sd15
+    from course_lib.pictures import check_picture, save_picture
 
     check_destination(args.out)
-    _check_picture(args.out)
+    check_picture(args.out)
     device = default_device()
     usual = "float32" if device.type == "cpu" else "float16"
     dtype = getattr(torch, args.precision or usual)
@@ -306,7 +272,7 @@ def _sd(args):
     options = {key: getattr(args, key) for key in ("seed", "size", "steps", "guidance")}
     picture = pipeline.paint(args.prompt, negative=args.negative, progress=True, **options)
     pixels = to_uint8(picture[None])[0].permute(1, 2, 0).numpy()
-    _save_picture(Image.fromarray(pixels), args.out)
+    save_picture(Image.fromarray(pixels), args.out)
     print(f"{args.out}: {args.steps} steps of DDIM, guidance {args.guidance:g}")
 
 
@@ -367,6 +333,8 @@ def read_words(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code. What a user can mend is said in one sentence."""
+    for stream in (sys.stdout, sys.stderr):  # one that lacks a letter escapes it
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     argv = sys.argv[1:] if argv is None else argv
     flags = _flags(argv)
     parser = _parser(flags)

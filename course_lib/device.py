@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from course_lib.errors import CourseError
 
+# a convolution in float32 is one: PyTorch lets CUDA round what goes into it to ten bits
+torch.backends.cudnn.allow_tf32 = False
+
 # what MARBLE_PRECISION may say
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -31,6 +34,15 @@ def device_name(device: torch.device | str | None = None) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return "Apple's GPU (mps)" if device.type == "mps" else platform.machine()
+
+
+def processor_name() -> str:
+    """What its maker calls the processor, where the system says so; else its kind."""
+    with contextlib.suppress(OSError):  # Linux alone has this file
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
 
 
 def _cpu_flags() -> frozenset[str]:
@@ -88,14 +100,14 @@ def precision_name(dtype: torch.dtype) -> str:
 
 
 def autocast(device: torch.device | str | None = None, dtype: torch.dtype | None = None):
-    """A context in which networks compute in `dtype`, by default `precision(device)`."""
+    """A context in which networks compute in `dtype`, by default `precision(device)`, whatever
+    the autocast around.
+    """
     device = torch.device(device or default_device())
     dtype = dtype or precision(device)
-    return (
-        contextlib.nullcontext()
-        if dtype == torch.float32
-        else torch.autocast(device.type, dtype=dtype)
-    )
+    if dtype == torch.float32:
+        return torch.autocast(device.type, enabled=False)
+    return torch.autocast(device.type, dtype=dtype)
 
 
 def place(

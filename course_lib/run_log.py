@@ -6,7 +6,7 @@ import math
 import time
 from pathlib import Path
 
-from course_lib.files import writing
+from course_lib.files import writing, written_whole
 from course_lib.training import TrainStep
 
 
@@ -24,13 +24,18 @@ def _row(line: str) -> dict | None:
 
 class RunLog:
     """The losses of a leg, a line every 100 steps, and the training time over all the pieces
-    that it was cut into.
+    that it was cut into; of an earlier run, or of steps that no checkpoint holds, nothing is
+    kept.
     """
 
     def __init__(self, path: Path, start: int, tell):
         # a log is for people: what cannot be read of it is left out
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        rows = [row for row in map(_row, text.splitlines()) if row and row["step"] <= start]
+        found = [row for row in map(_row, text.splitlines()) if row]
+        rows = [row for row in found if start and row["step"] <= start]
+        if len(rows) < len(found):
+            with written_whole(path) as part:
+                part.write_text("".join("\n" + json.dumps(row) for row in rows), "utf-8")
         self.before = max((row["seconds"] for row in rows), default=0.0)
         self.path, self.tell, self.began, self.losses = path, tell, time.time(), []
 

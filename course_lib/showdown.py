@@ -10,7 +10,7 @@ import torch
 from course_lib.anchors import ANCHORS
 from course_lib.data.assets import ASSETS
 from course_lib.data.fashion import TRAINED_ON
-from course_lib.device import device_name
+from course_lib.device import processor_name
 from course_lib.errors import CourseError
 from course_lib.files import check_destination, read_json, reading, written_whole
 from course_lib.metrics import Maker, measure
@@ -90,7 +90,7 @@ def _record() -> dict:
 
 
 def _seconds(record: dict, made: Maker) -> float | None:
-    wanted = {"name": made.name, **made.cost}
+    wanted = {"name": made.name, **made.cost, "weights": list(made.weights)}
     rows = record.get("seconds", [])
     return next((r["seconds_per_image"] for r in rows if wanted.items() <= r.items()), None)
 
@@ -224,17 +224,22 @@ def _anchor_card(name: str) -> dict:
 def _complete(name: str):
     """Measure the ways that a model's card has no row of, and write them there."""
     for way in recipe(name).ways():
-        card, made = read_card(name), maker(name, **way)
-        if Entrant(card, made, True).row(FASHION.small):
+        made = maker(name, **way)
+        if Entrant(read_card(name), made, True).row(FASHION.small):
             continue
+        row = measure(made, FASHION.small)
+        card = read_card(name)  # as it is by now: the row may have taken an hour
+        if card["sha256"] != made.weights[0]:
+            raise CourseError(
+                f"{name} was made again while it was measured: start the same command again."
+            )
         figures = card.setdefault("figures", {})
-        figures["rows"] = with_row(figures.get("rows", []), measure(made, FASHION.small))
+        figures["rows"] = with_row(figures.get("rows", []), row)
         write_card(WEIGHTS / name, card)
 
 
 def _machine() -> str:
-    device = torch.device("cpu")
-    return f"{device_name(device)}, 1 thread, torch {torch.__version__}"
+    return f"{processor_name()}, 1 thread, torch {torch.__version__}"
 
 
 def _begun() -> dict:
@@ -291,7 +296,12 @@ def record(log=print) -> dict:
             taken = float(f"{cpu_seconds(made):.3g}")
             log(f"{made.name}, {made.cost['calls']} calls: {taken} s a picture")
             kept["seconds"].append(
-                {"name": made.name, **made.cost, "seconds_per_image": taken}
+                {
+                    "name": made.name,
+                    **made.cost,
+                    "seconds_per_image": taken,
+                    "weights": list(made.weights),
+                }
             )
     _write(kept)
     _measure_seeds(kept, log)

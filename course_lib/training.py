@@ -307,7 +307,7 @@ def train(
 
 def launched_processes() -> int:
     """How many processes `accelerate launch` or torchrun started; 1 without them."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("WORLD_SIZE") or 1)
 
 
 def launched_accelerator():

@@ -24,10 +24,11 @@ import nbformat
 import torch
 from safetensors.torch import load_file, save_file
 
-from course_lib import Batches, Ema, Phase, load_state, runs, save_state, showdown, train
+from course_lib import Batches, Ema, Phase, load_state, save_state, showdown, train
 from course_lib import weights as lib
 from course_lib.data import assets
 from course_lib.errors import CourseError
+from course_lib.legs import leg_card
 from course_lib.metrics.measure import _put_down, _take_up
 from course_lib.models import UNet, UNetConfig
 from course_lib.run_log import RunLog
@@ -301,7 +302,7 @@ class Leg:
         self.path.write_bytes(dice.choice([spoiled(self.good, dice), as_json(tree)]))
 
     def read(self) -> bool:
-        card = runs._read_card(self.weights)
+        card = leg_card(self.weights)
         sums = [sum(leg[key] for leg in card["legs"]) for key in ("images", "seconds")]
         right = card["sha256"] == lib.sha256(self.weights) and len(sums) == 2
         return right and all(math.isfinite(each) and each >= 0 for each in sums)

@@ -42,6 +42,8 @@ def test_the_processors_flags_decide(monkeypatch, flags, expected):
     assert precision("cpu") == expected
     with autocast("cpu"):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+    with torch.autocast("cpu", torch.bfloat16), autocast("cpu"):  # the inner one counts
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
 
 
 def test_a_device_has_a_name(monkeypatch):

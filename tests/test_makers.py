@@ -201,8 +201,28 @@ def test_labels():
 def test_images_whose_precision_differs_are_not_mixed(monkeypatch, tmp_path):
     means, yardstick = toy((1, 8, 8))
     monkeypatch.setitem(YARDSTICKS, "toy", yardstick)
-    monkeypatch.setenv("MARBLE_PRECISION", "float32")
-    measure(pixel_maker(means), 4, checkpoint=tmp_path / "kept")
-    monkeypatch.setenv("MARBLE_PRECISION", "bfloat16")
+    made = replace(pixel_maker(means), precision="bfloat16")
+    monkeypatch.setenv("MARBLE_PRECISION", "float32")  # its maker says what it computes in
+    assert measure(made, 4, checkpoint=tmp_path / "kept")["precision"] == "bfloat16"
     with pytest.raises(CourseError, match="holds images made in another way"):
         measure(pixel_maker(means), 8, checkpoint=tmp_path / "kept")
+
+
+def test_figures_of_other_judges_are_not_mixed(monkeypatch, tmp_path):
+    """A mean is of all images: features without figures, or with other judges', are not gone
+    on from.
+    """
+    means, yardstick = toy((1, 8, 8))
+    monkeypatch.setitem(YARDSTICKS, "toy", yardstick)
+    plain = pixel_maker(means)
+    judged = replace(
+        plain, more=lambda images, start: {"score": torch.ones(len(images))}, judges=("a",)
+    )
+    for number, (first, second) in enumerate(
+        [(plain, judged), (judged, replace(judged, judges=("b",))), (judged, plain)]
+    ):
+        measure(first, 4, checkpoint=tmp_path / f"kept-{number}")
+        with pytest.raises(CourseError, match="holds images made in another way"):
+            measure(second, 8, checkpoint=tmp_path / f"kept-{number}")
+    measure(judged, 4, checkpoint=tmp_path / "whole")
+    assert measure(judged, 8, checkpoint=tmp_path / "whole")["score"] == 1

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from course_lib import runs, training
 from course_lib.errors import CourseError
+from course_lib.legs import leg_card
 from course_lib.models import ClassifierConfig
 from course_lib.recipes import fashion_classifier
 from course_lib.runs import Leg, begin, fingerprint, run
@@ -184,6 +185,100 @@ def test_a_shipped_file_made_again_is_listed(data, tmp_path, monkeypatch):
     weights.verify(TINY.name)
 
 
+@pytest.fixture
+def with_snapshot(monkeypatch):
+    """TINY, which keeps its weights of step 2."""
+    monkeypatch.setattr(type(TINY), "snapshots", lambda self: {"early": 2})
+
+
+def test_a_run_that_is_cut_leaves_what_is_shipped_as_it_was(
+    data, with_snapshot, tmp_path, monkeypatch
+):
+    """A snapshot goes where the weights go with them, and not hours before."""
+    from course_lib import weights
+
+    monkeypatch.setattr(weights, "WEIGHTS", tmp_path / "w")
+    monkeypatch.setattr(runs, "WEIGHTS", tmp_path / "w")
+    where, quiet = {"folder": tmp_path / "run"}, {"log": lambda line: None}
+    run(TINY, **where, **quiet)
+    assert weights.listed().keys() == {TINY.name, "early"}
+    other = dataclasses.replace(TINY, seed=1)
+    with monkeypatch.context() as patch:
+        cut_at(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(other, folder=tmp_path / "other", **quiet)
+    for name in ("early", TINY.name):
+        weights.verify(name)
+    before = weights.listed()["early"]
+    run(other, folder=tmp_path / "other", **quiet)
+    assert weights.listed()["early"] != before
+    weights.verify("early")
+
+
+def test_snapshots_beyond_a_runs_end_are_not_shipped(data, with_snapshot, tmp_path):
+    quiet = {"log": lambda line: None}
+    run(TINY, steps=1, folder=tmp_path / "run", out=tmp_path / "a", **quiet)
+    assert not (tmp_path / "a/early.json").exists()
+    run(TINY, steps=4, folder=tmp_path / "run", out=tmp_path / "a", **quiet)
+    assert (tmp_path / "a/early.json").exists()
+    start = tmp_path / "a" / f"{TINY.name}.safetensors"
+    more = {"steps": 2, "start": start, "folder": tmp_path / "run", "out": tmp_path / "b"}
+    run(TINY, **more, **quiet)
+    assert not (tmp_path / "b/early.json").exists()
+
+
+def test_the_shipped_folder_by_any_name_is_listed(data, tmp_path, monkeypatch):
+    from course_lib import weights
+
+    monkeypatch.setattr(weights, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(runs, "WEIGHTS", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run(TINY, steps=1, folder=tmp_path / "run", out=".", log=lambda line: None)
+    assert weights.listed().keys() == {TINY.name}
+
+
+def test_a_log_of_an_earlier_run_counts_for_nothing(data, tmp_path):
+    """Its checkpoint was removed, as a refused one's owner is told to; the log lay there."""
+    for before in (1e3, 0.5):
+        (tmp_path / "leg-1.jsonl").write_text(
+            "".join(json.dumps({"step": k, "seconds": before * k}) + "\n" for k in range(9))
+        )
+        run(TINY, folder=tmp_path, out=tmp_path, log=lambda line: None)
+        assert card(tmp_path)["legs"][0]["seconds"] < 100
+        rows = [json.loads(x) for x in (tmp_path / "leg-1.jsonl").read_text().split("\n") if x]
+        assert [row["step"] for row in rows] == [6]
+        for left in tmp_path.glob("leg-*"):
+            left.unlink()
+
+
+def test_a_run_by_the_clock_is_not_made_shorter(data, tmp_path):
+    where = {"folder": tmp_path, "out": tmp_path, "log": lambda line: None}
+    run(TINY, steps=4, **where)
+    (tmp_path / "leg-1.jsonl").write_text(json.dumps({"step": 4, "seconds": 90.0}))
+    with pytest.raises(CourseError, match="has taken 90 seconds already: ask for as many"):
+        run(TINY, seconds=20.0, **where)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf"), 1e308])
+def test_a_rate_that_is_none(tmp_path, rate):
+    with pytest.raises(CourseError, match="The learning rate is a number above 0, 100 at"):
+        run(TINY, lr=rate, folder=tmp_path)
+
+
+def test_processes_that_go_on_keep_dropout_of_their_own(data, tmp_path):
+    """A checkpoint holds the first one's random state alone."""
+    begun = runs.begin(TINY)[1]
+    generators = [torch.Generator()]
+    runs.save_state(tmp_path / "s", 3, begun.phases, begun.batches, generators, run="x")
+    found = []
+    for rank in (0, 1, 2):
+        setting, this = runs.begin(TINY)
+        setting.draws.rank, setting.draws.world = rank, 3
+        assert runs._take_up(tmp_path / "s", this, setting, "x", lambda line: None) == 3
+        found.append(torch.rand(1).item())
+    assert len(set(found)) == 3
+
+
 def test_finished_weights_are_carried_on(data, tmp_path):
     """A leg more on a weights file makes what a recipe of two legs makes."""
     quiet = {"log": lambda line: None}
@@ -326,4 +421,4 @@ def test_a_leg_that_took_no_amount_that_there_is(tmp_path, key, value):
     path = tmp_path / "leg-1-3.safetensors"
     path.with_suffix(".json").write_text(json.dumps({"sha256": "0" * 64, "legs": legs}))
     with pytest.raises(CourseError, match="leg-1-3.json does not say which legs .* remove it"):
-        runs._read_card(path)
+        leg_card(path)

@@ -53,8 +53,8 @@ PARTS = {
     "sd-emoji": Part(
         0.60, after=("emoji-autoencoder", "emoji-clip", "emoji-judge", "emoji-style")
     ),
-    "emoji-superres-direct": Part(0.20),
-    "emoji-superres": Part(0.40, after=("emoji-superres-direct",)),
+    "emoji-superres-direct": Part(0.20, after=("emoji-judge",)),
+    "emoji-superres": Part(0.40, after=("emoji-superres-direct", "emoji-judge")),
     "pixelcnn-fashion": Part(0.85),
     "vae-fashion": Part(0.25),
     "vae-fashion-binary": Part(0.40),
@@ -82,6 +82,23 @@ def take_in(name: str, made: Path) -> None:
     list_shipped(name)
 
 
+def begun_from(name: str, folder: Path) -> str:
+    """What a further leg of a part carries on: a copy of the shipped weights, made when it
+    first begins, since its own end takes their place.
+    """
+    kept = folder / "from"
+    kept.mkdir(parents=True, exist_ok=True)
+    for ending in (".json", ".safetensors"):  # the weights last: they say that both are there
+        path = kept / f"{name}{ending}"
+        if not path.with_suffix(".safetensors").exists():
+            part = path.with_suffix(".part")
+            shutil.copy(ROOT / "weights" / path.name, part)
+            part.replace(path)
+    end = kept / f"{name}.safetensors"
+    # relative to ROOT, where it is run: the card keeps this command
+    return (end.relative_to(ROOT) if end.is_relative_to(ROOT) else end).as_posix()
+
+
 def start(
     name: str, seconds: float | None, folder: Path, carry_on: bool = False
 ) -> subprocess.Popen:
@@ -89,8 +106,8 @@ def start(
     command = [sys.executable, "-m", "course_lib", "train", name]
     command += [] if seconds is None else ["--seconds", f"{seconds:g}"]
     command += ["--folder", str(folder / name), "--out", str(folder / "made")]
-    # relative to ROOT, where it is run: the card keeps this command
-    command += ["--from", f"weights/{name}.safetensors"] if carry_on else []
+    if carry_on:
+        command += ["--from", begun_from(name, folder)]
     env = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "PYTHONUNBUFFERED": "1"}
     with open(folder / f"{name}.log", "a", encoding="utf-8") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=env)
@@ -158,6 +175,8 @@ def speed(name: str, rounds: int = 30) -> dict:
     kind = recipe(name)
     _, run = begin(kind)
     began, warm = 0.0, 10
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     for done in steps_of(run.phases, run.batches, warm + rounds):
         if done.step == warm:
             began = time.perf_counter()

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from course_lib.device import precision, precision_name
 from course_lib.draws import check_seed
 from course_lib.errors import CourseError
 from course_lib.files import check_destination, reading, written_whole
@@ -46,9 +45,11 @@ class Maker:
     batches: Callable[..., Iterator[tuple[Tensor, object]]]
     weights: tuple[str, ...] = ()  # SHA-256 of every file that images are made from
     parameters: int = 0  # of its net
+    precision: str = "float32"  # what its nets compute in: by no means all in the device's
     # figures of its own beside the distance: (images [B, C, H, W], the first one's number) ->
     # name -> a value for each [B], whose mean is taken; NAME_real, if any, is a real picture's
     more: Callable[[Tensor, int], dict[str, Tensor]] | None = None
+    judges: tuple[str, ...] = ()  # SHA-256 of the files that `more` judges by
 
     def checked(self, n: int, seed: int = 0, cond=None, start: int = 0) -> Iterator[tuple]:
         """`batches`, with what goes in and what comes out looked at first: CourseError."""
@@ -127,6 +128,11 @@ def _put_down(path: Path, made: str, features: Tensor, seconds: float, sums: dic
         save_file({"features": features}, part, kept)
 
 
+def _beside(maker: Maker, cond) -> dict:
+    """Who gives a maker's own figures; nothing where none are taken."""
+    return {} if maker.more is None or cond is not None else {"more": list(maker.judges)}
+
+
 def _made(maker: Maker, seed: int, cond) -> str:
     """All that decides a measurement's features, so that no two are mixed in a checkpoint."""
     from course_lib.weights import read_card
@@ -140,7 +146,8 @@ def _made(maker: Maker, seed: int, cond) -> str:
             "seed": seed,
             "cond": cond,
             "weights": [digest[:12] for digest in weights],
-            "precision": precision_name(precision()),
+            "precision": maker.precision,
+            **_beside(maker, cond),
         }
     )
 
@@ -216,7 +223,7 @@ def measure(
         "parameters": maker.parameters,
         "reference": reference.n,
         "features": yardstick.net,
-        "precision": precision_name(precision()),
+        "precision": maker.precision,
         "seed": seed,
     }
 

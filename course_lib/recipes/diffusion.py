@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from course_lib.device import precision
 from course_lib.diffusion import Denoiser, clipped, denoiser_from
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
@@ -102,4 +103,5 @@ class DiffusionRecipe(Labelled, Recipe):
                 batch_size=batch_size,
             ),
             beside=[] if sampling.guide is None else [sampling.guide],
+            precision=precision(device),
         )

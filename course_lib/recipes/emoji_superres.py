@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from course_lib.data.emoji import RAW_SHA256, SIDE, emoji
-from course_lib.device import autocast, default_device, place, to_device
+from course_lib.device import (
+    autocast,
+    default_device,
+    place,
+    precision,
+    precision_name,
+    to_device,
+)
 from course_lib.diffusion import FRESH, SAMPLERS, denoiser_from, final
 from course_lib.draws import Draws, ImageDraws
 from course_lib.errors import CourseError
@@ -183,6 +190,7 @@ class SuperResRecipe(Recipe):
             batches=self.batches_of(module, draw, batch_size),
             weights=(read_card(name)["sha256"],),
             parameters=parameters_of(module),
+            precision=precision_name(precision(next(module.parameters()).device)),
         )
 
     def figures(self, module: SuperRes) -> dict:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from course_lib.device import precision_name
 from course_lib.draws import ImageDraws
 from course_lib.metrics.measure import Maker
 from course_lib.recipe import parameters_of
@@ -55,9 +56,10 @@ def maker_from(
     batches: Callable[..., Iterator[tuple]],
     yardstick: str = "fashion-mnist",
     beside: Sequence[str] = (),
+    precision: torch.dtype = torch.float32,
 ) -> Maker:
     """The Maker of a module whose weights bear `name`; beside: the names of other weights that
-    its images are made from.
+    its images are made from; precision: what its net computes in.
     """
     return Maker(
         name=name,
@@ -67,4 +69,5 @@ def maker_from(
         batches=batches,
         weights=tuple(read_card(file)["sha256"] for file in (name, *beside)),
         parameters=parameters_of(module),
+        precision=precision_name(precision),
     )

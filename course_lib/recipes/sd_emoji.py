@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_lib.data.emoji import RAW_SHA256, SIDE, Emoji, emoji, prompts_of, without_style
-from course_lib.device import default_device, place
+from course_lib.device import default_device, place, precision, precision_name
 from course_lib.diffusion import LatentCodec, denoiser_from, guided_in_parts
 from course_lib.diffusion.guidance import parts_asked
 from course_lib.draws import Draws
@@ -150,8 +150,18 @@ def judged(images: Tensor, start: int) -> dict[str, Tensor]:
     """
     rows = emoji().rows("test")
     own = rows[(start + np.arange(len(images))) % len(rows)]
-    digests = tuple(read_card(name)["sha256"] for name in (JUDGE, STYLE_JUDGE))
-    return each_beside_real(*_judges(images.device, digests), images, own)
+    return each_beside_real(*_judges(images.device, _digests()), images, own)
+
+
+def _own_figures() -> dict:
+    """A Maker's `more` and its judges; nothing where one is not there yet."""
+    if not {JUDGE, STYLE_JUDGE} <= set(shipped()):
+        return {}
+    return {"more": judged, "judges": _digests()}
+
+
+def _digests() -> tuple[str, ...]:
+    return tuple(read_card(name)["sha256"] for name in (JUDGE, STYLE_JUDGE))
 
 
 @lru_cache(maxsize=1)
@@ -304,7 +314,8 @@ class TextToImageRecipe(Recipe):
             batches=batches,
             weights=tuple(read_card(file)["sha256"] for file in files),
             parameters=parameters_of(module),
-            more=judged if {JUDGE, STYLE_JUDGE} <= set(shipped()) else None,
+            precision=precision_name(precision(next(module.parameters()).device)),
+            **_own_figures(),
         )
 
     def figures(self, module: TextUNet) -> dict:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from course_lib.data import Batches
 from course_lib.data.fashion import TRAINED_ON, fashion_mnist
-from course_lib.device import autocast
+from course_lib.device import autocast, precision
 from course_lib.draws import Draws, ImageDraws
 from course_lib.metrics.measure import Maker
 from course_lib.models import ConvVAE
@@ -85,7 +85,14 @@ class VaeRecipe(Recipe):
                 return module.sample(len(labels), draws, labels.to(device))
 
         batches = batches_of(paint, self.labels, batch_size)
-        return maker_from(module, name, shape=SHAPE, cost={"calls": 1}, batches=batches)
+        return maker_from(
+            module,
+            name,
+            shape=SHAPE,
+            cost={"calls": 1},
+            batches=batches,
+            precision=precision(device),
+        )
 
 
 @torch.no_grad()

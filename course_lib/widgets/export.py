@@ -244,7 +244,9 @@ def find_lesson(name: str | Path) -> Path:
     if given.suffix == ".ipynb":
         return given
     lessons = [*sorted(folder.glob("*.ipynb")), *sorted((folder / "further").glob("*.ipynb"))]
-    start = given.as_posix()
+    if not given.name:
+        raise CourseError('Say which lesson, for example "04", or give a notebook\'s path.')
+    start = re.sub(r"^(further/)?(\d)$", r"\g<1>0\2", given.as_posix())  # 1: 01, not 10
     for path in lessons:
         within = path.relative_to(folder).as_posix()
         if path.name.startswith(start) or within.startswith(start):

@@ -5,7 +5,6 @@ environment's Python.
 import difflib
 import importlib.util
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -50,10 +49,10 @@ def reset(arguments: list[str]) -> int:
     every, names = take(arguments, "--all")
     chosen = lessons.paths() if every else []
     for name in names:
-        found = lessons.named(re.sub("^my/", "", name))
-        if not found:
+        found = lessons.meant(name)
+        if found is None:
             raise lessons.no_lesson(name)
-        chosen.append(found[0])
+        chosen.append(found)
     if not chosen:
         raise Trouble(
             "Which lesson? `python3 course.py reset 05`, for example, or `reset --all`. Your "

@@ -17,14 +17,35 @@ def paths() -> list[Path]:
 
 
 def named(argument: str) -> list[Path]:
-    """The lessons whose file begins like this, as paths."""
+    """The lessons whose file begins like this, as paths: "04", "4", "further/04", or the path
+    of the reader's copy, with Windows's slashes too.
+    """
+    start = re.sub(r"^(\./)?(my/)?", "", argument.replace("\\", "/"))
+    start = re.sub(r"^(further/)?(\d)$", r"\g<1>0\2", start)  # 1 is lesson 01, not 10
     folder = place.ROOT / "notebooks"
     return [
         path
         for path in paths()
-        if path.relative_to(folder).as_posix().startswith(argument)
-        or path.name.startswith(argument)
+        if start
+        and (
+            path.relative_to(folder).as_posix().startswith(start)
+            or path.name.startswith(start)
+        )
     ]
+
+
+def meant(argument: str) -> Path | None:
+    """The one lesson whose file begins like this, those of the main path first; None where
+    there is none, Trouble where there are several.
+    """
+    found = named(argument)
+    main = [path for path in found if path.parent.name == "notebooks"]
+    best = main or found
+    if len(best) > 1:
+        folder = place.ROOT / "notebooks"
+        names = ", ".join(path.relative_to(folder).as_posix() for path in best)
+        raise Trouble(f"{argument} may be any of {names}: say which.")
+    return best[0] if best else None
 
 
 def is_written(argument: str) -> bool:
