@@ -218,8 +218,8 @@ DRAW = Exercise(
         ),
         (
             lambda mean, log_std, eps: mean - log_std.exp() * eps,
-            "As good a draw, since -eps is as likely as eps, but a cell below counts on the "
-            "sign: add the noise.",
+            "As good a draw, since -eps is as likely as eps; but the formula above has a "
+            "plus: add the noise.",
         ),
         (
             lambda mean, log_std, eps: mean + log_std.exp() + eps,

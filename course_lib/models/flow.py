@@ -149,7 +149,7 @@ class Coupling(nn.Module):
 
 class Split(nn.Module):
     """Half of the channels are latents already, `rest` goes on with the other half (Dinh et
-    al. 2017, eq. 15): x [B, C, H, W], rest keeps the shape [B, C / 2, H, W].
+    al. 2017, eqs. 13 to 16): x [B, C, H, W], rest keeps the shape [B, C / 2, H, W].
     """
 
     def __init__(self, rest: nn.Module):

@@ -94,9 +94,9 @@ class CausalBlock(nn.Module):
 
     The vertical stack may look at rows above a pixel, the horizontal one also to its left in
     its own row. The horizontal stack reads the vertical one, and never the other way round:
-    the vertical one looks to the right in the rows above, so whatever it took from the
-    horizontal stack would carry pixels on the right into it. Both methods take their input
-    padded already, so that a window of one pixel goes the same way as a whole picture.
+    the vertical one reads its right-hand neighbour's value too, which, had it taken from the
+    horizontal stack, would know pixels of its own row up to there. Both methods take their
+    input padded already, so that a window of one pixel goes the same way as a whole picture.
     """
 
     def __init__(self, channels: int, dilation: int, dropout: float):

@@ -61,7 +61,7 @@ def rational_quadratic(
     width, height = at(xs, 1) - x0, at(ys, 1) - y0
     s = height / width
     bend = d0 + d1 - 2 * s
-    if inverse:  # eq. 6: the root of a quadratic, in the form that loses no digits
+    if inverse:  # eqs. 6 to 8: the root of a quadratic, in the form that loses no digits
         up = inside - y0
         a = height * (s - d0) + up * bend
         b = height * d0 - up * bend

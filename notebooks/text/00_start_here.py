@@ -103,8 +103,8 @@ show_rows(rows, size=0.75);
 # - **Drag** whatever has a slider. The frames are in your browser already; nothing is computed as you drag.
 # - **Break** things. To start afresh: *Kernel > Restart Kernel*, then run again. This page is your own copy, in `my/`:
 #   change and save what you like. `python3 course.py reset 00` in a terminal gives it back as it came and keeps yours.
-# - **Read the library.** A cell that begins with `def` and has no outputs below it often holds a piece of `course_lib`,
-#   to the letter. A test fails where the two differ, so what you read is what runs.
+# - **Read the library.** A cell whose first line is `# course_lib/...` holds that piece of the library, to the letter.
+#   A test fails where the two differ, so what you read is what runs.
 # - **Rebuild** what matters: a stub for you to fill, and a grader that knows the usual wrong turns. What you wrote is
 #   used in the next cells, once it is right. Until then the library's own version is, and the page still runs.
 #
@@ -226,10 +226,9 @@ ERROR_PER_IMAGE(error_per_image)
 
 # %%
 my_error = ERROR_PER_IMAGE.or_library(error_per_image)
-shoes = to_float(images[classes == 7])
-made = last.x_t.cpu()
-nearest = [my_error(shoes, picture[None].expand_as(shoes)).argmin().item() for picture in made]
-show_rows({"made": made, "nearest in\ntraining": shoes[nearest]}, size=1.0);
+known, made = to_float(images), last.x_t.cpu()
+nearest = [my_error(known, picture[None].expand_as(known)).argmin().item() for picture in made]
+show_rows({"made": made, "nearest in\ntraining": known[nearest]}, size=1.0);
 
 # %% [markdown]
 # The pairs are alike in kind but differ in sole, collar and shading: new pictures, near old ones. Lesson 04 asks why a

@@ -13,7 +13,7 @@
 #
 # Reading, running, four stubs and a quiz take about an hour; with what there is to drag and to break, about 90 minutes.
 # What you write runs on in the cells after it; for a stub that you skip, or that is still wrong, the library's version
-# runs there. Solutions: `lesson_01.py`, `causal.py` and `independence.py` in `course_lib/exercises/`. Each **Break it**
+# runs there. Solutions: `lesson_01.py`, `causal.py` and `independence.py` in `course_lib/exercises/` (or in the file that these import). Each **Break it**
 # has its answer folded up below it. Whoever wants to know what stacked masks can't see, where the digits of a
 # likelihood go, and how many pixels one draw can bind, goes on to
 # [further/01_masks_tails_agreement](further/01_masks_tails_agreement.ipynb).
@@ -235,7 +235,7 @@ plots.show_fields(fields, 16, 14);
 # row, which reads the first; never the other way round, which is bug 3 of section 4. (Why more layers don't fill the
 # wedge: further/01.)
 #
-# **Break it.** Put `"B"` for `"A"` in `SmallPixelCNN.first` and run the cells from there to the end of the training.
+# **Break it.** Put `"B"` for `"A"` in `SmallPixelCNN.first` and run the cells from there to the pictures of the trained net.
 # What does the field show? What does the loss do?
 #
 # <details><summary>What happens</summary>
@@ -248,7 +248,7 @@ plots.show_fields(fields, 16, 14);
 #
 # A pixel has 256 levels; level $n$ stands at $x_n = 2n/255 - 1$. With 256 free numbers nothing would tell the net that
 # level 100 is close to 101. So it gives a few *logistic* distributions, bells whose area below $a$ is the sigmoid
-# $\sigma\big((a - \text{mean}) / \text{scale}\big)$. A level gets the area over its bin:
+# $\sigma\big((a - \text{mean}) / \text{scale}\big)$, with $\sigma(u) = 1/(1 + e^{-u})$. A level gets the area over its bin:
 #
 # $$P(n) = \sigma\!\left(\frac{x_n + \tfrac1{255} - \text{mean}}{\text{scale}}\right) - \sigma\!\left(\frac{x_n - \tfrac1{255} - \text{mean}}{\text{scale}}\right)$$
 #
@@ -426,7 +426,7 @@ Flipbook(frames, places, label="pixels drawn", title="A dress, pixel by pixel", 
 #
 # **Click a pixel on the left.** On the right is its field in the shipped net, the size of the gradient, averaged over
 # two photographs: white is most, black a ten-thousandth of that or less. (To be quick, one gradient a pixel: of its 30
-# numbers, summed with alternate signs.) Try the middle, the right edge, the first row.
+# numbers, summed with alternate signs.) Try the middle, the right edge, the top.
 
 # %%
 every = range(1, 28, 2)
@@ -554,7 +554,7 @@ for name, p in {"toy": truth, "toy, told 'trouser'": told, "two real pixels": jo
 # ### Asked for "trouser or bag"
 #
 # The second chimera. `apart` is the best all-at-once model of the real photographs: for each class, pixel and level,
-# what was counted in the training set. (No net that is told the class alone can learn a better table; so none is
+# what was counted in the training set. (No net that is told the class alone can fit that set better; so none is
 # trained.) It is asked for a trouser, a bag, and "trouser or bag", half and half. In the last row the pixel-by-pixel
 # net is asked the same, and a coin is thrown *first*.
 
@@ -830,8 +830,8 @@ grade.GALLERY(answers)
 # <details><summary>After you have tried</summary>
 # Five of the nine draw samples that look right: looking isn't enough. Four report less than the floor, and none of them
 # is good: one reads what it predicts, one reads ahead, one has the wrong unit, one is no probability. <b>A number below
-# the floor is never good news.</b> And bug 3: the vertical stack looks to the right, in rows above; what it takes from
-# the horizontal stack knows pixels of that row, so a layer later pixels from the right arrive in the own row.
+# the floor is never good news.</b> And bug 3: the vertical stack also reads its neighbour on the right, whose value knows the rows above
+# alone. Had that value taken from the horizontal stack, it would know its own row up to there: a layer later the pixel itself arrives.
 # </details>
 #
 # ## The words

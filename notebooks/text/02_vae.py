@@ -347,7 +347,8 @@ def forward(
 # %% [markdown]
 # **How low can its loss go?** For nets nobody knows. For *linear* nets it is known exactly: with $x = W z + b$ plus
 # noise of one shared variance, the model is a Normal with covariance $W W^\top + \sigma^2 I$, **probabilistic PCA**
-# (Tipping & Bishop 1999). Its best likelihood is one eigenvalue decomposition of the data's covariance away: keep the
+# (Tipping & Bishop 1999). Its best likelihood is one eigenvalue decomposition of the data's covariance away (*principal component analysis*, PCA: an eigenvalue is the
+# variance along a direction, its eigenvector; those of most variance are the *principal* ones): keep the
 # $L$ largest eigenvalues $\lambda_i$, and let $\sigma^2$ be the mean of the rest. A linear encoder suffices, because
 # the posterior is a Normal whose mean is linear in $x$ (and whose latents are independent, if the columns of $W$ are
 # orthogonal). So the bound can reach the likelihood, and must.
@@ -519,7 +520,7 @@ Plane(atlas, axis, axis, blend=True, **dots, **names)
 # error over the pixels amounts to. Before you run them: what becomes of the spread, the cost and the plane?
 #
 # <details><summary>What happens</summary>
-# (a) The error hardly falls (0.327 in place of 0.330 a pixel), the code costs over 30 nats in place of 10, and fit less
+# (a) The error hardly falls (by about a hundredth of itself), the code costs over 30 nats in place of 10, and fit less
 # cost is 17 nats worse: nearly a plain autoencoder. The codes' spread is 3 to 5, so that the prior knows only the
 # middle. (b) Every code is the prior (spread 0.002, std 1.000, cost 0), and every place shows one and the same picture,
 # the average garment.
@@ -648,7 +649,14 @@ axes[2].set_title(f"shipped net: {cost_each.sum():.1f} nats in all");
 # all sixteen. Deep nets collapse in two more ways: a decoder that sees its own pixels (lesson 01) needs no $z$; and early
 # in training a code only costs, so $\beta$ is often raised slowly from 0.
 #
-# **Break it.** `linear_vae(8, sigma=1.0)`: how many latents live (the field's word: are **active**)?
+# **Break it.** How many latents live (the field's word: are **active**) at $\sigma = 1$?
+#
+# ```python
+# vae, _ = linear_vae(8, sigma=1.0)
+# with torch.no_grad():
+#     mean, std = vae.posterior(small)
+# print((0.5 * (mean**2 + std**2 - 1) - std.log()).mean(dim=0))
+# ```
 #
 # <details><summary>What happens</summary>
 # One, at 0.15 nats: only the first eigenvalue, 1.35, is above 1, and half of $\log 1.35$ is 0.15.

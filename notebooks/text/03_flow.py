@@ -702,7 +702,7 @@ flow_plots.show_floors(times / 1000, measured, my_floor);
 # independent Normal pixels of unit variance: whoever waits for 0 waits for ever.
 #
 # **Live: the ring again, by flow matching.** One plain net, no masks, no determinants. Its floor comes from lesson 04's
-# exact denoiser: $v = \hat\varepsilon - \hat x_0$.
+# exact denoiser: $v = \hat\varepsilon - \hat x_0$ (hats: the means of what the noise and the point may be, given $x_t$).
 
 # %%
 torch.manual_seed(0)

@@ -291,7 +291,7 @@ plt.legend();
 # %% [markdown]
 # Each further pixel loses about half a bit more. (Counting 4,096 cases in 55,000 photographs adds a few hundredths.)
 # Now tell all pixels something: the class, then the class and how bright the picture is, in 2, 4 or 8 steps with
-# equally many training pictures in each. The model is lesson 01's, the best of its kind: a counted table. How many bits
+# equally many training pictures in each. The model is lesson 01's counted table. How many bits
 # do 1,000 test pictures cost, each told its own?
 
 # %%

@@ -298,7 +298,7 @@ right.legend();
 # | question | answer | section |
 # |---|---|---|
 # | What if the schedule stops too early? | the mean is drawn towards 0: DDIM reaches $1 - \alpha_T$ of it, DDPM $1 - \alpha_T^2$ | 1 |
-# | Which variance is right? | $\tilde\beta + c_0^2\,\mathrm{Var}[x_0 \mid x_t]$; `small` and `large` are its two ends | 2 |
+# | Which variance is right? | $\tilde\beta + c_0^2\,\mathrm{Var}[x_0 \mid x_t]$; `small` is it for a single point, `large` for spread 1 | 2 |
 # | What is an order? | twice the steps, half the error (1st) or a quarter (2nd), where the path is smooth | 3 |
 #
 # | here | the field's term | 中文 |

@@ -10,7 +10,7 @@
 # - **5** compares the four targets: noise, picture, velocity, flow,
 # - **6** races the samplers, at equal numbers of network function evaluations (NFE, here: calls).
 #
-# Three stubs are for you to write; solutions are in `course_lib/exercises/further_05.py`. Cells that only draw are folded.
+# Three stubs are for you to write; solutions are in `further_05.py` and `lesson_05.py` of `course_lib/exercises/`. Cells that only draw are folded.
 
 # %%
 import math
@@ -285,7 +285,7 @@ plt.title("1 is the only healthy value (bars: two standard errors, n = 64)")
 plt.legend();
 
 # %% [markdown]
-# The test sees the slip, and that even the shipped net is a little off at the smallest times. It is necessary and not sufficient (a net that always says 0 passes as well), but it costs two lines
+# The test sees the slip, and that even the shipped net may be a little off at the smallest times. It is necessary and not sufficient (a net that always says 0 passes as well), but it costs two lines
 # in a training loop, and it catches what the loss curve hides: wrong tables, shifted times, a net still out of scale.
 #
 # **Break it.** In `shifted` put `t + 5`, then `t + 2`, then `t + 1`: how small a slip does the test still see, and at which $t$?
@@ -556,7 +556,8 @@ for title, schedule in (
 #   $\tfrac12\sum_{t>1}\big[\tfrac1{t-1} - \log\tfrac{t}{t-1}\big] = \tfrac12\gamma$ nats, half of Euler's constant: **0.416 bits a pixel** (dotted), to which the red
 #   curve falls; above it still at 800 steps. This is what Nichol & Dhariwal (2021) won back by learning the variance.
 # - **$L_T$ catches the commonest bug of toy repositories**, a short schedule with the range of betas of a long one. The last $x_T$ still holds
-#   picture while the sampler starts from pure noise; here that costs some 0.2 bits a pixel.
+#   picture while the sampler starts from pure noise: it is 0.2 bits a pixel in place of 0. Look at $L_T$ itself, not at the sum, which hardly moves here: what
+#   $x_T$ still says of $x_0$ the steps need not say again.
 #
 # ### What the simple loss throws away
 #
@@ -1141,7 +1142,7 @@ for row in (row for row in card if row["n"] == 10_000):
 # 3. **The net's error can be bought back**, in part, by knowing in which direction the net is still wrong: at twenty and fifty
 #    calls the green line has half of them for its steps and is far below the rest. More training closes the gap at its root.
 #
-# **Break it.** Lead away from `ddpm-fashion-10k`: in the cell that makes pictures in three ways, add before its loop
+# **Break it.** Lead away from `ddpm-fashion-10k`: in the cell that makes pictures in three ways, add below the second line
 # `ways["away from 10,000 images"] = {"guide": "ddpm-fashion-10k", "guide_scale": 2.0}`. How bad may a bad example be? Then sample DDPM
 # in ten steps with either variance:
 #
