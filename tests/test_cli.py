@@ -2,6 +2,7 @@
 sentence.
 """
 
+import io
 import json
 import math
 import os
@@ -176,6 +177,23 @@ def test_where_it_goes_is_looked_at_before_the_work(
     assert re.search(says, one_line(capsys.readouterr().err))
 
 
+@pytest.mark.parametrize("encoding", ["cp932", "ascii"])
+def test_help_where_a_letter_is_lacking(encoding):
+    """As in a redirect on Windows, whose output may lack the letters of Fréchet's name."""
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        [sys.executable, "-m", "course_lib", "--help"], cwd=ROOT, env=env, capture_output=True
+    )
+    assert done.returncode == 0 and not done.stderr and b"evaluate" in done.stdout
+
+
+def test_a_file_may_be_called_as_a_model_is(monkeypatch):
+    """Then its name stands behind an option, and the model is another word."""
+    monkeypatch.setattr("course_lib.weights.shipped", lambda: ["a", "b"])
+    for words in (["--checkpoint", "a", "b"], ["b", "--out", "a"], ["--n", "2", "b"]):
+        assert cli._named(["evaluate", *words]) == "b"
+
+
 # ---- evaluate
 
 
@@ -255,7 +273,11 @@ def test_a_full_disk_leaves_the_pictures_that_were_there(
         assert cli.main(command) == 0
         before = out.read_bytes()
 
-        def full(*args, **options):
+        real = getattr(owner, writer)
+
+        def full(*args, real=real, **options):
+            if any(isinstance(each, io.BytesIO) for each in args):  # a trial in memory
+                return real(*args, **options)
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patch:

@@ -222,7 +222,7 @@ def test_a_name_with_what_means_else_in_an_address(course, tmp_path, monkeypatch
 # ---------------------------------------------------------------- reset
 
 
-@pytest.mark.parametrize("given", [[], ["99"], ["my/99"], ["04", "99"]])
+@pytest.mark.parametrize("given", [[], ["99"], ["my/99"], ["04", "99"], [""]])
 def test_reset_of_what_is_no_lesson(sealed, capsys, tmp_path, given):
     (tmp_path / "notebooks" / "04_diffusion.ipynb").touch()
     assert sealed.main(["reset", *given]) == 1
@@ -237,9 +237,24 @@ def test_reset_is_handed_over(course, tmp_path, monkeypatch):
     names = ("00_start_here.ipynb", "04_diffusion.ipynb", "further/04_more.ipynb")
     for name in names:
         (tmp_path / "notebooks" / name).touch()
-    for given in (["04"], ["my/04_diffusion.ipynb"], ["further/04"], ["--all"]):
+    mains = (["04"], ["4"], ["my/04_diffusion.ipynb"], ["./my/04"], ["my\\04_diffusion.ipynb"])
+    for given in (*mains, ["further/04"], ["further/4"], ["--all"]):
         assert course.main(["reset", *given]) == 0
-    assert seen == [names[1:2], names[1:2], names[2:], names]
+    assert seen == [*[names[1:2]] * len(mains), names[2:], names[2:], names]
+
+
+def test_one_digit_is_no_other_lessons_beginning(sealed, capsys, tmp_path):
+    """1 is lesson 01, and not 10; and what may be several is asked back."""
+    folder = tmp_path / "notebooks"
+    (folder / "further").mkdir()
+    for name in ("10_showdown", "further/04_more", "further/05_more"):
+        (folder / f"{name}.ipynb").touch()
+    assert sealed.main(["reset", "1"]) == 1
+    assert "There is no lesson 1" in sentence(capsys)
+    for command in ("reset", "lab"):
+        assert sealed.main([command, "further"]) == 1
+        said = sentence(capsys)
+        assert "may be any of further/04_more.ipynb, further/05_more.ipynb: say which" in said
 
 
 # ---------------------------------------------------------------- places, and Ctrl+C

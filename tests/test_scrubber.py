@@ -412,6 +412,8 @@ def test_a_lesson_is_found_by_how_its_name_begins(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     for given, found in (
         ("04", tmp_path / "notebooks/04_a.ipynb"),
+        ("4", tmp_path / "notebooks/04_a.ipynb"),
+        ("further/4", tmp_path / "notebooks/further/04_b.ipynb"),
         ("further/04", tmp_path / "notebooks/further/04_b.ipynb"),
         ("04_b", tmp_path / "notebooks/further/04_b.ipynb"),
         ("04_c.ipynb", Path("04_c.ipynb")),
@@ -419,6 +421,8 @@ def test_a_lesson_is_found_by_how_its_name_begins(tmp_path, monkeypatch):
         assert export.find_lesson(given) == found, given
     with pytest.raises(ValueError, match="There is no lesson 07"):
         export.find_lesson("07")
+    with pytest.raises(ValueError, match="Say which lesson"):
+        export.find_lesson("")
 
 
 def saved_model(*outputs):
