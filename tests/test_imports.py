@@ -120,12 +120,13 @@ FLOORS = (
     ("interop",),
     ("data",),
     ("metrics",),
-    ("recipe", "run_log", "runs"),
+    ("recipe", "legs", "run_log", "runs"),
     ("recipes",),
     ("anchors",),
     ("showdown",),
     ("exercises", "doctor"),
     ("widgets",),
+    ("pictures",),
     ("__main__",),
 )
 FLOOR_OF = {f"course_lib.{room}": k for k, rooms in enumerate(FLOORS) for room in rooms}
