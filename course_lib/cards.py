@@ -1,10 +1,11 @@
 """Cards: what a reader should know of a weights file, as JSON beside it."""
 
 import json
+import shutil
 from pathlib import Path
 
 from course_lib.errors import CourseError
-from course_lib.files import read_json
+from course_lib.files import read_json, written_whole
 
 # what a card says, if it says it, and of which kind it is; all else is for people alone
 ENTRIES = {
@@ -29,6 +30,15 @@ def card_bytes(name: str, card: dict) -> bytes:
             f"The card of {name} cannot be written ({error}), and no file was touched: give "
             "it plain numbers, texts, lists and dicts, float(x) for a number of numpy."
         ) from None
+
+
+def copy_with_card(name: str, source: Path, target: Path):
+    """Copy a model's weights and card from one folder to another, each whole or not at all and
+    the card last: where it lies, both do.
+    """
+    for file in (f"{name}.safetensors", f"{name}.json"):
+        with written_whole(target / file) as part:
+            shutil.copyfile(source / file, part)
 
 
 def card_of(path: Path, mend: str, kind: type[CourseError]) -> dict:

@@ -36,21 +36,24 @@ def device_name(device: torch.device | str | None = None) -> str:
     return "Apple's GPU (mps)" if device.type == "mps" else platform.machine()
 
 
-def processor_name() -> str:
-    """What its maker calls the processor, where the system says so; else its kind."""
+def _cpuinfo(key: str) -> list[str]:
+    """The words of the first line of /proc/cpuinfo that begins with key; none elsewhere."""
     with contextlib.suppress(OSError):  # Linux alone has this file
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return " ".join(line.partition(":")[2].split())
-    return platform.processor() or platform.machine()
+            if line.startswith(key):
+                return line.partition(":")[2].split()
+    return []
+
+
+def processor_name() -> str:
+    """What its maker calls the processor, where the system says so; else its kind."""
+    return " ".join(_cpuinfo("model name")) or platform.processor() or platform.machine()
 
 
 def _cpu_flags() -> frozenset[str]:
     """What the processor says that it can do: "avx2", "avx512_bf16" and the like."""
-    with contextlib.suppress(OSError):  # Linux alone has this file
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("flags"):
-                return frozenset(line.split())
+    if flags := _cpuinfo("flags"):
+        return frozenset(flags)
     asked = getattr(torch.cpu, "get_capabilities", dict)()  # younger than some torch we run on
     return frozenset(name for name, has in asked.items() if has is True)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from course_lib.cards import copy_with_card
 from course_lib.checkpoint import load_state, read_state, save_state
 from course_lib.data import cache_folder
 from course_lib.device import (
@@ -24,7 +24,7 @@ from course_lib.device import (
 from course_lib.draws import Draws, mixed_seed
 from course_lib.eight_bits import round_weights
 from course_lib.errors import CourseError
-from course_lib.files import check_destination, written_whole
+from course_lib.files import check_destination
 from course_lib.legs import asked, check_asked, leg_card, of_length
 from course_lib.recipe import Flag, Leg, Recipe, Run, Setting, fingerprint, parameters_of
 from course_lib.run_log import RunLog
@@ -273,9 +273,7 @@ def _ship_snapshots(job: _Job, steps: int) -> list[str]:
         if at <= steps and (job.folder / f"{name}.json").exists()
     ]
     for name in there:
-        for ending in (".safetensors", ".json"):  # the card last
-            with written_whole(job.out / f"{name}{ending}") as part:
-                shutil.copyfile(job.folder / f"{name}{ending}", part)
+        copy_with_card(name, job.folder, job.out)
     return there
 
 

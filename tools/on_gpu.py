@@ -21,7 +21,6 @@ alone, so nothing was won by it but the wait for the slowest.
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -73,12 +72,10 @@ def take_in(name: str, made: Path) -> None:
     Between the two files a reader would find a part damaged; so no part is taken in while one
     runs that reads it: that is what `Part.after` is for.
     """
-    from course_lib.files import written_whole
+    from course_lib.cards import copy_with_card
     from course_lib.weights import WEIGHTS, list_shipped
 
-    for ending in (".safetensors", ".json"):  # the card last
-        with written_whole(WEIGHTS / f"{name}{ending}") as part:
-            shutil.copy(made / f"{name}{ending}", part)
+    copy_with_card(name, made, WEIGHTS)
     list_shipped(name)
 
 
@@ -86,14 +83,11 @@ def begun_from(name: str, folder: Path) -> str:
     """What a further leg of a part carries on: a copy of the shipped weights, made when it
     first begins, since its own end takes their place.
     """
+    from course_lib.cards import copy_with_card
+
     kept = folder / "from"
-    kept.mkdir(parents=True, exist_ok=True)
-    for ending in (".json", ".safetensors"):  # the weights last: they say that both are there
-        path = kept / f"{name}{ending}"
-        if not path.with_suffix(".safetensors").exists():
-            part = path.with_suffix(".part")
-            shutil.copy(ROOT / "weights" / path.name, part)
-            part.replace(path)
+    if not (kept / f"{name}.json").exists():
+        copy_with_card(name, ROOT / "weights", kept)
     end = kept / f"{name}.safetensors"
     # relative to ROOT, where it is run: the card keeps this command
     return (end.relative_to(ROOT) if end.is_relative_to(ROOT) else end).as_posix()

@@ -12,7 +12,6 @@ from course_lib.device import (
     default_device,
     place,
     precision,
-    precision_name,
     to_device,
 )
 from course_lib.diffusion import FRESH, SAMPLERS, denoiser_from, final
@@ -26,9 +25,9 @@ from course_lib.models.superres import SuperRes, SuperResConfig, enlarge, shrink
 from course_lib.optim import Muon
 from course_lib.recipes.emoji_autoencoder import mixed_channels
 from course_lib.recipes.emoji_data import RowBatches, on_device, to_images
-from course_lib.recipes.makers import start_noise
+from course_lib.recipes.makers import maker_from, start_noise
 from course_lib.recipes.sampling import Sampling
-from course_lib.runs import Flag, Leg, Recipe, Run, Setting, parameters_of
+from course_lib.runs import Flag, Leg, Recipe, Run, Setting
 from course_lib.training import Ema, Phase, warmup_flat_decay
 from course_lib.weights import load_weights, read_card
 
@@ -182,15 +181,14 @@ class SuperResRecipe(Recipe):
         self, module: SuperRes, name: str, *, calls: int = CALLS, batch_size=64, sampler=None
     ) -> Maker:
         draw, cost = self.way(module, Sampling(sampler or BEST.sampler), calls)
-        return Maker(
-            name=name,
+        return maker_from(
+            module,
+            name,
             shape=(3, SIDE, SIDE),
             yardstick="emoji",
             cost=cost,
             batches=self.batches_of(module, draw, batch_size),
-            weights=(read_card(name)["sha256"],),
-            parameters=parameters_of(module),
-            precision=precision_name(precision(next(module.parameters()).device)),
+            precision=precision(next(module.parameters()).device),
         )
 
     def figures(self, module: SuperRes) -> dict:

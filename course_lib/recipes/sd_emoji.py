@@ -1,7 +1,7 @@
 """Text to image, whole: Stable Diffusion's architecture, small, on captioned emoji."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_lib.data.emoji import RAW_SHA256, SIDE, Emoji, emoji, prompts_of, without_style
-from course_lib.device import default_device, place, precision, precision_name
+from course_lib.device import default_device, place, precision
 from course_lib.diffusion import LatentCodec, denoiser_from, guided_in_parts
 from course_lib.diffusion.guidance import parts_asked
 from course_lib.draws import Draws
@@ -20,8 +20,9 @@ from course_lib.metrics.measure import Maker
 from course_lib.models import Autoencoder, TextTower, TextUNet, TextUNetConfig
 from course_lib.optim import Muon
 from course_lib.recipes.emoji_data import RowBatches, caption_table, on_device, to_images
+from course_lib.recipes.makers import maker_from
 from course_lib.recipes.sampling import Sampling, check_scale, diffusion_batches
-from course_lib.runs import Flag, Leg, Recipe, Run, Setting, parameters_of
+from course_lib.runs import Flag, Leg, Recipe, Run, Setting
 from course_lib.text import tokenizer
 from course_lib.training import Ema, Phase, warmup_flat_decay
 from course_lib.weights import load_weights, read_card, shipped
@@ -153,15 +154,11 @@ def judged(images: Tensor, start: int) -> dict[str, Tensor]:
     return each_beside_real(*_judges(images.device, _digests()), images, own)
 
 
-def _own_figures() -> dict:
-    """A Maker's `more` and its judges; nothing where one is not there yet."""
-    if not {JUDGE, STYLE_JUDGE} <= set(shipped()):
-        return {}
-    return {"more": judged, "judges": _digests()}
-
-
 def _digests() -> tuple[str, ...]:
-    return tuple(read_card(name)["sha256"] for name in (JUDGE, STYLE_JUDGE))
+    """The SHA-256 of both judges; none where one is not there yet."""
+    names = (JUDGE, STYLE_JUDGE)
+    there = set(names) <= set(shipped())
+    return tuple(read_card(name)["sha256"] for name in names) if there else ()
 
 
 @lru_cache(maxsize=1)
@@ -305,25 +302,25 @@ class TextToImageRecipe(Recipe):
             asked = {key: getattr(BEST, key) for key in best} | asked
         sampling = TextSampling(**{"sampler": BEST.sampler, **asked})
         batches, cost = self.painter(module, sampling, calls, batch_size)
-        files = (name, self.autoencoder, self.text)
-        return Maker(
-            name=name,
+        made = maker_from(
+            module,
+            name,
             shape=(3, SIDE, SIDE),
             yardstick="emoji",
             cost=cost,
             batches=batches,
-            weights=tuple(read_card(file)["sha256"] for file in files),
-            parameters=parameters_of(module),
-            precision=precision_name(precision(next(module.parameters()).device)),
-            **_own_figures(),
+            beside=(self.autoencoder, self.text),
+            precision=precision(next(module.parameters()).device),
         )
+        judges = _digests()
+        return replace(made, more=judged, judges=judges) if judges else made
 
     def figures(self, module: TextUNet) -> dict:
         """By the judges, on every held-out pair; none where a judge is not there yet."""
-        if not {JUDGE, STYLE_JUDGE} <= set(shipped()):
+        if not (digests := _digests()):
             return {}
         device, rows = default_device(), emoji().rows("test")
-        judges = [load_weights(name, device=device) for name in (JUDGE, STYLE_JUDGE)]
+        judges = _judges(device, digests)
         batches, cost = self.painter(place(module, device), BEST, CALLS, 256)
         images = torch.cat([images for images, _ in batches(len(rows), 0)])
         return {**beside_real(*judges, images, rows), **cost, "n": len(rows)}

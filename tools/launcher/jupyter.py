@@ -75,13 +75,14 @@ def notebook_of(arguments: list[str]) -> tuple[str | None, list[str]]:
         return (lessons.own_copy(first) if first.exists() else None), arguments
     index, argument = words[0]
     rest = arguments[:index] + arguments[index + 1 :]
-    found = lessons.named(argument)
-    if os.path.exists(argument) and (argument.endswith(".ipynb") or not found):
+    if os.path.exists(argument) and (
+        argument.endswith(".ipynb") or not lessons.named(argument)
+    ):
         path = Path(argument).resolve()
         if place.ROOT == path or place.ROOT in path.parents:
             return path.relative_to(place.ROOT).as_posix(), rest
-    elif found:
-        return lessons.own_copy(lessons.meant(argument)), rest
+    elif lesson := lessons.meant(argument):
+        return lessons.own_copy(lesson), rest
     raise lessons.no_lesson(argument)
 
 

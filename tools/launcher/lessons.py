@@ -22,15 +22,13 @@ def named(argument: str) -> list[Path]:
     """
     start = re.sub(r"^(\./)?(my/)?", "", argument.replace("\\", "/"))
     start = re.sub(r"^(further/)?(\d)$", r"\g<1>0\2", start)  # 1 is lesson 01, not 10
+    if not start:  # as every file begins
+        return []
     folder = place.ROOT / "notebooks"
     return [
         path
         for path in paths()
-        if start
-        and (
-            path.relative_to(folder).as_posix().startswith(start)
-            or path.name.startswith(start)
-        )
+        if path.relative_to(folder).as_posix().startswith(start) or path.name.startswith(start)
     ]
 
 
