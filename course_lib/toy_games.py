@@ -46,7 +46,7 @@ def dirac_field(theta: Tensor, psi: Tensor, gamma: float) -> tuple[Tensor, Tenso
 
     The real thing is the number 0, the fake one theta, the critic's logit psi * x. The critic
     minimises softplus(0) + softplus(psi theta) + gamma / 2 psi^2, with R1 alone; the generator
-    -softplus(psi theta) (Mescheder et al. 2018, section 2 and lemma 2.1).
+    -softplus(psi theta) (Mescheder et al. 2018, definition 2.1).
     """
     D = torch.sigmoid(psi * theta)  # the chance that the critic gives the fake
     return psi * D, -theta * D - gamma * psi
@@ -54,7 +54,8 @@ def dirac_field(theta: Tensor, psi: Tensor, gamma: float) -> tuple[Tensor, Tenso
 
 def dirac_rates(gamma: float, slope: float = 0.5) -> Tensor:
     """The two eigenvalues of the field's Jacobian at rest, complex128 [2]:
-    -gamma / 2 +- sqrt(gamma^2 / 4 - slope^2) (Mescheder et al. 2018, appendix D).
+    -gamma / 2 +- sqrt(gamma^2 / 4 - slope^2) (Mescheder et al. 2018; Huang et al. 2024,
+    lemma B.4).
 
     slope: how strongly each player feels the other at rest, 1/2 for every pairing made of
     softplus. A real part below 0 dies away, an imaginary one turns.

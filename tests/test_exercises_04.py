@@ -302,6 +302,22 @@ def never_updated(denoise, schedule, x, times):
     return torch.stack(path)
 
 
+def no_last_noise(denoise, schedule, x, times):
+    path = walk(right_look)(denoise, schedule, x, times)
+    path[-1] = denoise(path[-2], times[-2])[0]
+    return path
+
+
+def divided(denoise, schedule, x, times):
+    """x0 from eps, also where alpha is 0."""
+
+    def look(denoise, x, t, s):
+        eps = denoise(x, t)[1]
+        return (x - schedule.sigma[t] * eps) / schedule.alpha[t], eps
+
+    return walk(look)(denoise, schedule, x, times)
+
+
 def asked_once(denoise, schedule, x, times):
     (x0, eps), path = denoise(x, times[0]), [x]
     for s in times[1:]:
@@ -424,6 +440,14 @@ SLIPS = [
         walk(right_look, lambda x0, eps, x, p, t, s: p.alpha[t] * x0 + p.sigma[t] * eps),
         "The step ends at s",
     ),
+    # seen where times rise alone, as in the walk to the noise
+    (CARVE, no_last_noise, "off by up to"),
+    (
+        CARVE,
+        lambda *case: walk(right_look)(*case[:3], sorted(case[3], reverse=True)),
+        "off by up to",
+    ),
+    (CARVE, divided, "carve gives nan"),
     (CARVE, never_updated, "x is never updated"),
     (CARVE, asked_once, "asked once, before the loop"),
     (CARVE, pops, "writes into its own argument, `times`"),

@@ -12,6 +12,7 @@ from contracts import AnswersContract
 from course_lib.adversarial import PAIRINGS, squared_slopes
 from course_lib.exercises import gallery_06 as wall
 from course_lib.exercises import lesson_06 as lesson
+from course_lib.toy_games import dirac_rates
 
 # ---------------------------------------------------------------- a reader's own ways to write
 # it
@@ -103,6 +104,13 @@ SLIPS = [
         lambda gamma, slope: float(-gamma / 2 + (gamma**2 / 4 - slope**2) ** 0.5),
         ROOT,
     ),
+    # with no float() around it nothing stops, and values alone look right
+    (lesson.RATE, lambda gamma, slope: -gamma / 2 + (gamma**2 / 4 - slope**2) ** 0.5, ROOT),
+    (lesson.RATE, lambda gamma, slope: dirac_rates(gamma, slope)[0], ROOT),
+    # the lesson gives single distributions, too
+    (lesson.JS, lambda p, q: js_by_entropies(p, q) + 0 * p.sum(dim=1), "Dimension out of"),
+    (lesson.LOSS, lambda fake: F.softplus(-fake.detach()).mean(), "no gradient leads back"),
+    (lesson.LOSS, torch.no_grad()(lambda fake: F.softplus(-fake).mean()), "no gradient"),
     (lesson.PENALTY, cut, "create_graph"),
     # errors of PyTorch's own
     (lesson.PENALTY, no_request, "ask for one first"),

@@ -117,6 +117,30 @@ def test_equal_seconds_by_a_loop_or_by_sorting():
     assert lesson_10.SECONDS(by_loop) and lesson_10.SECONDS(by_sorting)
 
 
+def cheap(budget, seconds, distance, put=0.0):
+    return distance.where(seconds <= budget[:, None], put)
+
+
+@pytest.mark.parametrize(
+    ("exercise", "attempt", "hint"),
+    [
+        (
+            lesson_10.MIXTURE,
+            lambda log_p, share, D: torch.logaddexp(
+                log_p + math.log(share), math.log(1 - share) - D * math.log(256)
+            ),
+            "torch.full_like",
+        ),
+        (lesson_10.SECONDS, lambda *case: cheap(*case).amin(dim=1), "wins every minimum"),
+        (lesson_10.SECONDS, lambda *case: cheap(*case, put=999.0).amin(dim=1), "inf is the"),
+        (lesson_10.SECONDS, lambda *case: cheap(*case, put=torch.inf).min(dim=1), ".values"),
+    ],
+)
+def test_slips_are_named(exercise, attempt, hint):
+    verdict = exercise(attempt)
+    assert verdict.state == "wrong" and hint in verdict.text
+
+
 # ---- the reports
 
 

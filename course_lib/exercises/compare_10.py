@@ -90,6 +90,13 @@ MIXTURE = Exercise(
     ],
     "Right: a hundred times less likely, and hardly a bit to see of it.",
     rtol=1e-6,
+    known_errors=[
+        (
+            "logaddexp(): argument",
+            "torch.logaddexp adds two tensors: make the die's number one, "
+            "torch.full_like(log_p, ...).",
+        ),
+    ],
     advice="log(share p + (1 - share) q), by torch.logaddexp",
 )
 
@@ -168,6 +175,13 @@ SECONDS = Exercise(
         (
             lambda budget, seconds, distance: distance.min().expand(len(budget)),
             "That is the best way of all, whatever it costs.",
+        ),
+        (
+            lambda budget, seconds, distance: distance.where(
+                seconds <= budget[:, None], 0.0
+            ).amin(dim=1),
+            "A way that can't be paid counts 0 here, and wins every minimum: put inf in its "
+            "place.",
         ),
         (
             lambda *case: best_within(*case).nan_to_num(posinf=0.0),

@@ -26,10 +26,15 @@ class Parts:
 
 
 BUGS = {
-    1: Bug("nothing is wrong", "changes nothing outside the mask, and obeys each dial"),
+    1: Bug(
+        "nothing is wrong",
+        "obeys each dial, changes nothing outside the mask, keeps the given picture's colours "
+        "and has the latent's spread that most have",
+    ),
     2: Bug(
         "each look at the latent is used for two steps",
-        "ends with a spread of the latent far from 1",
+        "changes the picture without guidance too, and leaves the latent about 1.5 times the "
+        "spread that most have",
     ),
     3: Bug(
         "decode(z) * std + mean, where decode(z * std + mean) was meant",

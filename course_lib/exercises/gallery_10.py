@@ -47,7 +47,7 @@ BUGS = {
     7: Bug("precision and recall are swapped", "has the rival's shares in the other order"),
     8: Bug(
         "noise of temperature 0.8 in sampling, and not a word of it",
-        "raises precision, costs recall, and worsens the distance",
+        "raises precision, costs recall, and worsens the distance, with the floor as it was",
     ),
 }
 
@@ -121,6 +121,6 @@ GALLERY = Matching(
     "The stack of reports",
     _HUNG,
     BUGS,
-    praise="In each of them the model is exactly as good as its rival.",
+    praise="In all but the one learnt by heart the model is exactly as good as its rival.",
     evidence=lambda bug: listed(report(bug)),
 )

@@ -185,6 +185,8 @@ class Exercise:
                 f"{self.name} gives infinity{where}: a division by 0, the log of 0, or an exp "
                 "that is too large for its dtype."
             )
+        if e.isinf().any() and not f.isinf().any():
+            return f"{self.name} is finite{where} where inf is the answer: {self.advice}."
         k = _gap(f, e).argmax()
         gap, right = _gap(f, e)[k].item(), e.flatten()[k].item()
         # 3e-06 reads like rounding; where 9e-06 is right it is not
@@ -193,6 +195,15 @@ class Exercise:
         times = f"{share / 100:,.0f} times" if share >= 1e4 else f"{percent} of"
         told = f", {times} the right {right:.3g}" if share else ""
         return f"{self.name} is off by up to {gap:.3g}{told}{where}: {self.advice}."
+
+
+def other_end(one: Tensor, two: Tensor) -> bool:
+    """Whether two calls with the same arguments led elsewhere: fresh noise, drawn by whom
+    nobody asked. nan is nan: that is a fault of another name.
+    """
+    return one.shape != two.shape or not torch.allclose(
+        one, two, rtol=0, atol=0, equal_nan=True
+    )
 
 
 def _gap(f: Tensor, e: Tensor) -> Tensor:
@@ -242,6 +253,8 @@ def _other_kind(answer, expected) -> str | None:
     what, n = type(answer).__name__, len(answer) if isinstance(answer, list | tuple) else 0
     if not isinstance(expected, Tensor):
         return f"a {what}; it should be a number."
+    if hasattr(answer, "values") and hasattr(answer, "indices"):  # of min(dim=), topk, sort
+        return "values and their places together: take its .values."
     if n and all(isinstance(a, Tensor) for a in answer):
         return f"a {what} of {n} tensor{'s' * (n > 1)}; torch.stack makes one tensor of them."
     if n:

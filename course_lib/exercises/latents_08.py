@@ -66,6 +66,14 @@ PCA = Exercise(
             "torch.linalg.eigh gives the eigenvalues in rising order: you kept the k "
             "directions of the *least* variance. The last k columns are the ones.",
         ),
+        *(
+            (
+                _through(rows),
+                "The eigenvectors are the *columns* of what eigh returns; these are rows.",
+            )
+            # of the rising order, as eigh gives them, the last and the first
+            for rows in (lambda V, k: V.flip(1)[-k:].T, lambda V, k: V.flip(1)[:k].T)
+        ),
         (
             _through(lambda V, k: V[:k].T),
             "The eigenvectors are the *columns* of what eigh returns; these are rows.",

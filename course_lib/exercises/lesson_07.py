@@ -171,6 +171,7 @@ def _recall_cases() -> list[tuple]:
     texts = F.normalize(torch.randn(12, 5, generator=generator), dim=1)
     own = torch.randint(12, (60,), generator=generator)
     noisy = texts[own] + 0.6 * torch.randn(60, 5, generator=generator)
+    noisy[::5] *= -1  # some are farthest from their own, so that no slip is 0 in all cases
     images = F.normalize(noisy, dim=1)
     return [(images, texts, own, 1), (images, texts, own, 3)]
 

@@ -15,5 +15,5 @@ RECIPE = ClipRecipe(
     lr=1e-3,
     legs=(Leg(727, flat=0.3),),
     seed=1,
-    role="a judge, which never steers and never chooses",
+    role="a judge, which never steers",
 )

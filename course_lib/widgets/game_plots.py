@@ -158,7 +158,7 @@ def show_clouds(clouds: Mapping[str, Tensor], ring: Ring):
     figure, axes = plt.subplots(1, len(clouds), figsize=(3 * len(clouds), 3.3), squeeze=False)
     for axis, (name, points) in zip(axes[0], clouds.items(), strict=True):
         enough = ring.hits(points) >= 0.25 * len(points) / ring.modes
-        colours = [ORANGE if found else "none" for found in enough.tolist()]
+        colours = [ORANGE if found else "white" for found in enough.tolist()]
         axis.scatter(*ring.centres.T, s=130, facecolors=colours, edgecolors=GREY, alpha=0.7)
         axis.scatter(*points.T, s=3, color=BLUE)
         axis.set(xlim=(-SIDE, SIDE), ylim=(-SIDE, SIDE), xticks=[], yticks=[], aspect="equal")

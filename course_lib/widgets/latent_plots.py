@@ -46,11 +46,12 @@ def spread_figure(
     look = {"range": (-9, 9), "density": True}
     for c, colour in enumerate(CHANNELS):
         one = latents[:, c].flatten()
-        label = f"channel {c + 1}: {one.std():.1f}"
+        label = f"channel {c + 1}: {std[c]:.1f}"
         left.hist(one, 120, histtype="step", color=colour, label=label, **look)
     normal = (latents - mean[:, None, None]) / std[:, None, None]
     left.hist(normal.flatten(), 120, color=GREY, alpha=0.35, label="normalised", **look)
-    left.set(xlabel="latent", yticks=[], title="spread, channel by channel")
+    left.set(xlabel="latent", ylabel="density", yticks=[])
+    left.set_title("spread, channel by channel")
     left.legend(fontsize=9)
     for spread, colour in zip(spreads, ("black", RED, ORANGE), strict=True):
         found = log_snr(spread)

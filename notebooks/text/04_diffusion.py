@@ -164,10 +164,10 @@ linear = Schedule(*my_jump(beta))  # from here on, yours
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
 left.plot(linear.alpha, color=BLUE, label="alpha")
 left.plot(linear.sigma, color=RED, label="sigma")
-left.set(xlabel="t", title="linear, from 1000 betas", yticks=[0, 0.5, 1])
+left.set(xlabel="t", ylabel="factor", title="linear, from 1000 betas", yticks=[0, 0.5, 1])
 kinds = ("linear", linear, "-"), ("cosine", plan, "--"), ("flow", Schedule.flow(), ":")
 for name, schedule, style in kinds:
-    right.plot(schedule.log_snr[1:-1], style, color="black", label=name)
+    right.plot(range(1, 1000), schedule.log_snr[1:-1], style, color="black", label=name)
 right.set(xlabel="t", ylabel="log SNR (nats)", title="signal over noise", ylim=(-15, 12))
 left.legend()
 right.legend();
@@ -227,6 +227,7 @@ for row, t in enumerate((60, 250, 1000)):
     axis.plot(grid, two_points(grid, t), color="black")
     axis.set(xlim=(-3, 3), yticks=[], ylabel=f"t = {t}")
     axis.set_xticks([-3, 0, 3] if row == 2 else [])
+    axis.set_xlabel("x" if row == 2 else "")
 
 # %% [markdown]
 # Eyes are kind. A test is not: the largest gap between the walkers' distribution function and the jump's. If the two
@@ -651,10 +652,10 @@ Flipbook(frames, [times[k] for k in keep], label="t", title="Carving an M out of
 # at the same star if the steps are made ten times finer?
 
 # %%
-fine = carve_mine(see_points, linear, starts, linear.times(500))[-1]
+finest = carve_mine(see_points, linear, starts, linear.times(500))[-1]
 for calls in (2, 5, 20, 50):
     end = carve_mine(see_points, linear, starts, linear.times(calls))[-1]
-    same = torch.cdist(end, points).argmin(1) == torch.cdist(fine, points).argmin(1)
+    same = torch.cdist(end, points).argmin(1) == torch.cdist(finest, points).argmin(1)
     print(
         f"{calls:2d} steps: {same.sum()} of {len(starts)} dots end where 500 steps take them"
     )

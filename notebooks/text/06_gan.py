@@ -235,16 +235,16 @@ logits = (shifts**2 / 2)[:, None] - shifts[:, None] * grid
 pulls = {"saturating": torch.sigmoid(logits), "non-saturating": torch.sigmoid(-logits)}
 s = torch.linspace(-8, 8, 200).requires_grad_()
 losses = {"saturating": -F.softplus(s).sum(), "non-saturating": len(s) * my_loss(s)}
-push = {name: -torch.autograd.grad(loss, s)[0] for name, loss in losses.items()}
+strength = {name: -torch.autograd.grad(loss, s)[0] for name, loss in losses.items()}
 pull = {name: (cells * each).sum(dim=1) * shifts for name, each in pulls.items()}
 slope = torch.gradient(2 * distance, spacing=(shifts,))[0]
 
 # %% jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
-for name, style in zip(push, ("-", "--")):
-    left.plot(s.detach(), push[name], style, label=name)
+for name, style in zip(strength, ("-", "--")):
+    left.plot(s.detach(), strength[name], style, label=name)
     right.semilogy(shifts[1:], pull[name][1:], style, label=name)
-right.plot(shifts[1:], slope[1:], "o", color=BLUE, markersize=4, label="slope of 2 JS")
+right.plot(shifts[1:-1], slope[1:-1], "o", color=BLUE, markersize=4, label="slope of 2 JS")
 left.set(xlabel="logit of a fake (below 0: rejected)", ylabel="push")
 right.set(xlabel="distance m", ylabel="pull on m", ylim=(1e-4, 10))
 left.legend()
@@ -335,7 +335,7 @@ def dirac_field(theta: Tensor, psi: Tensor, gamma: float) -> tuple[Tensor, Tenso
 
     The real thing is the number 0, the fake one theta, the critic's logit psi * x. The critic
     minimises softplus(0) + softplus(psi theta) + gamma / 2 psi^2, with R1 alone; the generator
-    -softplus(psi theta) (Mescheder et al. 2018, section 2 and lemma 2.1).
+    -softplus(psi theta) (Mescheder et al. 2018, definition 2.1).
     """
     D = torch.sigmoid(psi * theta)  # the chance that the critic gives the fake
     return psi * D, -theta * D - gamma * psi
@@ -610,7 +610,7 @@ with torch.no_grad():
 print(f"{done.step * size:,} of {total * size:,} pictures seen")
 
 # %% [markdown]
-# **Drag through the training.** One noise $z$ a row, one class a column. When do garments appear, and when do ten rows begin to differ?
+# **Drag through the training.** A class a column, a noise $z$ a picture. When do garments appear, and when do the rows begin to differ?
 
 # %%
 names = [f"{seen:,}" for seen in story]
@@ -687,7 +687,7 @@ card = read_card("gan-fashion")
 print(f"gan-fashion: {card['parameters']:,} parameters, {card['images_seen']:,} pictures seen")
 
 # %% [markdown]
-# In one call, about twice the distance of the diffusion net's twenty, and the best precision. What it lacks is recall, the
+# In one call, about twice the distance of the diffusion net's twenty, and no worse precision. What it lacks is recall, the
 # lowest of all: each picture is good, and they are too alike. That is section 5's counting of modes, on pictures.
 #
 # ### Truncation

@@ -283,7 +283,7 @@ right.legend();
 # - **the direct one** is trained by the squared error, so what it approaches is the posterior's mean;
 # - **the one that draws** is a diffusion network (lessons 04, 05) in the residual's space, told the thumbnail at every call.
 #
-# The two differ in nothing but the question. At the last time $T$ the diffusion network sees only noise beside the
+# The one that draws began as the other. At the last time $T$ the diffusion network sees only noise beside the
 # thumbnail, so its best guess there is the posterior's mean. The direct network *is* a diffusion network that only ever
 # stands at $T$, with 0 in the place of the noise:
 
@@ -394,7 +394,7 @@ print(f"{'other real ones':16}{'':8}{own['fd_floor']:20.3f}")
 # to $0$, and which row will it resemble?
 #
 # <details><summary>What happens</summary>
-# It is blurred, and its PSNR goes up by more than a dB, towards the direct network's. One step from T puts the guess at T in the place of the picture, and that guess is
+# It is blurred, and its PSNR goes up by about a dB, towards the direct network's. One step from T puts the guess at T in the place of the picture, and that guess is
 # the posterior's mean. Sharpness comes from looking again, at a picture in which part has been decided already.
 # </details>
 #
@@ -419,7 +419,8 @@ print(f"{'other real ones':16}{'':8}{own['fd_floor']:20.3f}")
 # %%
 def come_back(x, k):
     """Patches x [N, D] through their k principal components and back: [N, D]."""
-    raise NotImplementedError  # about four lines; torch.linalg.eigh gives (values, V), rising
+    # torch.linalg.eigh gives (values, V), rising; a full svd of all x would be too large
+    raise NotImplementedError  # about four lines
 
 
 grade.PCA(come_back)
@@ -826,8 +827,8 @@ grade.GALLERY(answers)
 # `pair.posterior(sample)[1]`?
 #
 # <details><summary>What happens</summary>
-# It starts at PCA's 21 dB and *falls*: training's curve to about 14 dB, the averaged net to 16 or 17, while the standard deviations grow from 0.05 to nearly
-# 1: about the formula of section 6, with w = 12 and g squared the eigenvalue of each direction.
+# It starts at PCA's 21 dB and *falls*: training's curve to 13 to 15 dB, the averaged net to 16 or 17, while the standard deviations grow from 0.05 to
+# nearly 1. With w = 12 (section 6) a direction whose eigenvalue is below w / 2 is given up.
 # </details>
 #
 # ## 11. What you can say now

@@ -8,7 +8,7 @@
 #
 # - write a text-to-image model in fifteen lines, and say which lesson each line comes from,
 # - say where a word enters the picture, and draw it,
-# - say exactly what classifier-free guidance samples, in the one case where it can be said,
+# - say exactly what classifier-free guidance samples, in a case where it can be said,
 # - turn one picture into another, and redraw a part of it, without training anything,
 # - tell six broken pipelines from a whole one by four numbers,
 # - say what a better text encoder changes in a picture, and what a larger U-Net does.
@@ -254,7 +254,7 @@ print(f"rms difference {rms:.4f}, on the scale from -1 to 1")
 # %% [markdown]
 # ## 3. Where does a word get in?
 #
-# A class was *added*, the same number at every place (lesson 05). A sentence has words for different places: *a red hat on a white
+# In lesson 05 a text turned each channel up or down, alike at every place. A sentence has words for different places: *a red hat on a white
 # cat*. So each place of the picture asks a question, each token offers a key and a value, and the place takes a mean of the values,
 # weighted by how well the keys answer: **cross-attention** (Vaswani et al. 2017; Rombach et al. 2022, section 3.3).
 #
@@ -285,7 +285,7 @@ grade.LOOK(look)
 
 # %% [markdown]
 # **What does a prompt of one token do?** Its weight is 1 at every place, whatever the place asks: a softmax over one number is 1. Then
-# cross-attention adds the *same vector everywhere*, and is no more than lesson 05's class. Check it with your line on the shipped net's
+# cross-attention adds the *same vector everywhere*, and tells places no more apart than lesson 05 did. Check it with your line on the shipped net's
 # own weights: the spread over the places of what the first look takes from the text.
 
 # %%
@@ -347,8 +347,8 @@ plt.gca().set(xlabel="t", ylabel="share of the weight", xlim=(1010, 90), ylim=(0
 plt.legend(loc="upper center", ncols=3);
 
 # %% [markdown]
-# Most of the weight lies on the end token and the padding; but those are 26 of the 32 tokens, and with equal weights they would have 81 %. **At the first steps
-# the shares are not far from equal weights**: places hardly choose. The tower is causal: a token sees those before it, so each *end* has seen the whole prompt, and what is
+# Most of the weight lies on the end token and the padding; but those are 26 of the 32 tokens, and with equal weights they would have 81 %. **At the first step
+# the shares are nearest to equal weights**, as a mean over layers that differ widely. The tower is causal: a token sees those before it, so each *end* has seen the whole prompt, and what is
 # averaged is mostly its summary. **Towards the last steps the weight goes to the start
 # token**, which has seen nothing and is the same for every prompt; in the last layer that runs it has nearly all. All weights of a place sum to 1, so a place that has nothing to ask must
 # look somewhere; the start token may be where it looks away.
@@ -445,7 +445,7 @@ Flipbook.of(dial, [0, 0.5, 1, 1.5, 2, 3, 4], label="w", start=3)
 # <details><summary>What happens</summary>
 # No. The samples are Normal still, and at w = 3 their spread is an eighth of s: the spreads go by a geometric law, $s_u^{1-w} s_c^w$. The mean overshoots
 # less. With *twice* the spread they fly apart, at w = 3 to 8 s. So a prompt that leaves less variety than there is without it is narrowed by
-# guidance at once: this is the variety that you see vanish in the next figure.
+# guidance at once: this is the variety that lesson 05 saw vanish.
 # </details>
 #
 # ### The same dial on pictures
@@ -750,7 +750,7 @@ broken.GALLERY(answers)
 
 # %% [markdown]
 # Several of the six make pictures that nobody would send back. A pipeline is tested by **what each dial must do and must not do**:
-# guidance moves something, strength moves something, nothing moves outside the mask, the latent ends with a spread of about 1.
+# guidance moves something, strength moves something, nothing moves outside the mask, the latent's spread is a right run's on the same noise.
 #
 # ## 10. Encoder or larger U-Net?
 #
@@ -758,7 +758,7 @@ broken.GALLERY(answers)
 # *U-Net*. One command trains what a small test takes, `benchmarks/encoder_or_unet.py`: the three encoders of lesson 07, each with two sizes of U-Net, each from
 # several seeds, all on the same latents and on equally many images. Each U-Net looks at two tokens: the encoder's *one* vector of the caption,
 # and a learnt one of the style. So the encoders differ in what that one vector knows: the **bag of words** starts from nothing, the **tower** comes from pictures
-# and their captions, **MiniLM** from reading alone. As in lesson 07, 78 concepts are kept from these trainings in every style.
+# and their captions, **MiniLM** from reading alone. All on three categories of emoji, of which 19 concepts are kept out in every style.
 #
 # **Predict, before you run the cell.** Which moves a curve further: from the bag to MiniLM, or to a U-Net of four times the parameters? Is it the same on
 # concepts that these trainings never showed? Which way does a curve run as guidance goes from 1 to 10?

@@ -122,7 +122,7 @@ for letter, name in letters.items():
 #
 # ### Rebuild 1: the floor
 #
-# Draw lots of n training images, none of which is in two lots. Take each lot's distance from the test images, and their
+# Cut lots of n training images: the first n, the next n, and so on. Take each lot's distance from the test images, and their
 # mean.
 
 # %%
@@ -155,8 +155,8 @@ print(f"real pictures: {small:.2f} with 500, {large:.2f} with 2,000")
 
 # %% [markdown]
 # The distance is **biased** upwards, the more the fewer pictures: slower than 1/n here, since 200 pictures hardly fix a
-# covariance of 128 features, and never down to 0, since the reference is a sample too. The same model looks several times
-# worse with 200 pictures than with 2,000, and nothing about the model has changed. The same weights in both protocols:
+# covariance of 128 features, and never down to 0, since the reference is a sample too. A model near the floor looks several times
+# worse with 200 pictures than with 2,000, and nothing about it has changed. The same weights in both protocols:
 
 # %%
 full = [row for row in rows if row["fd_full"]]
@@ -584,7 +584,7 @@ axis.legend(loc="center right", ncol=2);
 #
 # ## 8. Spot the bug: eight reports
 #
-# Eight reports compare one model with a rival. **In truth both are equally good and equally fast**, and the rival's row is
+# Eight reports compare one model with a rival. **In truth both are equally fast and, unless one learnt by heart, equally good**, and the rival's row is
 # right. In seven reports something was unfair to or for the model:
 #
 # 1. nothing is wrong

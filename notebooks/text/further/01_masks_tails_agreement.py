@@ -202,7 +202,7 @@ axis.legend(loc="lower center");
 # $$u_i = \sqrt{\rho}\, z + \sqrt{1 - \rho}\; \varepsilon_i, \qquad \text{pixel } i \text{ is white if } u_i > 0.$$
 #
 # **How often do all $n$ agree, all white or all black?** Given $z$ they are independent, and each is white with the
-# same probability: the chance that its own $\varepsilon_i$ isn't below what $z$ brings. So take the $n$-th power
+# same probability: the chance that $-\varepsilon_i$ is below what $z$ brings. So take the $n$-th power
 # *given* $z$, and the average over $z$ last. One case has a closed form: at $\rho = \frac12$, $u_i > 0$ means
 # $-\varepsilon_i < z$. All are white if $z$ is the largest of $n + 1$ draws that are alike, which happens once in $n +
 # 1$ times. White and black together: $2 / (n + 1)$.
