@@ -15,11 +15,14 @@ RATIO = 20
 HANGS = 300  # seconds: what takes longer hangs, on the slowest and busiest machine
 
 
-def until(page, true: Callable[[], bool], what: str) -> None:
-    """Wait until something is true; AssertionError where it never comes to be."""
+def until(page, true: Callable[[], bool], what: str | Callable[[], str]) -> None:
+    """Wait until something is true; AssertionError where it never comes to be, which says
+    what was waited for.
+    """
     end = time.monotonic() + HANGS
     while not true():
-        assert time.monotonic() < end, f"{what} never came to be"
+        if time.monotonic() > end:
+            raise AssertionError(f"{what() if callable(what) else what} never came to be")
         page.wait_for_timeout(20)
 
 

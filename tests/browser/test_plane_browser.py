@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from surfaces import run_cell, run_until
+from surfaces import run_cell, run_until, until
 
 pytestmark = pytest.mark.browser
 
@@ -197,8 +197,12 @@ def race(surface: Surface, what: str, turns: dict, report) -> None:
     for turn in range(4):
         for move in turns.values():
             move(turn)
-    surface.page.wait_for_timeout(100)
-    times = {name: surface[name].root.evaluate("(root) => root.times") for name in turns}
+
+    def noted() -> dict:
+        return {name: surface[name].root.evaluate("(root) => root.times") for name in turns}
+
+    until(surface.page, lambda: min(map(len, noted().values())) >= MOVES // 2, "the moves")
+    times = noted()
     assert all(len(found) >= MOVES // 2 for found in times.values()), times
     medians = {
         name: [statistics.median(column) for column in zip(*found, strict=True)]

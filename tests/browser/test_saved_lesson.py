@@ -5,7 +5,7 @@ each widget; on a phone nothing is cut and every slider is there for a thumb.
 from pathlib import Path
 
 import pytest
-from surfaces import open_saved
+from surfaces import open_saved, until
 
 pytestmark = pytest.mark.browser
 
@@ -69,12 +69,15 @@ def test_a_lessons_page_has_no_serious_fault(browser, axe, tmp_path, lesson):
         faults = [fault for frame in page.frames for fault in frame.evaluate(FOUND)]
         assert faults == [], scheme
     page.set_viewport_size({"width": 390, "height": 844})
-    page.wait_for_timeout(500)  # until the widgets have heard of it
-    assert page.evaluate(WIDE) <= 0
-    awkward = [
-        fault for frame in widgets for fault in frame.locator(".marble").evaluate(AWKWARD)
-    ]
-    assert awkward == []
+
+    def awkward() -> list:
+        return [
+            fault for frame in widgets for fault in frame.locator(".marble").evaluate(AWKWARD)
+        ]
+
+    # once the widgets have heard of it
+    until(page, lambda: page.evaluate(WIDE) <= 0, "a page as wide as the window")
+    until(page, lambda: awkward() == [], lambda: f"no fault, but: {awkward()}")
     page.close()
 
 
