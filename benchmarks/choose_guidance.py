@@ -1,9 +1,10 @@
 """How sd-emoji is guided, by the judges on training pairs or held-out ones; by hand.
 
-    python benchmarks/choose_guidance.py [--ways 3 3,6 3,6,0.7] [--pairs held-out] [--n 1055]
+    python benchmarks/choose_guidance.py [--ways 3 3,6 3,3,0.7,30] [--pairs held-out]
 
 A way is one scale; or two, for what a prompt says before its style and for the style; and as a
-third number the share of the contrast that is taken back. A JSON line for each: CLIP score,
+third number the share of the contrast that is taken back; as a fourth the scale of the style's
+classifier. A JSON line for each: CLIP score,
 style and concept, each beside the real pictures' own, and the Fréchet distance in the judge's
 features. Chosen is by training pairs, measured by held-out ones; n of them are spread evenly.
 For 1,055 pictures some quarter of an hour on one core, seconds on a GPU.
@@ -18,25 +19,45 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from course_lib.data.emoji import emoji, prompts_of
+from course_lib.data.emoji import STYLES, emoji, prompt, prompts_of
 from course_lib.device import default_device
 from course_lib.metrics import YARDSTICKS, Moments, frechet_distance
-from course_lib.metrics.clip_score import beside_real
+from course_lib.metrics.clip_score import beside_real, image_vectors, text_vectors
+from course_lib.models import CLIP
 from course_lib.recipes import maker
+from course_lib.recipes.emoji_data import to_images
 from course_lib.recipes.sd_emoji import JUDGE, STYLE_JUDGE, TextSampling
 from course_lib.weights import load_weights
 
-WAYS = "1 1.5 3 6 3,3,0.7 3,6 2,6,0.7 3,6,0.7 2,8,0.7"
+WAYS = "1 1.5 3 6 3,3,0.7 3,6 2,6,0.7 3,6,0.7 2,8,0.7 3,3,0.7,10 3,3,0.7,30 3,3,0.7,60"
+NUMBERS = ("guidance", "style_guidance", "rescale", "classifier_scale")
 PAIRS = {"training": "train", "held-out": "test"}
 
 
 def way(text: str) -> dict:
     """ "3,6,0.7" as options of a maker."""
     numbers = [float(part) for part in text.split(",")]
-    if len(numbers) > 3:
-        raise argparse.ArgumentTypeError(f"{text}: one number to three")
-    return dict(zip(("guidance", "style_guidance", "rescale"), numbers, strict=False))
+    if len(numbers) > len(NUMBERS):
+        raise argparse.ArgumentTypeError(f"{text}: one number to four")
+    return dict(zip(NUMBERS, numbers, strict=False))
+
+
+def style_by_clip(clip: CLIP, images: Tensor, rows: np.ndarray) -> float:
+    """How often a CLIP names the right style: of the seven prompts for a picture's concept,
+    the nearest. It learnt from captions; the judge of style, and the classifier that leads,
+    learnt to tell styles and nothing else.
+    """
+    data = emoji()
+    seen = image_vectors(clip, images)
+    near = [
+        (seen * text_vectors(clip, [prompt(data.concepts[c], s) for c in data.concept[rows]]))
+        for s in STYLES
+    ]
+    found = torch.stack([each.sum(dim=1) for each in near], dim=1).argmax(dim=1)
+    return (found.cpu() == torch.from_numpy(data.style[rows])).float().mean().item()
 
 
 def main():
@@ -55,6 +76,8 @@ def main():
     net = load_weights("sd-emoji")
     judges = [load_weights(name, device=default_device()) for name in (JUDGE, STYLE_JUDGE)]
     ruler = YARDSTICKS["emoji"]
+    own = to_images(torch.from_numpy(emoji().images[rows].copy()))
+    real = style_by_clip(judges[0], own, rows)
     for options in args.ways:
         calls = TextSampling(**options).calls(args.steps)
         began = time.perf_counter()
@@ -63,6 +86,8 @@ def main():
         seconds = time.perf_counter() - began
         distance = frechet_distance(Moments.of(ruler.features(images)), ruler.reference(2))
         figures = {**painter.cost, **beside_real(*judges, images, rows)}
+        witness = style_by_clip(judges[0], images, rows)
+        figures |= {"style_by_clip": round(witness, 4), "style_by_clip_real": round(real, 4)}
         figures |= {"fd": round(distance, 4), "seconds": round(seconds, 1)}
         print(json.dumps({**figures, "pairs": args.pairs, "n": len(rows)}), flush=True)
 

@@ -17,6 +17,7 @@ from course_lib.data.emoji import (
     prompt,
     prompts_of,
     sentence_vectors,
+    style_of,
     without_style,
 )
 from course_lib.draws import Draws
@@ -106,6 +107,17 @@ def test_a_prompt_without_its_style():
         assert without_style(text) == text
     assert without_style("robot: metal, toy ,  oil painting style ") == "robot: metal, toy"
     assert without_style("robot, style") == "robot, style"
+
+
+def test_the_style_that_a_prompt_names():
+    concept = emoji().concepts[0]
+    for k, style in enumerate(STYLES):
+        for language in LANGUAGES:
+            assert style_of(prompt(concept, style, language)) == k
+            assert style_of(prompt(concept, None, language)) is None
+    assert style_of("robot,  noto style ") == STYLES.index("noto")
+    for text in ("", "noto", "noto style", "robot, oil painting style", "robot, style", "，"):
+        assert style_of(text) is None
 
 
 def test_drawn_prompts_vary_and_stay_true():

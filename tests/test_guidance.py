@@ -18,7 +18,7 @@ from course_lib import (
     sample_ddim,
     sample_heun,
 )
-from course_lib.diffusion import guided_in_parts
+from course_lib.diffusion import classifier_guided, guided_in_parts
 from course_lib.errors import CourseError
 
 LABELS = torch.tensor([0, 1, 1])
@@ -362,3 +362,77 @@ def test_parts_that_do_not_fit_their_scales(denoise, x_t):
     for cond in (None, COND, (COND,), (COND, COND, COND)):
         with pytest.raises(CourseError, match="2 scales needs as many conditions"):
             guided_in_parts(denoise, NULL, (2.0, 4.0))(x_t, 400, cond)
+
+
+# ---- led by a classifier
+
+
+def two_kinds(schedule, spread=0.5):
+    """Normal data of two kinds, equally likely, in [2]: the denoiser of both, of each alone,
+    and the exact log p(kind | x_t) [B].
+    """
+    centres = torch.tensor([[-1.0, 0.5], [1.0, 0.25]], dtype=torch.float64)
+
+    def log_prob(x_t, t, asked):
+        alpha, sigma = schedule.at(t, x_t)
+        var = (alpha * spread) ** 2 + sigma**2  # [B, 1] or a number
+        far = torch.stack([(x_t - alpha * c).square() / var for c in centres], dim=1).sum(2)
+        return (-far / 2).log_softmax(dim=1)[torch.arange(len(x_t)), asked]
+
+    both = mixture_denoiser(schedule, centres, spread)
+    alone = [gaussian_denoiser(schedule, c, spread) for c in centres]
+    return lambda x, t, cond: both(x, t), alone, log_prob
+
+
+@pytest.mark.parametrize("t", [30, 400, 900])
+def test_the_exact_classifier_at_scale_1_is_bayes_rule(t):
+    """A denoiser of all pictures, led to one kind, is that kind's own."""
+    schedule = Schedule.cosine()
+    both, alone, log_prob = two_kinds(schedule)
+    x_t, asked = torch.randn(6, 2, dtype=torch.float64), torch.tensor([0, 1] * 3)
+    latest = 900
+    with torch.no_grad():  # as in a sampler
+        found = classifier_guided(both, log_prob, 1.0, schedule, latest)(x_t, t, (None, asked))
+    for each, *right in zip(found, *(one(x_t, t) for one in alone), strict=True):
+        expected = torch.stack(right)[asked, torch.arange(6)]
+        torch.testing.assert_close(each, expected, rtol=0, atol=1e-9)
+        assert not each.requires_grad
+    torch.testing.assert_close(schedule.add_noise(found[0], t, found[1]), x_t)
+
+
+def test_a_classifier_is_not_called_where_it_can_tell_nothing():
+    schedule, calls = Schedule.cosine(), []
+    both, _, log_prob = two_kinds(schedule)
+
+    def noted(x_t, t, asked):
+        calls.append(t)
+        return log_prob(x_t, t, asked)
+
+    x_t, cond = torch.randn(4, 2, dtype=torch.float64), (None, torch.zeros(4, dtype=int))
+    plain = both(x_t, 700, None)
+    for scale, t in ((0.0, 300), (5.0, 700)):
+        found = classifier_guided(both, noted, scale, schedule, 650)(x_t, t, cond)
+        assert all(map(torch.equal, found, both(x_t, t, None)))
+    assert not calls
+    # each picture by its own time
+    t = torch.tensor([700, 600, 700, 600])
+    x0, eps = classifier_guided(both, log_prob, 5.0, schedule, 650)(x_t, t, cond)
+    late = classifier_guided(both, log_prob, 5.0, schedule, 650)(x_t, 600, cond)
+    for found, early, other in zip((x0, eps), plain, late, strict=True):
+        torch.testing.assert_close(found[::2], early[::2])
+        torch.testing.assert_close(found[1::2], other[1::2])
+
+
+def test_a_classifiers_scale_and_times_are_checked():
+    schedule = Schedule.cosine()
+    both, _, log_prob = two_kinds(schedule)
+    for scale in (float("nan"), float("inf")):
+        with pytest.raises(CourseError, match="a finite number"):
+            classifier_guided(both, log_prob, scale, schedule, 600)
+    for latest in (None, -1, 1001, 1000):  # at 1000 the cosine has no picture left
+        with pytest.raises(CourseError, match="at which something of the picture is left"):
+            classifier_guided(both, log_prob, 1.0, schedule, latest)
+    steer = classifier_guided(both, log_prob, 1.0, schedule, 600)
+    for cond in (None, torch.zeros(4), (None,), (None, None, None)):
+        with pytest.raises(CourseError, match="needs a pair as cond"):
+            steer(torch.randn(4, 2), 300, cond)

@@ -21,6 +21,8 @@ from course_lib.models import (
     CLIPConfig,
     ImageClassifierConfig,
     ImageConfig,
+    NoisyClassifier,
+    NoisyClassifierConfig,
     SentenceCLIPConfig,
     TextConfig,
     TextUNet,
@@ -45,6 +47,7 @@ TINY = {
     "emoji-clip": CLIPConfig(TEXT, IMAGE, dim=8),
     "emoji-judge": CLIPConfig(TEXT, IMAGE, dim=8),
     "emoji-style": ImageClassifierConfig(IMAGE),
+    "emoji-style-guide": NoisyClassifierConfig(widths=(8, 16), blocks=1, emb_dim=16, groups=4),
     "emoji-clip-unseen": SentenceCLIPConfig(replace(IMAGE, channels=12), dim=8),
     "sd-emoji": TextUNetConfig(
         widths=(8, 16), blocks=1, attention=(True, True), heads=2, context_dim=16, groups=4
@@ -72,6 +75,7 @@ def few(monkeypatch, tmp_path):
         "emoji_clip",
         "emoji_clip_unseen",
         "emoji_style",
+        "emoji_style_guide",
         "sd_emoji",
     ):
         monkeypatch.setattr(f"course_lib.recipes.{module}.emoji", lambda: small)
@@ -149,10 +153,48 @@ def test_guidance_given_alone_is_for_all_of_the_prompt():
     best, cost = sd_emoji.BEST, lambda **asked: kind.maker(module, "sd-emoji", **asked).cost
     assert cost() == best.cost(sd_emoji.CALLS, Schedule.cosine())
     alone = cost(guidance=3.0)
-    assert (alone["style_guidance"], alone["rescale"]) == (None, 0)
+    assert (alone["style_guidance"], alone["rescale"], alone["classifier_scale"]) == (
+        None,
+        0,
+        0,
+    )
     assert cost(style_guidance=7.0)["guidance"] == best.guidance
     with pytest.raises(CourseError, match="3 network calls"):
-        cost(calls=2)
+        cost(style_guidance=7.0, calls=2)
+    with pytest.raises(CourseError, match="classifier_scale is a number from"):
+        cost(classifier_scale=float("inf"))
+
+
+def test_a_prompt_without_a_style_is_led_nowhere():
+    """Its log-probability is 0, and so is its gradient; the others' is the classifier's."""
+    guide = NoisyClassifier(TINY["emoji-style-guide"]).eval()
+    x_t, asked = torch.randn(3, 4, 16, 16, requires_grad=True), torch.tensor([2, -1, 0])
+    for t in (300, torch.full((3,), 300)):
+        found = sd_emoji.style_log_prob(guide, x_t, t, asked)
+        right = guide(x_t, torch.full((3,), 300)).log_softmax(dim=1)
+        torch.testing.assert_close(
+            found, torch.stack([right[0, 2], 0 * right[0, 0], right[2, 0]])
+        )
+    (slope,) = torch.autograd.grad(found.sum(), x_t)
+    assert not slope[1].any() and slope[0].any() and slope[2].any()
+
+
+def test_the_classifier_is_asked_for_only_where_it_is_needed(monkeypatch):
+    """Who gives one scale for all needs no classifier's weights."""
+
+    def none(*args, **options):
+        raise FileNotFoundError("no classifier")
+
+    module, kind = TextUNet(TINY["sd-emoji"]), recipe_of("sd-emoji")
+    whole = sd_emoji.load_weights
+    monkeypatch.setattr(
+        sd_emoji,
+        "load_weights",
+        lambda name, **more: none() if name == sd_emoji.STYLE_GUIDE else whole(name, **more),
+    )
+    kind.maker(module, "sd-emoji", guidance=2.0)
+    with pytest.raises(FileNotFoundError):
+        kind.maker(module, "sd-emoji")
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,17 @@ PARTS = {
     "emoji-clip-unseen": Part(0.10),
     "emoji-judge": Part(0.24),
     "emoji-style": Part(0.10),
+    "emoji-style-guide": Part(0.10, after=("emoji-autoencoder",)),
     # the judges too: its figures are theirs
     "sd-emoji": Part(
-        0.60, after=("emoji-autoencoder", "emoji-clip", "emoji-judge", "emoji-style")
+        0.60,
+        after=(
+            "emoji-autoencoder",
+            "emoji-clip",
+            "emoji-judge",
+            "emoji-style",
+            "emoji-style-guide",
+        ),
     ),
     "emoji-superres-direct": Part(0.20, after=("emoji-judge",)),
     "emoji-superres": Part(0.40, after=("emoji-superres-direct", "emoji-judge")),

@@ -158,14 +158,30 @@ def prompt(
     return f"{text}{comma}{style} 风格" if chinese else f"{text}{comma}{style} style"
 
 
+def _split_style(text: str) -> tuple[str, str | None]:
+    """A prompt less its last words, where these are "... style" or "... 风格", and the words
+    before that.
+    """
+    end = max(text.rfind(","), text.rfind("，"))
+    last = text[end + 1 :].strip()
+    if end < 0 or not last.endswith((" style", " 风格")):
+        return text, None
+    return text[:end].rstrip(), last.rpartition(" ")[0].strip()
+
+
 def without_style(text: str) -> str:
     """A prompt less the style that it names at its end: "robot, openmoji style" to "robot",
     "机器人，openmoji 风格" to "机器人"; any other text stays as it is.
     """
-    end = max(text.rfind(","), text.rfind("，"))
-    if end < 0 or not text[end + 1 :].strip().endswith((" style", " 风格")):
-        return text
-    return text[:end].rstrip()
+    return _split_style(text)[0]
+
+
+def style_of(text: str) -> int | None:
+    """The place in STYLES of the style that a prompt names at its end; None where it names
+    none, or one that there isn't.
+    """
+    named = _split_style(text)[1]
+    return STYLES.index(named) if named in STYLES else None
 
 
 def prompts_of(data: Emoji, rows: Iterable[int], language: str = "en") -> list[str]:

@@ -4,7 +4,13 @@ from course_lib.diffusion.codec import Codec, LatentCodec, PixelCodec
 from course_lib.diffusion.condition import map_cond
 from course_lib.diffusion.denoiser import TARGETS, Denoise, Denoiser, stratified_times
 from course_lib.diffusion.exact import gaussian_denoiser, mixture_denoiser, points_denoiser
-from course_lib.diffusion.guidance import autoguided, clipped, guided, guided_in_parts
+from course_lib.diffusion.guidance import (
+    autoguided,
+    classifier_guided,
+    clipped,
+    guided,
+    guided_in_parts,
+)
 from course_lib.diffusion.reading import denoiser_from, schedule_from
 from course_lib.diffusion.samplers import (
     FRESH,
@@ -38,6 +44,7 @@ __all__ = [
     "gaussian_denoiser",
     "guided",
     "guided_in_parts",
+    "classifier_guided",
     "map_cond",
     "mixture_denoiser",
     "points_denoiser",

@@ -1,6 +1,6 @@
 """Wrappers that turn one denoiser into another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -163,6 +163,53 @@ def _with_its_noise(schedule: Schedule, x_t: Tensor, t, x0: Tensor) -> tuple[Ten
     # at t = 0, where a walk to the noise starts, there is none
     eps = (x - alpha * x0) / sigma.where(sigma > 0, 1)
     return x0.to(x_t.dtype), eps.where(sigma > 0, 0).to(x_t.dtype)
+
+
+def classifier_guided(
+    denoise: Denoise,
+    log_prob: Callable[[Tensor, int | Tensor, object], Tensor],
+    scale: float,
+    schedule: Schedule,
+    latest: int | None = None,
+) -> Denoise:
+    """Classifier guidance (Dhariwal & Nichol 2021, algorithm 2), which guidance without a
+    classifier is named after: a second net says where in x_t it is likelier what was asked.
+
+    log_prob(x_t, t, asked) gives log p(asked | x_t) [B], with a gradient to x_t. cond is a
+    pair: what denoise is told, and asked. The score of the pictures and scale times that
+    gradient are added up, which is eps - scale sigma gradient; at scale 1 it is Bayes' rule.
+    Where t is above `latest` nothing is added and the classifier isn't called: it can't tell
+    there, and where alpha is 0 noise says nothing of x0. It is no call of the denoiser.
+    """
+    latest = schedule.T if latest is None else latest
+    if not abs(scale) <= torch.finfo(torch.float32).max:
+        raise CourseError(f"A classifier's scale is a finite number, not {scale}.")
+    if not 0 <= latest <= schedule.T or schedule.alpha[latest] <= 0:
+        raise CourseError(
+            f"latest is a time from 0 to {schedule.T} at which something of the picture is "
+            f"left, not {latest}."
+        )
+
+    def denoise_guided(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
+        if not isinstance(cond, tuple | list) or len(cond) != 2:
+            raise CourseError(
+                "Classifier guidance needs a pair as cond: what the denoiser is told, and "
+                "what the classifier is to find."
+            )
+        told, asked = cond
+        x0, eps = denoise(x_t, t, told)
+        early = torch.as_tensor(t, device=x_t.device) > latest
+        if scale == 0 or early.all():
+            return x0, eps
+        with torch.enable_grad():
+            x = x_t.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(log_prob(x, t, asked).sum(), x)
+        slope = widened(slope).where(~early.view(-1, *[1] * (x_t.ndim - 1)), 0)
+        alpha, sigma = schedule.at(t, slope)
+        moved = widened(x0) + scale * slope * sigma**2 / alpha.where(alpha > 0, 1)
+        return moved.to(x0.dtype), (widened(eps) - scale * sigma * slope).to(eps.dtype)
+
+    return denoise_guided
 
 
 def clipped(

@@ -6,6 +6,7 @@ from course_lib.models.clip import CLIP, CLIPConfig, ImageConfig, TextConfig, Te
 from course_lib.models.conv_vae import ConvVAE, VAEConfig
 from course_lib.models.gan import Discriminator, GanConfig, Generator, truncate
 from course_lib.models.image_classifier import ImageClassifier, ImageClassifierConfig
+from course_lib.models.noisy_classifier import NoisyClassifier, NoisyClassifierConfig
 from course_lib.models.pixelcnn import PixelCNN, PixelCNNConfig, mixture_log_prob
 from course_lib.models.sentence_clip import SentenceCLIP, SentenceCLIPConfig
 from course_lib.models.superres import SuperRes, SuperResConfig
@@ -26,6 +27,7 @@ MODELS = {
     "Autoencoder": (Autoencoder, AutoencoderConfig),
     "CLIP": (CLIP, CLIPConfig),
     "ImageClassifier": (ImageClassifier, ImageClassifierConfig),
+    "NoisyClassifier": (NoisyClassifier, NoisyClassifierConfig),
     "SentenceCLIP": (SentenceCLIP, SentenceCLIPConfig),
     "TextUNet": (TextUNet, TextUNetConfig),
     "SuperRes": (SuperRes, SuperResConfig),
@@ -47,6 +49,8 @@ __all__ = [
     "ImageClassifier",
     "ImageClassifierConfig",
     "ImageConfig",
+    "NoisyClassifier",
+    "NoisyClassifierConfig",
     "PixelCNN",
     "PixelCNNConfig",
     "SentenceCLIP",

@@ -18,6 +18,7 @@ RECIPES = {
     "emoji-clip": "course_lib.recipes.emoji_clip",
     "emoji-judge": "course_lib.recipes.emoji_judge",
     "emoji-style": "course_lib.recipes.emoji_style",
+    "emoji-style-guide": "course_lib.recipes.emoji_style_guide",
     # on its own: a tenth of the concepts is kept from it in every style
     "emoji-clip-unseen": "course_lib.recipes.emoji_clip_unseen",
     "sd-emoji": "course_lib.recipes.sd_emoji",

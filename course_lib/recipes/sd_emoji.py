@@ -7,11 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from course_lib.data.emoji import RAW_SHA256, SIDE, Emoji, emoji, prompts_of, without_style
+from course_lib.data.emoji import (
+    RAW_SHA256,
+    SIDE,
+    Emoji,
+    emoji,
+    prompts_of,
+    style_of,
+    without_style,
+)
 from course_lib.device import default_device, place, precision
-from course_lib.diffusion import LatentCodec, denoiser_from, guided_in_parts
+from course_lib.diffusion import (
+    LatentCodec,
+    Schedule,
+    classifier_guided,
+    denoiser_from,
+    guided_in_parts,
+)
 from course_lib.diffusion.guidance import parts_asked
 from course_lib.draws import Draws
 from course_lib.errors import CourseError
@@ -27,12 +41,15 @@ from course_lib.text import tokenizer
 from course_lib.training import Ema, Phase, warmup_flat_decay
 from course_lib.weights import load_weights, read_card, shipped
 
-AUTOENCODER, CLIP_NAME, JUDGE, STYLE_JUDGE = (
+AUTOENCODER, CLIP_NAME, JUDGE, STYLE_JUDGE, STYLE_GUIDE = (
     "emoji-autoencoder",
     "emoji-clip",
     "emoji-judge",
     "emoji-style",
+    "emoji-style-guide",
 )
+# the share of a schedule's times up to which the guide is asked: at larger ones it guesses
+LATEST = 0.65
 
 
 @dataclass(frozen=True)
@@ -40,14 +57,17 @@ class TextSampling(Sampling):
     """A way of making pictures from prompts: `guidance` for all that a prompt says, or where
     `style_guidance` is given, for what it says before the style, and that for the style
     (`guided_in_parts`: three calls a look). rescale is the share of the contrast, which
-    guidance adds, that is taken back.
+    guidance adds, that is taken back. With a classifier_scale other than 0 a classifier of
+    noised latents leads towards the style too (`classifier_guided`).
     """
 
     style_guidance: float | None = None
     rescale: float = 0.0
+    classifier_scale: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
+        check_scale("classifier_scale", self.classifier_scale)
         if self.style_guidance is not None:
             check_scale("style_guidance", self.style_guidance)
         if not 0 <= self.rescale <= 1:
@@ -64,8 +84,8 @@ class TextSampling(Sampling):
         return len(parts_asked(self.scales, self.rescale))
 
 
-BEST = TextSampling("dpmpp_2m", guidance=3.0, style_guidance=6.0, rescale=0.7)
-CALLS = 60  # 20 steps with guidance in two parts
+BEST = TextSampling("dpmpp_2m", guidance=3.0, rescale=0.7, classifier_scale=30.0)
+CALLS = 40  # 20 steps with guidance
 FLAGS = (
     Flag("--calls", {"type": int, "default": CALLS, "help": f"of the net an image ({CALLS})"}),
     Flag("--sampler", {"metavar": "NAME", "help": f"how it samples ({BEST.sampler})"}),
@@ -73,16 +93,15 @@ FLAGS = (
         "--guidance",
         {
             "type": float,
-            "help": f"1 is plain, more obeys ({BEST.guidance:g}); given alone it is for the "
-            "style too, and nothing is rescaled",
+            "help": f"1 is plain, more obeys ({BEST.guidance:g}); given alone nothing is "
+            "rescaled, and no classifier asked",
         },
     ),
     Flag(
         "--style-guidance",
         {
             "type": float,
-            "help": "for the style alone, three calls a step (without --guidance: "
-            f"{BEST.style_guidance:g})",
+            "help": "another for the style alone: three calls a step",
         },
     ),
     Flag(
@@ -91,6 +110,14 @@ FLAGS = (
             "type": float,
             "help": "share of guidance's contrast that is taken back, 0 to 1 (without "
             f"--guidance: {BEST.rescale:g})",
+        },
+    ),
+    Flag(
+        "--classifier-scale",
+        {
+            "type": float,
+            "help": f"how far {STYLE_GUIDE} leads towards the style (without --guidance: "
+            f"{BEST.classifier_scale:g})",
         },
     ),
     Flag("--prompt", {"help": "what all pictures are to show"}, cond=True),
@@ -120,6 +147,16 @@ def text_states(tower: TextTower, tokens: Tensor) -> Tensor:
     """
     with torch.no_grad(), torch.autocast(tokens.device.type, enabled=False):
         return tower(tokens)
+
+
+def style_log_prob(guide: nn.Module, x_t: Tensor, t: int | Tensor, asked: Tensor) -> Tensor:
+    """log p(style | x_t) by a classifier of noised latents: x_t [B, C, h, w], asked int64 [B],
+    the style's place, -1 where a prompt names none, to [B], 0 for those.
+    """
+    times = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
+    found = guide(x_t, times).float().log_softmax(dim=1)
+    named = found.gather(1, asked.clamp(min=0)[:, None])[:, 0]
+    return named.where(asked >= 0, 0.0)
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -270,15 +307,18 @@ class TextToImageRecipe(Recipe):
         def states(texts: list[str]) -> Tensor:
             return text_states(tower, tokenizer().encode_all(texts).to(device))
 
-        def told(texts: list[str]) -> tuple[Tensor, Tensor]:
+        def told(texts: list[str]) -> tuple[tuple[Tensor, Tensor], Tensor]:
             whole = states(texts)
+            style = [style_of(text) for text in texts]
+            asked = torch.tensor([-1 if place is None else place for place in style])
             if 1 not in parts_asked(sampling.scales):  # nobody looks at it
-                return whole, whole
-            return states([without_style(text) for text in texts]), whole
+                return (whole, whole), asked
+            return (states([without_style(text) for text in texts]), whole), asked
 
-        steer = guided_in_parts(
+        parts = guided_in_parts(
             denoise, states([""])[0], sampling.scales, plan, sampling.rescale
         )
+        steer = self.led(parts, sampling.classifier_scale, plan, device)
         batches = diffusion_batches(
             steer,
             plan,
@@ -293,15 +333,28 @@ class TextToImageRecipe(Recipe):
         )
         return batches, sampling.cost(calls, plan)
 
+    def led(
+        self, denoise: Callable, scale: float, plan: Schedule, device: torch.device
+    ) -> Callable:
+        """A denoiser led by the style's classifier, whose cond is (what it is told, style)."""
+        # at scale 0 it isn't needed, and need not be there
+        guide = load_weights(STYLE_GUIDE, device=device) if scale else None
+
+        def log_prob(x_t: Tensor, t: int | Tensor, asked: Tensor) -> Tensor:
+            return style_log_prob(guide, x_t, t, asked)
+
+        return classifier_guided(denoise, log_prob, scale, plan, int(LATEST * plan.T))
+
     def maker(
         self, module: TextUNet, name: str, *, calls: int = CALLS, batch_size=64, **options
     ) -> Maker:
         asked = {key: value for key, value in options.items() if value is not None}
-        if "guidance" not in asked:  # one scale given for all is no wish for two
-            best = ("guidance", "style_guidance", "rescale")
+        if "guidance" not in asked:  # who gives one scale for all wants that alone
+            best = ("guidance", "style_guidance", "rescale", "classifier_scale")
             asked = {key: getattr(BEST, key) for key in best} | asked
         sampling = TextSampling(**{"sampler": BEST.sampler, **asked})
         batches, cost = self.painter(module, sampling, calls, batch_size)
+        guide = (STYLE_GUIDE,) if sampling.classifier_scale else ()
         made = maker_from(
             module,
             name,
@@ -309,15 +362,17 @@ class TextToImageRecipe(Recipe):
             yardstick="emoji",
             cost=cost,
             batches=batches,
-            beside=(self.autoencoder, self.text),
+            beside=(self.autoencoder, self.text, *guide),
             precision=precision(next(module.parameters()).device),
         )
         judges = _digests()
         return replace(made, more=judged, judges=judges) if judges else made
 
     def figures(self, module: TextUNet) -> dict:
-        """By the judges, on every held-out pair; none where a judge is not there yet."""
-        if not (digests := _digests()):
+        """By the judges, on every held-out pair; none where a judge or the guide is not there
+        yet.
+        """
+        if not (digests := _digests()) or STYLE_GUIDE not in shipped():
             return {}
         device, rows = default_device(), emoji().rows("test")
         judges = _judges(device, digests)
