@@ -182,13 +182,7 @@ def classifier_guided(
     there, and where alpha is 0 noise says nothing of x0. It is no call of the denoiser.
     """
     latest = schedule.T if latest is None else latest
-    if not abs(scale) <= torch.finfo(torch.float32).max:
-        raise CourseError(f"A classifier's scale is a finite number, not {scale}.")
-    if not 0 <= latest <= schedule.T or schedule.alpha[latest] <= 0:
-        raise CourseError(
-            f"latest is a time from 0 to {schedule.T} at which something of the picture is "
-            f"left, not {latest}."
-        )
+    _check_classifier(scale, schedule, latest)
 
     def denoise_guided(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
         if not isinstance(cond, tuple | list) or len(cond) != 2:
@@ -201,15 +195,33 @@ def classifier_guided(
         early = torch.as_tensor(t, device=x_t.device) > latest
         if scale == 0 or early.all():
             return x0, eps
-        with torch.enable_grad():
-            x = x_t.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(log_prob(x, t, asked).sum(), x)
-        slope = widened(slope).where(~early.view(-1, *[1] * (x_t.ndim - 1)), 0)
+        slope = widened(_slope(log_prob, x_t, t, asked))
+        slope = slope.where(~early.view(-1, *[1] * (x_t.ndim - 1)), 0)
         alpha, sigma = schedule.at(t, slope)
         moved = widened(x0) + scale * slope * sigma**2 / alpha.where(alpha > 0, 1)
         return moved.to(x0.dtype), (widened(eps) - scale * sigma * slope).to(eps.dtype)
 
     return denoise_guided
+
+
+def _slope(log_prob: Callable, x_t: Tensor, t: int | Tensor, asked) -> Tensor:
+    """The gradient of each picture's log-probability by the picture, in a sampler's no_grad
+    too: like x_t.
+    """
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        return torch.autograd.grad(log_prob(x, t, asked).sum(), x)[0]
+
+
+def _check_classifier(scale: float, schedule: Schedule, latest: int):
+    """CourseError for a scale or a time that `classifier_guided` can't take."""
+    if not abs(scale) <= torch.finfo(torch.float32).max:
+        raise CourseError(f"A classifier's scale is a finite number, not {scale}.")
+    if not 0 <= latest <= schedule.T or schedule.alpha[latest] <= 0:
+        raise CourseError(
+            f"latest is a time from 0 to {schedule.T} at which something of the picture is "
+            f"left, not {latest}."
+        )
 
 
 def clipped(

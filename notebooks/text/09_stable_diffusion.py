@@ -552,7 +552,7 @@ guide = load_weights("emoji-style-guide", device="cpu")
 
 
 def towards(styles: Sequence[str], scale: float, latest: int = 650):
-    """What makes of a denoiser one that leads each picture towards its style."""
+    """A wrapper of denoisers: each picture is led towards its style."""
     places = torch.tensor([STYLES.index(style) for style in styles])
 
     def led(x_t, t, x0, eps):
@@ -569,6 +569,7 @@ def towards(styles: Sequence[str], scale: float, latest: int = 650):
     return lambda denoise: lambda x_t, t, cond=None: led(x_t, t, *denoise(x_t, t, cond))
 
 
+# %%
 things, scales = ["water wave", "red apple", "house", "frog"], [0, 10, 30, 100, 300]
 styles = ["noto", "noto-v1", "emojione-v2", "fluent-3d"]
 texts = [f"{thing}, {style} style" for thing, style in zip(things, styles)]
@@ -811,9 +812,7 @@ broken.GALLERY(answers)
 
 # %%
 claim = claim_rows()
-claim_figure(claim);
-
-# %%
+claim_figure(claim)
 made = [row for row in claim if row["row"] == "training"]
 for size, seconds in seconds_of(claim).items():
     each = next(row for row in made if row["size"] == size)
