@@ -100,8 +100,8 @@ def bundle(page: str, still: Image.Image, alt: str, height: int) -> dict[str, st
     }
 
 
-def png(still: Image.Image, colours: int = 128) -> bytes:
-    """A still as a PNG of few colours of its own: half the bytes, and no eye sees it."""
+def png(still: Image.Image, colours: int = 256) -> bytes:
+    """A still as a PNG of few colours of its own: half the bytes."""
     buffer = io.BytesIO()
     # median cut, the default, spends its colours on the many: a small dot turns grey
     few = still.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
