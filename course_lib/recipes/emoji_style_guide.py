@@ -38,7 +38,7 @@ class StyleGuideRecipe(Recipe):
             "the EMA's weights.",
             **TRAINED_ON,
             "parts": {self.autoencoder: read_card(self.autoencoder)["sha256"]},
-            "reading": {"schedule": self.schedule},
+            "schedule": self.schedule,  # the noise that it knows; it denoises nothing
         }
 
     def build(self, setting: Setting) -> Run:
