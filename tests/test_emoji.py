@@ -116,6 +116,15 @@ def test_the_style_that_a_prompt_names():
             assert style_of(prompt(concept, style, language)) == k
             assert style_of(prompt(concept, None, language)) is None
     assert style_of("robot,  noto style ") == STYLES.index("noto")
+    for same in (
+        "Noto style",
+        "NOTO Style",
+        "ｎｏｔｏ style",
+        "noto\u00a0style",
+        "noto\tstyle\u200b",
+    ):
+        assert style_of("robot, " + same) == STYLES.index("noto")
+        assert without_style("Robot, " + same) == "Robot"
     for text in ("", "noto", "noto style", "robot, oil painting style", "robot, style", "，"):
         assert style_of(text) is None
 

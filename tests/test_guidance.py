@@ -429,10 +429,26 @@ def test_a_classifiers_scale_and_times_are_checked():
     for scale in (float("nan"), float("inf")):
         with pytest.raises(CourseError, match="a finite number"):
             classifier_guided(both, log_prob, scale, schedule, 600)
-    for latest in (None, -1, 1001, 1000):  # at 1000 the cosine has no picture left
+    for latest in (-1, 1001, 0.65, 1000):  # at 1000 the cosine has no picture left
         with pytest.raises(CourseError, match="at which something of the picture is left"):
             classifier_guided(both, log_prob, 1.0, schedule, latest)
     steer = classifier_guided(both, log_prob, 1.0, schedule, 600)
     for cond in (None, torch.zeros(4), (None,), (None, None, None)):
         with pytest.raises(CourseError, match="needs a pair as cond"):
             steer(torch.randn(4, 2), 300, cond)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_classifier_leads_in_every_mode_and_dtype(mode, dtype):
+    schedule = Schedule.cosine()
+    both, _, log_prob = two_kinds(schedule)
+    steer = classifier_guided(both, log_prob, 2.0, schedule)  # up to where alpha is 0
+    x = torch.linspace(-1, 1, 8, dtype=torch.float64).view(4, 2)
+    asked = torch.tensor([0, 1, 0, 1])
+    expected, _ = steer(x, 300, (None, asked))
+    with mode():
+        x_t, wish = x.to(dtype).clone(), asked.clone()  # made in this mode
+        x0, eps = steer(x_t, 300, (None, wish))
+    assert x0.dtype == eps.dtype == both(x_t, 300, None)[0].dtype
+    torch.testing.assert_close(x0.double(), expected, rtol=0.02, atol=0.02)

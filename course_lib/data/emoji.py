@@ -8,6 +8,7 @@ the user, as one file of raw bytes, and mapped into memory from there.
 import hashlib
 import json
 import tempfile
+import unicodedata
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -163,7 +164,10 @@ def _split_style(text: str) -> tuple[str, str | None]:
     before that.
     """
     end = max(text.rfind(","), text.rfind("，"))
-    last = text[end + 1 :].strip()
+    # as the tokenizer reads it (course_lib/text.py): "Noto  Style" is "noto style"
+    plain = unicodedata.normalize("NFKC", text[end + 1 :])
+    plain = "".join(" " if unicodedata.category(c) in ("Cc", "Cf") else c for c in plain)
+    last = " ".join(plain.lower().split())
     if end < 0 or not last.endswith((" style", " 风格")):
         return text, None
     return text[:end].rstrip(), last.rpartition(" ")[0].strip()

@@ -178,10 +178,11 @@ def classifier_guided(
     log_prob(x_t, t, asked) gives log p(asked | x_t) [B], with a gradient to x_t. cond is a
     pair: what denoise is told, and asked. The score of the pictures and scale times that
     gradient are added up, which is eps - scale sigma gradient; at scale 1 it is Bayes' rule.
-    Where t is above `latest` nothing is added and the classifier isn't called: it can't tell
-    there, and where alpha is 0 noise says nothing of x0. It is no call of the denoiser.
+    Where t is above `latest` nothing is added: the caller trusts it no more there, by default
+    where alpha is 0, for noise says nothing of x0. It is no call of the denoiser.
     """
-    latest = schedule.T if latest is None else latest
+    if latest is None:
+        latest = int((schedule.alpha > 0).nonzero().max())
     _check_classifier(scale, schedule, latest)
 
     def denoise_guided(x_t: Tensor, t: int | Tensor, cond=None) -> tuple[Tensor, Tensor]:
@@ -192,11 +193,12 @@ def classifier_guided(
             )
         told, asked = cond
         x0, eps = denoise(x_t, t, told)
-        early = torch.as_tensor(t, device=x_t.device) > latest
-        if scale == 0 or early.all():
+        # an int as samplers give it is not asked of the device, which would wait
+        if scale == 0 or (not isinstance(t, Tensor) and t > latest):
             return x0, eps
-        slope = widened(_slope(log_prob, x_t, t, asked))
-        slope = slope.where(~early.view(-1, *[1] * (x_t.ndim - 1)), 0)
+        slope = _slope(log_prob, x_t, t, asked)
+        if isinstance(t, Tensor):  # a time for each picture, or one for all
+            slope = slope.where((t <= latest).view(-1, *[1] * (x_t.ndim - 1)), 0)
         alpha, sigma = schedule.at(t, slope)
         moved = widened(x0) + scale * slope * sigma**2 / alpha.where(alpha > 0, 1)
         return moved.to(x0.dtype), (widened(eps) - scale * sigma * slope).to(eps.dtype)
@@ -205,19 +207,22 @@ def classifier_guided(
 
 
 def _slope(log_prob: Callable, x_t: Tensor, t: int | Tensor, asked) -> Tensor:
-    """The gradient of each picture's log-probability by the picture, in a sampler's no_grad
-    too: like x_t.
+    """The gradient of each picture's log-probability by the picture, under no_grad and
+    inference_mode too: x_t's shape, in float32 or more.
     """
-    with torch.enable_grad():
-        x = x_t.detach().requires_grad_()
-        return torch.autograd.grad(log_prob(x, t, asked).sum(), x)[0]
+    with torch.inference_mode(False), torch.enable_grad():
+        x = widened(x_t).detach().clone().requires_grad_()
+        # what inference mode made can't be kept for the way back
+        wish = asked.clone() if isinstance(asked, Tensor) else asked
+        return torch.autograd.grad(log_prob(x, t, wish).sum(), x)[0]
 
 
 def _check_classifier(scale: float, schedule: Schedule, latest: int):
     """CourseError for a scale or a time that `classifier_guided` can't take."""
     if not abs(scale) <= torch.finfo(torch.float32).max:
         raise CourseError(f"A classifier's scale is a finite number, not {scale}.")
-    if not 0 <= latest <= schedule.T or schedule.alpha[latest] <= 0:
+    whole = isinstance(latest, int) and 0 <= latest <= schedule.T
+    if not whole or schedule.alpha[latest] <= 0:
         raise CourseError(
             f"latest is a time from 0 to {schedule.T} at which something of the picture is "
             f"left, not {latest}."
