@@ -45,19 +45,21 @@ def way(text: str) -> dict:
     return dict(zip(NUMBERS, numbers, strict=False))
 
 
-def style_by_clip(clip: CLIP, images: Tensor, rows: np.ndarray) -> float:
-    """How often a CLIP names the right style: of the seven prompts for a picture's concept,
-    the nearest. It learnt from captions; the judge of style, and the classifier that leads,
-    learnt to tell styles and nothing else.
-    """
+def style_vectors(clip: CLIP, rows: np.ndarray) -> Tensor:
+    """The seven prompts for the concept of each row, one a style: unit vectors [n, 7, dim]."""
     data = emoji()
-    seen = image_vectors(clip, images)
-    near = [
-        (seen * text_vectors(clip, [prompt(data.concepts[c], s) for c in data.concept[rows]]))
-        for s in STYLES
-    ]
-    found = torch.stack([each.sum(dim=1) for each in near], dim=1).argmax(dim=1)
-    return (found.cpu() == torch.from_numpy(data.style[rows])).float().mean().item()
+    concepts = [data.concepts[c] for c in data.concept[rows]]
+    prompts = ([prompt(concept, style) for concept in concepts] for style in STYLES)
+    return torch.stack([text_vectors(clip, texts) for texts in prompts], dim=1)
+
+
+def style_by_clip(clip: CLIP, images: Tensor, rows: np.ndarray, texts: Tensor) -> float:
+    """How often a CLIP names the right style: of the seven prompts for a picture's concept,
+    `texts` of `style_vectors`, the nearest. It learnt from captions; the judge of style, and
+    the classifier that leads, learnt to tell styles and nothing else.
+    """
+    found = (image_vectors(clip, images)[:, None] * texts).sum(dim=2).argmax(dim=1).cpu()
+    return (found == torch.from_numpy(emoji().style[rows])).float().mean().item()
 
 
 def main():
@@ -77,7 +79,8 @@ def main():
     judges = [load_weights(name, device=default_device()) for name in (JUDGE, STYLE_JUDGE)]
     ruler = YARDSTICKS["emoji"]
     own = to_images(torch.from_numpy(emoji().images[rows].copy()))
-    real = style_by_clip(judges[0], own, rows)
+    styles = style_vectors(judges[0], rows)
+    real = style_by_clip(judges[0], own, rows, styles)
     for options in args.ways:
         calls = TextSampling(**options).calls(args.steps)
         began = time.perf_counter()
@@ -86,7 +89,7 @@ def main():
         seconds = time.perf_counter() - began
         distance = frechet_distance(Moments.of(ruler.features(images)), ruler.reference(2))
         figures = {**painter.cost, **beside_real(*judges, images, rows)}
-        witness = style_by_clip(judges[0], images, rows)
+        witness = style_by_clip(judges[0], images, rows, styles)
         figures |= {"style_by_clip": round(witness, 4), "style_by_clip_real": round(real, 4)}
         figures |= {"fd": round(distance, 4), "seconds": round(seconds, 1)}
         print(json.dumps({**figures, "pairs": args.pairs, "n": len(rows)}), flush=True)

@@ -213,7 +213,7 @@ def _slope(log_prob: Callable, x_t: Tensor, t: int | Tensor, asked) -> Tensor:
     with torch.inference_mode(False), torch.enable_grad():
         x = widened(x_t).detach().clone().requires_grad_()
         # what inference mode made can't be kept for the way back
-        wish = asked.clone() if isinstance(asked, Tensor) else asked
+        wish = map_cond(torch.clone, asked)
         return torch.autograd.grad(log_prob(x, t, wish).sum(), x)[0]
 
 

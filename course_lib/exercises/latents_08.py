@@ -71,12 +71,12 @@ PCA = Exercise(
                 _through(rows),
                 "The eigenvectors are the *columns* of what eigh returns; these are rows.",
             )
-            # of the rising order, as eigh gives them, the last and the first
-            for rows in (lambda V, k: V.flip(1)[-k:].T, lambda V, k: V.flip(1)[:k].T)
-        ),
-        (
-            _through(lambda V, k: V[:k].T),
-            "The eigenvectors are the *columns* of what eigh returns; these are rows.",
+            for rows in (
+                # of the rising order, as eigh gives them, the last and the first
+                lambda V, k: V.flip(1)[-k:].T,
+                lambda V, k: V.flip(1)[:k].T,
+                lambda V, k: V[:k].T,
+            )
         ),
         (
             lambda x, k: x @ _projector(x, k),

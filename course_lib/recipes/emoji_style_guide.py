@@ -13,7 +13,7 @@ from course_lib.diffusion import schedule_from, stratified_times
 from course_lib.draws import Draws, mixed_seed
 from course_lib.models import NoisyClassifier, NoisyClassifierConfig
 from course_lib.recipes.emoji_data import RowBatches, moved, on_device, to_images
-from course_lib.recipes.sd_emoji import AUTOENCODER, codec_of
+from course_lib.recipes.sd_emoji import AUTOENCODER, all_latents, codec_of
 from course_lib.runs import Leg, Recipe, Run, Setting
 from course_lib.training import Ema, Phase, warmup_flat_decay
 from course_lib.weights import load_weights, read_card
@@ -103,7 +103,7 @@ class StyleGuideRecipe(Recipe):
         rows, guide = data.rows("test"), place(module, device).eval()
         codec = codec_of(load_weights(self.autoencoder, device=device))
         pixels = torch.from_numpy(np.array(data.images[rows])).to(device)
-        z = torch.cat([codec.encode(to_images(part)) for part in pixels.split(256)]).cpu()
+        z = all_latents(codec, pixels).cpu()
         eps, plan = Draws(0).normal(z), schedule_from(self.schedule)
         style, found = torch.from_numpy(data.style[rows]), {}
         for t in (0, 300, 600):
