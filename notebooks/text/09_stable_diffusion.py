@@ -556,7 +556,7 @@ def towards(styles: Sequence[str], scale: float, latest: int = 650):
     places = torch.tensor([STYLES.index(style) for style in styles])
 
     def led(x_t, t, x0, eps):
-        if t > latest:  # in so much noise the classifier can only guess
+        if t > latest:  # in more noise the classifier errs more often
             return x0, eps
         with torch.enable_grad():
             x = x_t.clone().requires_grad_()
